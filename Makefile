@@ -1,0 +1,43 @@
+# Every target sets up what it needs by itself. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench lock clean
+
+# An environment that has detectron2 already (PYTHON=..., an active venv or conda, python3) is used as it is; otherwise .venv.
+PY := $(shell PYTHON="$(PYTHON)" OWN_VENV="$(OWN_VENV)" bash requirements/select_python.sh)
+
+# OpenMP threads that wait must sleep: on shared cores spinning ones make everything many times slower.
+export OMP_WAIT_POLICY ?= passive
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+help:
+	@echo "make demo    train a small spotter on synthetic words, score it, draw what it reads"
+	@echo "make test    the test suite (make test ARGS='-m slow' for the slow ones)"
+	@echo "make lint    ruff"
+	@echo "make bench   measure speed on this machine"
+	@echo "make setup   only set up .venv        make clean   remove .venv and caches"
+	@echo "make lock    make the lock again from setup.py and requirements/lock.in"
+	@echo "PYTHON=/path/to/python: that interpreter; OWN_VENV=1: .venv even where detectron2 is found elsewhere"
+
+setup:
+	@bash requirements/setup_env.sh "$(PY)" $(or $(MAKECMDGOALS),setup)
+
+demo: setup
+	"$(PY)" projects/DLD/demo.py $(ARGS)
+
+test: setup
+	"$(PY)" -m pytest -q --durations=15 $(ARGS)
+
+lint: setup
+	"$(PY)" -m ruff check .
+
+bench: setup
+	"$(PY)" projects/DLD/tools/benchmark.py $(ARGS)
+
+lock: setup
+	"$(PY)" -m uv pip compile setup.py requirements/lock.in --extra test --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet \
+	    --output-file requirements/lock-linux-x86_64.txt
+
+clean:
+	rm -rf .venv build dist dld.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

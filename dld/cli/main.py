@@ -1,0 +1,59 @@
+"""The command `dld VERB ...`: finds the module of the verb and hands it the remaining arguments.
+
+Each verb is a module `dld.cli.VERB` with a function `main(argv: list[str]) -> int | None`. None is imported before it
+is asked for, so that `dld --help` answers at once.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from dld import __version__
+
+__all__ = ["VERBS", "available_verbs", "main"]
+
+VERBS = {
+    "spot": "read the words in pictures: drawings, a json, and the text",
+    "train": "train or evaluate a model (projects/DLD/train_net.py)",
+    "prepare": "bring a data set's official files into this project's layout",
+    "check": "look for errors in a prepared data set",
+    "evaluate": "score a results file by a data set's protocol",
+    "analyze": "parameters and FLOPs of a model, part by part",
+    "benchmark": "measure speed on this machine",
+    "synth": "write synthetic word images to disk",
+}
+"""Every verb the project knows -> what it does. A verb whose module is not there yet is not offered."""
+
+
+def available_verbs() -> dict[str, str]:
+    """The part of `VERBS` that is installed."""
+    return {verb: text for verb, text in VERBS.items() if importlib.util.find_spec(f"dld.cli.{verb}")}
+
+
+def usage() -> str:
+    verbs = available_verbs()
+    width = max(map(len, verbs), default=0)
+    lines = ["usage: dld VERB [arguments]", "", "verbs (dld VERB --help says more):"]
+    lines += [f"  {verb:<{width}}  {text}" for verb, text in verbs.items()]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; 2 for a verb that does not exist."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"dld {__version__}")
+        return 0
+    verb, *rest = arguments
+    if verb not in available_verbs():
+        print(f"dld: there is no verb {verb!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"dld.cli.{verb}").main(rest) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

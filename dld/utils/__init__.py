@@ -1,0 +1,1 @@
+"""What several parts use: drawing, environment report, cost analysis."""

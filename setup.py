@@ -1,0 +1,72 @@
+"""Metadata of the package. Nothing here imports torch or detectron2: pip runs this file before either is installed.
+
+The ranges below serve every platform; the exact versions that `make` installs are in requirements/. detectron2 is no
+requirement because the registry has no official build of it: `make` installs a pinned one, and README.md says how to
+build the upstream one beside a CUDA build of torch.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    text = (ROOT / "dld" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+def read_pins(name: str) -> list[str]:
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+RUNTIME = [
+    "torch>=2.6",
+    "torchvision>=0.21",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.8",
+    "fonttools>=4.50",
+    "pillow>=10.1",
+    "shapely>=2.0",
+    "editdistance>=0.8",
+    "rapidfuzz>=3.6",
+    "safetensors>=0.4",
+    "tensorboard>=2.15",
+    "tqdm>=4.66",
+]
+# What detectron2 imports: it is installed without its own requirements, which forbid numpy 2 for no reason of its code.
+DETECTRON2_NEEDS = [
+    "cloudpickle>=2.2",
+    "fvcore>=0.1.5.post20221221",
+    "iopath>=0.1.9",
+    "matplotlib>=3.8",
+    "omegaconf>=2.1,<2.4",
+    "packaging>=23",
+    "pycocotools>=2.0.8",
+    "pyyaml>=6.0",
+    "tabulate>=0.9",
+    "termcolor>=2.0",
+    "yacs>=0.1.8",
+]
+MATLAB = ["scipy>=1.11"]  # only the .mat files of SynthText and Total-Text are read with it
+TEST = ["hypothesis>=6.100", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
+
+setup(
+    name="dld",
+    version=read_version(),
+    description="Text spotting with dynamic low-resolution distillation, an extension of detectron2",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["dld", "dld.*"]),
+    package_data={"dld": ["**/*.txt", "**/*.json", "**/*.yaml", "**/*.safetensors"]},
+    # The fonts are data: the pictures of a seed are the same everywhere only if their versions are.
+    install_requires=RUNTIME + DETECTRON2_NEEDS + read_pins("fonts.txt"),
+    extras_require={"matlab": MATLAB, "test": TEST + MATLAB},
+    entry_points={"console_scripts": ["dld = dld.cli.main:main"]},
+)
