@@ -1,0 +1,135 @@
+"""`prepare`: turn an unpacked official release into `$DETECTRON2_DATASETS/NAME/{annotations.json,images/}`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dld.data.datasets.archives import ARCHIVES, FORMATS, Archive, find_file, find_folders
+from dld.data.datasets.builtin import datasets_root
+from dld.data.datasets.preparation import (
+    Collection,
+    collect_coco_text,
+    collect_text_files,
+    link_folder,
+    write_dataset,
+)
+from dld.data.datasets.synth_text import convert_synth_text
+from dld.data.datasets.total_text import is_validation_image
+
+__all__ = ["add_arguments", "main"]
+
+EPILOG = """examples:
+  prepare icdar2015_train --root downloads/            (holds ch4_training_images/ and ch4_training_localization_...)
+  prepare totaltext_train --root Total-Text/           (writes totaltext_train and totaltext_val)
+  prepare icdar2015_val --images photos/ --gt labels/
+  prepare my_signs --format icdar2015 --images photos/ --gt labels/ --output datasets/"""
+
+TOTAL_TEXT_SPLIT = ("totaltext_train", "totaltext_val")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `prepare`."""
+    parser.description = "Check an official release of a data set and write it in our layout."
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(ARCHIVES)}; with --format any name")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the archives were unpacked; is searched")
+    parser.add_argument("--images", type=Path, nargs="+", metavar="DIR", help="folder(s) of images, instead of --root")
+    gt_help = "folder(s) of ground-truth files; COCO-Text's json, SynthText's gt.mat"
+    parser.add_argument("--gt", type=Path, nargs="+", metavar="DIR", help=gt_help)
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of all data sets, NAME/ is made in it ($DETECTRON2_DATASETS)"
+    )
+    parser.add_argument("--format", choices=sorted(FORMATS), help="kind of ground-truth files of your own data set")
+    parser.add_argument("--allow-missing", action="store_true", help="leave out images without ground truth")
+    parser.add_argument(
+        "--upright-pixels",
+        action="store_true",
+        help="polygons were drawn on images turned upright by EXIF (official sets: on the pixels as stored)",
+    )
+
+
+def _archive(name: str, own_format: str | None) -> Archive:
+    if own_format is not None:
+        return Archive(own_format, images=(), gt=())
+    if name not in ARCHIVES:
+        close = difflib.get_close_matches(name, ARCHIVES, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        known = ", ".join(ARCHIVES)
+        raise ValueError(f"unknown data set {name!r}: {hint}known are {known}; one of your own needs --format")
+    return ARCHIVES[name]
+
+
+def _locate(args: argparse.Namespace, archive: Archive) -> tuple[list[Path], list[Path]]:
+    """Folders of images, and folders (or the one file) of ground truth."""
+    if (args.images is None) != (args.gt is None) or (args.root is None) == (args.images is None):
+        raise ValueError("give either --root DIR, or both --images DIR and --gt DIR")
+    for path in [args.root] if args.root else [*args.images, *args.gt]:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    if args.root is None:
+        return args.images, args.gt
+    image_ends = (*archive.images, f"{args.name}/images")
+    if archive.format in FORMATS:
+        gt_ends = (*archive.gt, f"{args.name}/gt")
+        gt = find_folders(args.root, gt_ends, frozenset({".txt", ".xml", ".mat"}))
+    else:
+        gt_ends = archive.gt
+        file = find_file(args.root, gt_ends)
+        gt = [file] if file else []
+    if archive.format == "synthtext":
+        image_ends, images = ("1 ... 200 beside gt.mat",), [gt[0].parent] if gt else []
+    else:
+        images = find_folders(args.root, image_ends)
+    if not images or not gt:
+        raise FileNotFoundError(
+            f"{args.name} was not found below {args.root}: "
+            f"{'found' if images else 'no'} images in folders named {', '.join(image_ends)}; "
+            f"{'found' if gt else 'no'} ground truth in {', '.join(gt_ends)}. --images DIR --gt DIR name them directly"
+        )
+    return images, gt
+
+
+def _parts(name: str, own_format: str | None, collection: Collection) -> dict[str, Collection]:
+    """Data sets that one release becomes: Total-Text's training images are divided."""
+    if name not in TOTAL_TEXT_SPLIT or own_format is not None:
+        return {name: collection}
+    held_out = {image.image_id for image in collection.images if is_validation_image(image.image_id)}
+    rest = {image.image_id for image in collection.images} - held_out
+    return {part: collection.part(ids) for part, ids in zip(TOTAL_TEXT_SPLIT, (rest, held_out), strict=True)}
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    archive = _archive(args.name, args.format)
+    images, gt = _locate(args, archive)
+    output = args.output or datasets_root()
+    print(f"images: {', '.join(map(str, images))}\nground truth: {', '.join(map(str, gt))}")
+    if archive.format == "synthtext":
+        folder = output / args.name
+        link_folder(images[0], folder / "images")
+        print(f"{args.name}: {convert_synth_text(gt[0], images[0], folder)} -> {folder}")
+        return
+    if archive.format == "cocotext":
+        collection = collect_coco_text(images, gt[0], args.allow_missing, args.upright_pixels)
+    else:
+        collection = collect_text_files(images, gt, FORMATS[archive.format], args.allow_missing, args.upright_pixels)
+    for note in collection.notes:
+        print(f"note: {note}")
+    for name, part in _parts(args.name, args.format, collection).items():
+        print(f"{name}: {write_dataset(output / name, name, part)} -> {output / name}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `prepare`; 0 when the data set was written, 1 with a message otherwise."""
+    parser = argparse.ArgumentParser(prog="prepare_dataset.py")
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        _prepare(args)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""Annotations, data sets, augmentation and the mapper that feeds the models."""

@@ -1,0 +1,292 @@
+"""The one annotation all data sets are turned into: images, and on each the words with outline, text, ignore flag.
+
+A json file, schema "dld-text/1"::
+
+    {"schema": "dld-text/1", "name": "my_signs", "images": [
+      {"file_name": "img_1.jpg", "id": "img_1", "width": 1280, "height": 720, "words": [
+        {"polygon": [[377, 117], [463, 117], [465, 130], [378, 130]], "text": "Theatre", "ignore": false}]}]}
+
+- `file_name`: relative to the folder of images, "/" between folders, no "..".
+- `id`: a unique string; left out, it is `file_name` without its extension.
+- `width`, `height`: pixels of the image as `detectron2.data.detection_utils.read_image` gives it, that is after the
+  EXIF orientation was applied; polygons are in the pixels of that image.
+- `polygon`: at least three points [x, y] in pixels, either direction; they may lie outside the image.
+- `text`: the transcription. `ignore` (default false): nobody can read this word; it is neither trained on nor counted.
+- `language`, `kind`: optional strings of a word, kept and not used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from dld.structures.polygon import polygon_box
+
+__all__ = [
+    "SCHEMA",
+    "ImageAnnotation",
+    "SchemaProblem",
+    "TextAnnotation",
+    "find_schema_problems",
+    "read_annotations",
+    "to_dataset_dict",
+    "write_annotations",
+]
+
+SCHEMA = "dld-text/1"
+
+
+@dataclass(eq=False)
+class TextAnnotation:
+    """One word: outline float64 (P, 2) in pixels, transcription, and whether it is don't-care."""
+
+    polygon: np.ndarray
+    text: str
+    ignore: bool = False
+    language: str | None = None
+    kind: str | None = None
+
+
+@dataclass(eq=False)
+class ImageAnnotation:
+    """One image with its words; `file_name` is relative to the folder of images, sizes are in pixels."""
+
+    file_name: str
+    image_id: str
+    width: int
+    height: int
+    words: list[TextAnnotation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SchemaProblem:
+    """What is wrong in an annotation file, and at which image, word and field (None: of the whole above it)."""
+
+    image: int | None
+    word: int | None
+    field: str | None
+    message: str
+
+    def __str__(self) -> str:
+        where = "" if self.image is None else f"images[{self.image}]"
+        where += "" if self.word is None else f".words[{self.word}]"
+        if self.field is not None:
+            where += f".{self.field}" if where else self.field
+        return f"{where}: {self.message}" if where else self.message
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _word_problems(word: Any) -> Iterator[tuple[str | None, str]]:
+    if not isinstance(word, dict):
+        yield None, f"expected an object with polygon, text and ignore, got {_shown(word)}"
+        return
+    polygon, text, ignore = word.get("polygon"), word.get("text"), word.get("ignore", False)
+    if not isinstance(polygon, list) or len(polygon) < 3:
+        yield "polygon", f"expected a list of at least 3 points [x, y], got {_shown(polygon)}"
+    else:
+        for point in polygon:
+            if not (isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))):
+                yield "polygon", f"expected points [x, y] of two numbers, got {_shown(point)}"
+                break
+    if not isinstance(ignore, bool):
+        yield "ignore", f"expected true or false, got {_shown(ignore)}"
+    if not isinstance(text, str):
+        yield "text", f"expected a string, got {_shown(text)}"
+    elif not text.strip() and ignore is False:
+        yield "text", "is empty: give the transcription, or set ignore to true for a word nobody can read"
+    for key in ("language", "kind"):
+        if not isinstance(word.get(key), str | None):
+            yield key, f"expected a string, got {_shown(word[key])}"
+
+
+def _image_problems(image: dict) -> Iterator[tuple[str, str]]:
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+        yield "file_name", f"expected a path relative to the folder of images, got {_shown(name)}"
+    elif "\\" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        yield "file_name", f"must be relative to the folder of images, with / and without '..', got {name!r}"
+    if "id" in image and (not isinstance(image["id"], str) or not image["id"]):
+        yield "id", f"expected a non-empty string, got {_shown(image['id'])}"
+    for key in ("width", "height"):
+        if not isinstance(image.get(key), int) or isinstance(image[key], bool) or image[key] < 1:
+            yield key, f"expected pixels as an integer >= 1, got {_shown(image.get(key))}"
+    if not isinstance(image.get("words"), list):
+        yield "words", f"expected a list (empty where the image has no text), got {_shown(image.get('words'))}"
+
+
+def _image_id(image: dict) -> str:
+    return image.get("id", str(PurePosixPath(image["file_name"]).with_suffix("")))
+
+
+def find_schema_problems(document: Any) -> Iterator[SchemaProblem]:
+    """Everything in a parsed json that keeps it from being a "dld-text/1" annotation; nothing if it is one."""
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        found = f"keys {sorted(document)[:8]}" if isinstance(document, dict) else f"a {type(document).__name__}"
+        yield SchemaProblem(None, None, None, f'expected an object with "schema": "{SCHEMA}" and "images", got {found}')
+        return
+    if document.get("schema") != SCHEMA:
+        yield SchemaProblem(None, None, "schema", f'expected "{SCHEMA}", got {_shown(document.get("schema"))}')
+    first_with: dict[str, int] = {}
+    for i, image in enumerate(document["images"]):
+        if not isinstance(image, dict):
+            yield SchemaProblem(i, None, None, f"expected an object with file_name and words, got {_shown(image)}")
+            continue
+        problems = list(_image_problems(image))
+        yield from (SchemaProblem(i, None, key, message) for key, message in problems)
+        if not {"file_name", "id"} & {key for key, _ in problems}:
+            earlier = first_with.setdefault(_image_id(image), i)
+            if earlier != i:
+                yield SchemaProblem(i, None, "id", f"{_image_id(image)!r} is already the id of images[{earlier}]")
+        words = image.get("words")
+        for j, word in enumerate(words if isinstance(words, list) else ()):
+            yield from (SchemaProblem(i, j, key, message) for key, message in _word_problems(word))
+
+
+def read_document(path: str | Path) -> tuple[str, Any]:
+    """The text of a json file and what it holds.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not json in UTF-8; names the file and the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {path} does not exist")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return text, json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: not valid json: {error.msg} (column {error.colno})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}") from error
+
+
+def images_from_document(document: dict) -> list[ImageAnnotation]:
+    """The images of a document without schema problems."""
+    return [
+        ImageAnnotation(
+            file_name=image["file_name"],
+            image_id=_image_id(image),
+            width=image["width"],
+            height=image["height"],
+            words=[
+                TextAnnotation(
+                    polygon=np.asarray(word["polygon"], dtype=np.float64),
+                    text=word["text"],
+                    ignore=word.get("ignore", False),
+                    language=word.get("language"),
+                    kind=word.get("kind"),
+                )
+                for word in image["words"]
+            ],
+        )
+        for image in document["images"]
+    ]
+
+
+def read_annotations(path: str | Path) -> list[ImageAnnotation]:
+    """Read and validate an annotation file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not json, or not of the schema; names the file, the image and word by index, and the field.
+    """
+    _, document = read_document(path)
+    problem = next(find_schema_problems(document), None)
+    if problem is not None:
+        raise ValueError(f"{path}: {problem}")
+    return images_from_document(document)
+
+
+def word_to_json(word: TextAnnotation) -> dict:
+    """One word as the schema has it."""
+    # whole numbers are written as such; all others in full, so that what was checked is what is read again
+    points = [[int(v) if v == int(v) else v for v in point] for point in word.polygon.tolist()]
+    record: dict[str, Any] = {"polygon": points, "text": word.text, "ignore": word.ignore}
+    record.update({key: v for key, v in (("language", word.language), ("kind", word.kind)) if v is not None})
+    return record
+
+
+def _lines(images: list[ImageAnnotation], name: str) -> Iterator[str]:
+    """The file piece by piece: a line per image, then a line per word, so that an editor and `diff` can work on it."""
+    yield f'{{"schema": "{SCHEMA}", "name": {json.dumps(name)}, "images": ['
+    for i, image in enumerate(images):
+        head = {"file_name": image.file_name, "id": image.image_id, "width": image.width, "height": image.height}
+        yield f'{"," if i else ""}\n{json.dumps(head, ensure_ascii=False)[:-1]}, "words": ['
+        for j, word in enumerate(image.words):
+            yield f"{',' if j else ''}\n  {json.dumps(word_to_json(word), ensure_ascii=False)}"
+        yield "]}"
+    yield "\n]}\n"
+
+
+def write_annotations(path: str | Path, images: list[ImageAnnotation], name: str) -> None:
+    """Write an annotation file; a reader meets the old file or the whole new one, never a part.
+
+    Raises:
+        ValueError: the result would not be of the schema (the message names image, word and field).
+    """
+    text = "".join(_lines(images, name))
+    problem = next(find_schema_problems(json.loads(text)), None)
+    if problem is not None:
+        raise ValueError(f"cannot write {path}: {problem}")
+    write_atomically(path, text)
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 into a neighbour of `path`, then move it there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_dataset_dict(image: ImageAnnotation, image_root: str | Path) -> dict[str, Any]:
+    """The image as a detectron2 dataset dict whose annotations also carry `polygon`, `text` and `ignore`.
+
+    Returns:
+        dict with file_name (absolute), image_id, height, width, and annotations: each with bbox (XYXY_ABS, not clipped
+        to the image), category_id 0, segmentation [[x0, y0, ...]], polygon float32 (P, 2), text, ignore.
+    """
+    annotations = []
+    for word in image.words:
+        polygon = np.asarray(word.polygon, dtype=np.float32)
+        annotations.append(
+            {
+                "bbox": list(polygon_box(polygon)),
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "category_id": 0,
+                "iscrowd": 0,
+                "segmentation": [polygon.reshape(-1).tolist()],
+                "polygon": polygon,
+                "text": word.text,
+                "ignore": word.ignore,
+            }
+        )
+    return {
+        "file_name": os.path.abspath(os.path.join(image_root, image.file_name)),
+        "image_id": image.image_id,
+        "height": image.height,
+        "width": image.width,
+        "annotations": annotations,
+    }

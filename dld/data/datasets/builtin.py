@@ -1,0 +1,76 @@
+"""The public data sets under their names: `$DETECTRON2_DATASETS/NAME/{annotations.json,images/}`.
+
+Nothing is read before a data set is asked for. `prepare_dataset.py` makes the folders (see datasets/README.md).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog
+from torch.utils.data import Dataset
+
+from dld.data.datasets.synth_text import RECORDS, SynthTextRecords
+from dld.data.datasets.text_json import load_text_json, set_text_metadata
+from dld.data.synthesis.synthwords import register_synthwords
+
+__all__ = ["BUILTIN", "dataset_files", "datasets_root", "load_builtin", "register_all"]
+
+# name -> protocol it is scored by
+BUILTIN = {
+    "icdar2013_train": "icdar2013",
+    "icdar2013_test": "icdar2013",
+    "icdar2015_train": "icdar2015",
+    "icdar2015_val": "icdar2015",
+    "icdar2015_test": "icdar2015",
+    "icdar2017_mlt_train": "icdar2015",
+    "totaltext_train": "totaltext",
+    "totaltext_val": "totaltext",
+    "totaltext_test": "totaltext",
+    "ctw1500_train": "ctw1500",
+    "ctw1500_test": "ctw1500",
+    "cocotext_train": "icdar2015",
+    "synthtext_train": "icdar2015",
+}
+
+
+def datasets_root() -> Path:
+    """The folder of all data sets: `$DETECTRON2_DATASETS`, or `datasets` in the working directory."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser().absolute()
+
+
+def dataset_files(name: str) -> tuple[Path, Path]:
+    """Annotation file and folder of images of a built-in data set, as the environment says now."""
+    folder = datasets_root() / name
+    return folder / (RECORDS if name == "synthtext_train" else "annotations.json"), folder / "images"
+
+
+def load_builtin(name: str) -> list[dict] | Dataset:
+    """Dataset dicts of a prepared data set; a streamed torch data set for SynthText.
+
+    Raises:
+        FileNotFoundError: not prepared; names the command that does it.
+    """
+    json_file, image_root = dataset_files(name)
+    for path in (json_file, image_root):
+        if not path.exists():
+            raise FileNotFoundError(
+                f"data set {name} is not prepared: {path} does not exist. Download it (datasets/README.md says where), "
+                f"then `python projects/DLD/tools/prepare_dataset.py {name} --root FOLDER_WITH_THE_UNPACKED_FILES`; "
+                "$DETECTRON2_DATASETS names the folder of all data sets"
+            )
+    # the environment may have changed since the data set was registered
+    set_text_metadata(name, json_file, image_root, BUILTIN[name])
+    if name == "synthtext_train":
+        return SynthTextRecords(json_file.parent, image_root)
+    return load_text_json(json_file, image_root)
+
+
+def register_all() -> None:
+    """Register every built-in data set, the generated words included; a second call does nothing."""
+    for name, protocol in BUILTIN.items():
+        if name not in DatasetCatalog:
+            set_text_metadata(name, *dataset_files(name), protocol)
+            DatasetCatalog.register(name, lambda name=name: load_builtin(name))
+    register_synthwords()

@@ -1,0 +1,156 @@
+"""One word's outline: validity, repair, clipping, and the way from a mask to a polygon.
+
+Convention: a polygon is an array (P, 2) of x, y in continuous pixel coordinates of one image: the pixel in column j and
+row i covers [j, j + 1] x [i, i + 1], so the image is the rectangle [0, width] x [0, height]. The order of the points
+(clockwise or not) and a repeated last point do not matter. Everything computes in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike
+from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+__all__ = [
+    "clip_polygon",
+    "is_simple",
+    "mask_to_polygon",
+    "polygon_area",
+    "polygon_box",
+    "repair_polygon",
+    "to_shapely",
+]
+
+
+def _as_points(points: ArrayLike) -> np.ndarray:
+    points = np.asarray(points, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"a polygon must have shape (P, 2), got {points.shape}")
+    return points
+
+
+def to_shapely(points: ArrayLike) -> Polygon:
+    """The shapely polygon of (P, 2) points, valid or not.
+
+    Raises:
+        ValueError: not of shape (P, 2), or fewer than three points.
+    """
+    points = _as_points(points)
+    if len(points) < 3:
+        raise ValueError(f"a polygon needs at least 3 points, got {len(points)}")
+    return Polygon(points)
+
+
+def polygon_area(points: ArrayLike) -> float:
+    """Area in square pixels by the shoelace formula; the lobes of a self-intersecting outline cancel."""
+    # the first point as the origin keeps the products small: no cancellation far from (0, 0)
+    points = _as_points(points)
+    x, y = (points - points[:1]).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def polygon_box(points: ArrayLike) -> tuple[float, float, float, float]:
+    """The smallest upright box around the points: x0, y0, x1, y1."""
+    points = _as_points(points)
+    x0, y0 = points.min(axis=0)
+    x1, y1 = points.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def is_simple(points: ArrayLike) -> bool:
+    """Whether the outline has at least three finite points, does not cross or touch itself, and encloses an area."""
+    points = _as_points(points)
+    if len(points) < 3 or not np.isfinite(points).all():
+        return False
+    polygon = Polygon(points)
+    return polygon.is_valid and polygon.area > 0
+
+
+def _largest_part(geometry: BaseGeometry) -> Polygon | None:
+    """The polygon of the largest area inside any geometry; None when it holds no area."""
+    parts: list[Polygon] = []
+    for part in shapely.get_parts(geometry):
+        parts.extend(part.geoms if isinstance(part, MultiPolygon) else [part])
+    parts = [p for p in parts if isinstance(p, Polygon) and p.area > 0]
+    return max(parts, key=lambda p: p.area) if parts else None
+
+
+def _outline(polygon: Polygon | None) -> np.ndarray | None:
+    # a tiny outline can become flat or touch itself in floating point: then there is no usable polygon left
+    if polygon is None:
+        return None
+    points = np.asarray(polygon.exterior.coords, dtype=np.float64)[:-1]
+    return points if is_simple(points) else None
+
+
+def repair_polygon(points: ArrayLike) -> np.ndarray | None:
+    """A simple polygon for any outline: itself if it is simple, else the largest part of `make_valid`.
+
+    `make_valid` keeps every lobe of a bow-tie (`buffer(0)` drops one), of which the largest becomes the word.
+
+    Args:
+        points: (P, 2) in pixels, any P.
+
+    Returns:
+        float64 (Q, 2), Q >= 3, or None if nothing with an area is left (two points, a line, NaN).
+    """
+    points = _as_points(points)
+    if is_simple(points):
+        return points
+    if len(points) < 3 or not np.isfinite(points).all():
+        return None
+    return _outline(_largest_part(shapely.make_valid(Polygon(points))))
+
+
+def clip_polygon(points: ArrayLike, width: float, height: float) -> np.ndarray | None:
+    """The part of a polygon inside the image [0, width] x [0, height]; of several parts, the largest.
+
+    Args:
+        points: (P, 2) in pixels; repaired first if not simple.
+        width, height: of the image in pixels.
+
+    Returns:
+        float64 (Q, 2), the very points if all lie inside; None if nothing with an area is left.
+    """
+    points = repair_polygon(points)
+    if points is None:
+        return None
+    x0, y0, x1, y1 = polygon_box(points)
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return points
+    return _outline(_largest_part(Polygon(points).intersection(shapely.box(0, 0, width, height))))
+
+
+def mask_to_polygon(mask: np.ndarray, epsilon: float = 0.01) -> np.ndarray | None:
+    """The outline of the largest blob of a mask, simplified (Douglas-Peucker with `epsilon` x perimeter).
+
+    OpenCV's contour runs through the centres of the border pixels and so loses half a pixel on every side, 12 % of the
+    height of a word 8 pixels high; the outline is moved out by that half, which makes it exact for upright
+    rectangles, and gives blobs one pixel wide an area.
+
+    Args:
+        mask: uint8 or bool (H, W), non-zero inside.
+        epsilon: tolerance as a share of the contour's perimeter.
+
+    Returns:
+        float64 (P, 2), P >= 3, in pixels of the mask, reaching from 0 to W and 0 to H; None for an empty mask.
+    """
+    import cv2  # only here: reading and checking annotations need no OpenCV
+
+    mask = np.ascontiguousarray(mask != 0, dtype=np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return None
+    # the number of points breaks ties among blobs one pixel wide, whose contour area is zero
+    contour = max(contours, key=lambda c: (cv2.contourArea(c), len(c)))
+    contour = cv2.approxPolyDP(contour, epsilon * cv2.arcLength(contour, True), True)
+    centres = contour[:, 0, :].astype(np.float64) + 0.5
+    if len(centres) == 1:
+        line: BaseGeometry = shapely.Point(centres[0])
+    else:
+        line = shapely.LineString(centres) if len(centres) == 2 else shapely.LinearRing(centres)
+    # the outer border of the widened line: also right where a contour runs along a one-pixel bridge and back
+    blob = _largest_part(line.buffer(0.5, cap_style="square", join_style="mitre"))
+    return clip_polygon(np.asarray(blob.exterior.coords)[:-1], mask.shape[1], mask.shape[0])
