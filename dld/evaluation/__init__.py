@@ -1,0 +1,1 @@
+"""Scoring: protocols, matching, lexicons and the files of the official benchmarks."""

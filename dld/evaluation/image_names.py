@@ -1,0 +1,47 @@
+"""Which image a file belongs to: `res_img_7.txt`, `gt_img_7.txt`, `img_7.jpg` and `0000007.txt` are all image 7."""
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["ImageIndex", "canonical_name", "image_number"]
+
+_PREFIX = re.compile(r"^(?:poly_gt_|gt_|res_)", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(?:t[rs]_)?(?:img|image)?_?0*(\d+)$", re.IGNORECASE)
+
+
+def canonical_name(file_name: str) -> str:
+    """File name without extension and without the prefixes of official files."""
+    return _PREFIX.sub("", re.sub(r"\.(?:txt|jpe?g|png|bmp|tiff?|gif|webp)$", "", file_name, flags=re.IGNORECASE))
+
+
+def image_number(name: str) -> int | None:
+    """The number in a name of the official patterns (`img_7`, `img7`, `0000007`, `ts_img_00007`), else None."""
+    match = _NUMBERED.match(canonical_name(name))
+    return int(match.group(1)) if match else None
+
+
+class ImageIndex:
+    """Finds the ground-truth image that a name of a submission means.
+
+    Args:
+        image_ids: the images of the ground truth.
+    """
+
+    def __init__(self, image_ids: Iterable[str]) -> None:
+        self.image_ids = list(image_ids)
+        self._names = {canonical_name(image): image for image in self.image_ids}
+        self._names.update({image: image for image in self.image_ids})
+        numbers: dict[int, str | None] = {}
+        for image in self.image_ids:
+            number = image_number(image)
+            if number is not None:
+                # Two images of one number ("img_7" and "tr_img_7"): only their whole names tell them apart.
+                numbers[number] = None if number in numbers else image
+        self._numbers = {number: image for number, image in numbers.items() if image is not None}
+
+    def find(self, name: str) -> str | None:
+        """The image id of the same name or, among official patterns, of the same number; None if there is none."""
+        if name in self._names:
+            return self._names[name]
+        stem = canonical_name(name)
+        return self._names.get(stem) or self._numbers.get(image_number(stem) if image_number(stem) is not None else -1)

@@ -1,0 +1,74 @@
+"""Scores for people (one table) and for programs (one json)."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dld.evaluation.matching import TaskScore
+from dld.evaluation.protocol import Protocol
+
+__all__ = ["SCORES_SCHEMA", "score_table", "scores_document", "write_json"]
+
+SCORES_SCHEMA = "dld-scores/1"
+
+
+def score_table(scores: Mapping[str, Mapping[str, TaskScore]], title: str) -> str:
+    """All tasks and lexicons in one table, in per cent.
+
+    Args:
+        scores: task -> lexicon -> score.
+    """
+    header = ("task", "lexicon", "precision", "recall", "H-mean", "matched", "detections", "words")
+    rows = [header]
+    for task, of_lexicon in scores.items():
+        for lexicon, item in of_lexicon.items():
+            s = item.score
+            ratios = (f"{100 * value:.2f}" for value in (s.precision, s.recall, s.hmean))
+            rows.append((task, lexicon, *ratios, str(s.matched), str(s.detections), str(s.words)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    aligned = [[name.ljust(width) for name, width in zip(row, widths[:2], strict=False)] for row in rows]
+    for row, cells in zip(rows, aligned, strict=True):
+        cells.extend(number.rjust(width) for number, width in zip(row[2:], widths[2:], strict=True))
+    lines = ["  ".join(cells) for cells in aligned]
+    return "\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def scores_document(scores: Mapping[str, Mapping[str, TaskScore]], protocol: Protocol, **about: Any) -> dict[str, Any]:
+    """Json types: fractions and counts by task and lexicon, counts of each image, every rule, and what `about` says."""
+    images = {len(item.per_image) for of_lexicon in scores.values() for item in of_lexicon.values()}
+    return {
+        "schema": SCORES_SCHEMA,
+        **about,
+        "images": max(images, default=0),
+        "results": {
+            task: {lexicon: asdict(item.score) for lexicon, item in of_lexicon.items()}
+            for task, of_lexicon in scores.items()
+        },
+        "protocol": protocol.rules(),
+        "per_image": {
+            "columns": ["matched", "detections", "words"],
+            **{
+                task: {
+                    lexicon: {image: list(counts) for image, counts in item.per_image.items()}
+                    for lexicon, item in of_lexicon.items()
+                }
+                for task, of_lexicon in scores.items()
+            },
+        },
+    }
+
+
+def write_json(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
+    """Write a json file that appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
