@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help:
-	@echo "make demo    train a small spotter on synthetic words, score it, draw what it reads"
+	@echo "make demo    read with the shipped teacher, distil a student for a few minutes, score, draw"
 	@echo "make test    the test suite (make test ARGS='-m slow' for the slow ones)"
 	@echo "make lint    ruff"
 	@echo "make bench   measure speed on this machine"
@@ -23,7 +23,7 @@ setup:
 	@bash requirements/setup_env.sh "$(PY)" $(or $(MAKECMDGOALS),setup)
 
 demo: setup
-	"$(PY)" projects/DLD/demo.py $(ARGS)
+	"$(PY)" projects/DLD/tools/run_demo.py $(ARGS)
 
 test: setup
 	"$(PY)" -m pytest -q --durations=15 $(ARGS)

@@ -51,6 +51,8 @@ DETECTRON2_NEEDS = [
     "termcolor>=2.0",
     "yacs>=0.1.8",
 ]
+# What synthwords is drawn from beside the fonts: photographs, and 82,000 English words by frequency. They are data too.
+SYNTHWORDS = ["scikit-image>=0.22", "symspellpy==6.10.1"]
 MATLAB = ["scipy>=1.11"]  # only the .mat files of SynthText and Total-Text are read with it
 TEST = ["hypothesis>=6.100", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
 
@@ -66,7 +68,7 @@ setup(
     packages=find_packages(include=["dld", "dld.*"]),
     package_data={"dld": ["**/*.txt", "**/*.json", "**/*.yaml", "**/*.safetensors"]},
     # The fonts are data: the pictures of a seed are the same everywhere only if their versions are.
-    install_requires=RUNTIME + DETECTRON2_NEEDS + read_pins("fonts.txt"),
+    install_requires=RUNTIME + DETECTRON2_NEEDS + SYNTHWORDS + read_pins("fonts.txt"),
     extras_require={"matlab": MATLAB, "test": TEST + MATLAB},
     entry_points={"console_scripts": ["dld = dld.cli.main:main"]},
 )

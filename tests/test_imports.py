@@ -18,6 +18,7 @@ LAYERS = {
     "text": 0,
     "structures": 0,
     "utils": 0,
+    "model_zoo": 0,
     "data": 1,
     "modeling": 1,
     "evaluation": 1,

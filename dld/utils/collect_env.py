@@ -44,6 +44,8 @@ PACKAGES = {
     "tabulate": ("tabulate", "0.9"),
     "termcolor": ("termcolor", "2.0"),
     "yacs": ("yacs", "0.1.8"),
+    "scikit-image": ("skimage", "0.22"),
+    "symspellpy": ("symspellpy", "6.10.1"),
 }
 """Distribution -> (name to import, lowest version), as in setup.py. pycocotools before 2.0.8 was built for numpy 1."""
 

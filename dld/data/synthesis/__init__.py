@@ -1,0 +1,1 @@
+"""synthwords: scene-text-like images with exact word polygons, rendered on the fly."""

@@ -1,0 +1,70 @@
+"""The knobs of synthwords, checked where they are set."""
+
+from dataclasses import dataclass, fields
+
+__all__ = ["SynthWordsConfig"]
+
+
+@dataclass(frozen=True)
+class SynthWordsConfig:
+    """What the images look like. The same values, seed, split and index always give the same image.
+
+    Attributes:
+        size: (height, width) in pixels.
+        max_words: most words in an image.
+        density: in (0, 1]; 1 fills every image up to ``max_words`` (as far as there is room), 0.5 makes every number
+            of words from
+            1 to ``max_words`` equally likely, less leaves most images sparse.
+        min_height, max_height: range of the height of capitals in pixels; every image draws its own part of that range.
+        spread: an image's heights lie within a factor of at most this above and below its own centre (log-uniform in
+            1..spread).
+        curved_rate, plate_rate: fraction of signs with a curved baseline, and on a plate.
+        empty_rate: fraction of images without any word.
+        cut_rate: fraction of signs that reach over the border of the image (words cut by it are marked ignore).
+        phrase_rate: fraction of signs with more than a lone word.
+        effects: strength of light, blur, noise and JPEG; 0 leaves the drawing clean.
+        seed: first component of every image's random seed.
+        fonts_dir, backgrounds_dir, words_file: the user's own fonts, pictures and word list (None: the installed
+            packages').
+    """
+
+    size: tuple[int, int] = (640, 640)
+    max_words: int = 24
+    density: float = 0.4
+    min_height: float = 8.0
+    max_height: float = 110.0
+    spread: float = 2.5
+    curved_rate: float = 0.2
+    plate_rate: float = 0.5
+    empty_rate: float = 0.04
+    cut_rate: float = 0.03
+    phrase_rate: float = 0.55
+    effects: float = 1.0
+    seed: int = 0
+    fonts_dir: str | None = None
+    backgrounds_dir: str | None = None
+    words_file: str | None = None
+
+    def __post_init__(self):
+        height, width = self.size
+        if height < 64 or width < 64:
+            raise ValueError(f"size {self.size} (height, width): both must be at least 64 pixels")
+        if self.max_words < 0:
+            raise ValueError(f"max_words {self.max_words} is negative")
+        if not 0 < self.density <= 1:
+            raise ValueError(f"density {self.density} is not in (0, 1]")
+        if not 4 <= self.min_height <= self.max_height:
+            raise ValueError(
+                f"min_height {self.min_height} and max_height {self.max_height}: need 4 <= min_height <= max_height"
+            )
+        if self.spread < 1:
+            raise ValueError(f"spread {self.spread} is below 1")
+        if self.effects < 0 or self.seed < 0:
+            raise ValueError(f"effects {self.effects} and seed {self.seed} must not be negative")
+        for name in ("curved_rate", "plate_rate", "empty_rate", "cut_rate", "phrase_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1]")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))

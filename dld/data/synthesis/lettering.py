@@ -1,0 +1,187 @@
+"""Words set as lines and lines arranged on a flat sign: coverage masks and exact word outlines, no colour yet."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dld.data.synthesis.fonts import FontFace
+from dld.data.synthesis.geometry import Arc, Wave, box_outline
+
+__all__ = ["Lettering", "Line", "arrange_arc", "arrange_badge", "arrange_lines", "arrange_wave", "set_line"]
+
+_INK = 48  # coverage from which a pixel counts as ink when a word's box is measured
+_RADIANS_PER_EDGE = math.radians(14)
+
+
+@dataclass
+class Line:
+    """Words on a straight baseline; the frame's origin is the pen's start on the baseline.
+
+    Attributes:
+        mask: coverage, uint8.  left, top: position of the mask's first pixel in the frame (integers).
+        boxes: (x0, y0, x1, y1) around each word's ink.  texts: labels, one per box.
+    """
+
+    mask: np.ndarray
+    left: int
+    top: int
+    boxes: list[tuple[float, float, float, float]]
+    texts: list[str]
+
+    @property
+    def width(self) -> int:
+        return self.mask.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.mask.shape[0]
+
+
+@dataclass
+class Lettering:
+    """Everything written on one sign, in the frame of the sign's plane.
+
+    Attributes:
+        ink: coverage, uint8, plane height x plane width.
+        words: (outline (P, 2) clockwise from the start of the word's top edge, label).
+        disc: centre x, y and radius of the round sign these lines were arranged for, else None.
+    """
+
+    ink: np.ndarray
+    words: list[tuple[np.ndarray, str]]
+    disc: tuple[float, float, float] | None = None
+
+
+def _margin(height: float) -> float:
+    return max(1.0, 0.04 * height)
+
+
+def set_line(
+    face: FontFace, words: list[str], capital_px: float, tracking: float, gap: float, max_width: float
+) -> tuple[Line | None, int]:
+    """Sets as many of ``words`` as fit into ``max_width`` pixels (at least the first, if that fits).
+
+    Args:
+        capital_px: height of capitals in pixels.  tracking, gap: letter and word space in capital heights.
+
+    Returns:
+        the line (None when not even the first word fits) and the number of words used up, skipped ones included.
+    """
+    placed: list[tuple[np.ndarray, int, int, str]] = []
+    pen, used = 0.0, 0
+    for word in words:
+        if not face.can_draw(word):
+            used += 1
+            continue
+        ink, dx, dy = face.mask(word, capital_px, tracking)
+        if not ink.size:
+            used += 1
+            continue
+        x = pen - dx if not placed else pen
+        if x + dx + ink.shape[1] > max_width:
+            break
+        placed.append((ink, round(x + dx), round(dy), face.label(word)))
+        pen = x + dx + ink.shape[1] + gap * capital_px
+        used += 1
+    if not placed:
+        return None, max(used, 1)
+    left = min(x for _, x, _, _ in placed)
+    top = min(y for _, _, y, _ in placed)
+    right = max(x + ink.shape[1] for ink, x, _, _ in placed)
+    bottom = max(y + ink.shape[0] for ink, _, y, _ in placed)
+    mask = np.zeros((bottom - top, right - left), np.uint8)
+    boxes = []
+    for ink, x, y, _ in placed:
+        region = mask[y - top : y - top + ink.shape[0], x - left : x - left + ink.shape[1]]
+        np.maximum(region, ink, out=region)
+        boxes.append((x, y, x + ink.shape[1], y + ink.shape[0]))
+    return Line(mask, left, top, boxes, [text for *_, text in placed]), used
+
+
+def _padded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = box
+    m = _margin(y1 - y0)
+    return x0 - m, y0 - m, x1 + m, y1 + m
+
+
+def arrange_lines(lines: list[Line], align: str, spacing: float, pad: tuple[int, int]) -> Lettering:
+    """Stacks straight lines, "left", "center" or "right" aligned.
+
+    Args:
+        spacing: free pixels between the ink of neighbouring lines.  pad: free pixels left and right, above and below.
+    """
+    width = max(line.width for line in lines) + 2 * pad[0]
+    height = sum(line.height for line in lines) + round(spacing) * (len(lines) - 1) + 2 * pad[1]
+    ink = np.zeros((height, width), np.uint8)
+    words = []
+    y = pad[1]
+    for line in lines:
+        free = width - 2 * pad[0] - line.width
+        x = pad[0] + {"left": 0, "center": free // 2, "right": free}[align]
+        ink[y : y + line.height, x : x + line.width] = line.mask
+        for box, text in zip(line.boxes, line.texts, strict=True):
+            words.append((box_outline(_padded(box)) + (x - line.left, y - line.top), text))
+        y += line.height + round(spacing)
+    return Lettering(ink, words)
+
+
+def _bent(line: Line, bend: Arc | Wave, ink: np.ndarray, words: list) -> None:
+    height, width = ink.shape
+    map_x, map_y = bend.inverse_map(width, height)
+    bent = cv2.remap(line.mask, map_x - line.left, map_y - line.top, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    np.maximum(ink, bent, out=ink)
+    for box, text in zip(line.boxes, line.texts, strict=True):
+        edges = math.ceil(bend.turn(box[2] - box[0]) / _RADIANS_PER_EDGE)
+        words.append((bend.forward(box_outline(_padded(box), min(max(edges + 1, 3), 8))), text))
+
+
+def arrange_arc(line: Line, turn: float, over: bool, pad: tuple[int, int]) -> Lettering:
+    """One line on an arc that turns through ``turn`` radians; lessened where the inner edge would fold."""
+    middle = line.left + line.width / 2
+    inner = (line.top + line.height if over else -line.top) + 1.0
+    radius = max(line.width / max(turn, 1e-3), 2.0 * inner, 1.2 * line.height)
+    half = min(0.5 * line.width / radius, math.pi)
+    outer = radius - line.top if over else radius + line.top + line.height
+    reach = outer if half > math.pi / 2 else outer * math.sin(half)
+    rise = outer - (radius - inner) * math.cos(half)
+    width, height = math.ceil(2 * reach) + 2 * pad[0], math.ceil(rise) + 2 * pad[1]
+    center = (width / 2, pad[1] + outer if over else height - pad[1] - outer)
+    ink, words = np.zeros((height, width), np.uint8), []
+    _bent(line, Arc(center, radius, middle, over), ink, words)
+    return Lettering(ink, words)
+
+
+def arrange_wave(line: Line, amplitude: float, period: float, phase: float, pad: tuple[int, int]) -> Lettering:
+    """One line on a sine of ``amplitude`` and ``period`` pixels."""
+    width = line.width + 2 * pad[0]
+    height = math.ceil(line.height + 2 * amplitude) + 2 * pad[1]
+    ink, words = np.zeros((height, width), np.uint8), []
+    _bent(line, Wave((pad[0] - line.left, pad[1] + amplitude - line.top), amplitude, period, phase), ink, words)
+    return Lettering(ink, words)
+
+
+def arrange_badge(top: Line, bottom: Line | None, middle: list[Line], margin: float) -> Lettering:
+    """A round sign: ``top`` along the upper rim, ``bottom`` along the lower one, ``middle`` straight inside."""
+    rim = max(top.height, bottom.height if bottom else 0)
+    widest = max([top.width, bottom.width if bottom else 0])
+    inside_w = max((line.width for line in middle), default=0)
+    inside_h = sum(line.height for line in middle) + 0.4 * rim * max(len(middle) - 1, 0)
+    radius = max(widest / 2.4, 1.6 * rim, 0.5 * math.hypot(inside_w, inside_h) + 0.5 * margin)
+    outer = radius + rim + margin
+    side = math.ceil(2 * outer)
+    center = (side / 2, side / 2)
+    ink, words = np.zeros((side, side), np.uint8), []
+    # The feet of the upper line and the heads of the lower one both stand on the inner circle.
+    _bent(top, Arc(center, radius + top.top + top.height, top.left + top.width / 2, True), ink, words)
+    if bottom is not None:
+        _bent(bottom, Arc(center, radius - bottom.top, bottom.left + bottom.width / 2, False), ink, words)
+    if middle:
+        block = arrange_lines(middle, "center", 0.4 * rim, (0, 0))
+        h, w = block.ink.shape
+        x, y = (side - w) // 2, (side - h) // 2
+        region = ink[y : y + h, x : x + w]
+        np.maximum(region, block.ink, out=region)
+        words += [(outline + (x, y), text) for outline, text in block.words]
+    return Lettering(ink, words, (center[0], center[1], outer))

@@ -1,0 +1,138 @@
+"""The generated data sets synthwords_train and synthwords_val: detectron2 dataset dicts whose image is rendered when
+asked for.
+
+Nothing is downloaded and nothing depends on the environment. Training images are numbered 0 to 9,999,999, so that a
+run never sees one twice; validation images come from random streams of their own.
+"""
+
+import dataclasses
+from typing import Any
+
+import cv2
+import torch.utils.data
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from dld.data.annotation import ImageAnnotation, TextAnnotation, to_dataset_dict
+from dld.data.synthesis.config import SynthWordsConfig
+from dld.data.synthesis.scene import render_synthwords
+
+__all__ = ["TRAIN_LENGTH", "VAL_LENGTH", "SynthWordsDataset", "dense_options", "register_synthwords"]
+
+TRAIN_LENGTH, VAL_LENGTH = 10_000_000, 1_000
+
+
+class SynthWordsDataset(torch.utils.data.Dataset):
+    """Images by index; the image of an index is the same in every process, worker and order of access.
+
+    Args:
+        split: "train" or "val".
+        length: number of images; None: 10,000,000 or 1,000.
+        config: what they look like.
+        name: prefix of file names and image ids, which are virtual.
+
+    Raises:
+        ValueError: an unknown split or a length below 1.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        length: int | None = None,
+        config: SynthWordsConfig | None = None,
+        name: str | None = None,
+    ):
+        if split not in ("train", "val"):
+            raise ValueError(f"split {split!r} is neither 'train' nor 'val'")
+        self.split = split
+        self.length = (TRAIN_LENGTH if split == "train" else VAL_LENGTH) if length is None else length
+        if self.length < 1:
+            raise ValueError(f"length {self.length} of synthwords {split} is below 1")
+        self.config = config or SynthWordsConfig()
+        self.name = name or f"synthwords_{split}"
+        self._in_worker = False
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A detectron2 dataset dict (`dld.data.annotation.to_dataset_dict`) with "image", uint8 BGR (H, W, 3)."""
+        if index < 0:
+            index += self.length
+        if not 0 <= index < self.length:
+            raise IndexError(f"{self.name} has {self.length} images, there is no number {index}")
+        if not self._in_worker and torch.utils.data.get_worker_info() is not None:
+            cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads would fight them for the cores
+            self._in_worker = True
+        picture = render_synthwords(index, split=self.split, config=self.config)
+        height, width = picture.image.shape[:2]
+        words = [TextAnnotation(polygon, text, ignore) for polygon, text, ignore in picture.words]
+        file_name = f"{self.name}/{index:09d}.png"
+        record = to_dataset_dict(ImageAnnotation(file_name, f"{self.name}_{index:09d}", width, height, words), "")
+        return {**record, "file_name": file_name, "image": picture.image}
+
+
+def dense_options(size: tuple[int, int]) -> dict[str, Any]:
+    """Options for images of ``size`` (height, width) packed with words, 12 in 320 x 320, for recognisers."""
+    area, short = size[0] * size[1], min(size)
+    return {
+        "max_words": max(1, round(12 * area / 320**2)),
+        "density": 1.0,
+        "phrase_rate": 0.35,
+        "min_height": 9.0,
+        "max_height": max(12.0, min(48.0, 0.13 * short)),
+        "empty_rate": 0.0,
+    }
+
+
+_registered: dict[str, tuple[str, int | None, SynthWordsConfig]] = {}
+
+
+def _load(name: str) -> SynthWordsDataset:
+    split, length, config = _registered[name]
+    return SynthWordsDataset(split, length, config, name)
+
+
+def register_synthwords(
+    name: str = "synthwords",
+    *,
+    train_length: int | None = None,
+    val_length: int | None = None,
+    dense: bool = False,
+    **options: Any,
+) -> None:
+    """Registers ``NAME_train`` and ``NAME_val`` in detectron2's catalogs; ``DatasetCatalog.get`` gives a streamed
+    Dataset.
+
+    May be called again: options given then replace the earlier ones; without any it leaves registered sets as they are.
+
+    Args:
+        name: prefix of the two names.
+        train_length, val_length: numbers of images.
+        dense: fill the training images with words (:func:`dense_options`); the validation images stay as they are.
+        **options: fields of :class:`SynthWordsConfig`.
+
+    Raises:
+        KeyError: an unknown option.  ValueError: an option out of range.
+    """
+    unknown = set(options) - set(SynthWordsConfig.names())
+    if unknown:
+        raise KeyError(
+            f"unknown synthwords option {', '.join(sorted(unknown))}; there are {', '.join(SynthWordsConfig.names())}"
+        )
+    untouched = not options and not dense and train_length is None and val_length is None
+    config = SynthWordsConfig(**options)
+    packed = dataclasses.replace(config, **{**dense_options(config.size), **options}) if dense else config
+    for split, length, chosen in (("train", train_length, packed), ("val", val_length, config)):
+        key = f"{name}_{split}"
+        if key in _registered and untouched:
+            continue
+        _registered[key] = (split, length, chosen)
+        if key not in DatasetCatalog.list():
+            DatasetCatalog.register(key, lambda key=key: _load(key))
+            MetadataCatalog.get(key).set(
+                thing_classes=["text"],
+                evaluator_type="text_spotting",
+                protocol="icdar2015",
+                image_root="",
+                json_file="",
+            )
