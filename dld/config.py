@@ -1,0 +1,171 @@
+"""Every configuration key that DLD adds to detectron2's."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+
+__all__ = ["add_dld_config", "get_dld_cfg"]
+
+
+def get_dld_cfg() -> CN:
+    """detectron2's default configuration with the keys of DLD."""
+    cfg = get_cfg()
+    add_dld_config(cfg)
+    return cfg
+
+
+def add_dld_config(cfg: CN) -> None:
+    """Add the keys of DLD, each with its default, to a detectron2 configuration."""
+    _add_data(cfg)
+    _add_model(cfg)
+    _add_distillation(cfg)
+    _add_solver(cfg)
+
+
+def _add_data(cfg: CN) -> None:
+    # A json of your own (schema dld-text/1) and its image folder, registered under a name usable in DATASETS.TRAIN
+    # and DATASETS.TEST: a list of [name, json file, image folder] or [name, json file, image folder, protocol].
+    cfg.DATASETS.REGISTER = []
+    # How often each training set is drawn, as weights beside DATASETS.TRAIN; empty: by its number of images.
+    cfg.DATASETS.TRAIN_WEIGHTS = []
+
+    # The generated data set: image height and width, most words in an image, share of images of densely packed words.
+    cfg.DATASETS.SYNTHWORDS = CN()
+    cfg.DATASETS.SYNTHWORDS.SIZE = [640, 640]
+    # Images in synthwords_val.
+    cfg.DATASETS.SYNTHWORDS.VAL_LENGTH = 1000
+    # Another stream of images for another seed.
+    cfg.DATASETS.SYNTHWORDS.SEED = 0
+    # Pack training images with as many words as fit: for training the recogniser.
+    cfg.DATASETS.SYNTHWORDS.DENSE = False
+    # Folders of .ttf files and of photographs to use instead of the installed ones.
+    cfg.DATASETS.SYNTHWORDS.FONTS_DIR = ""
+    cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = ""
+    # Any other field of dld.data.synthesis.config.SynthWordsConfig as [name, value], for example [['curved_rate', 0.0]].
+    cfg.DATASETS.SYNTHWORDS.OPTIONS = []
+
+    # Random crop of the training image that cuts no readable word. SIZE is height, width in pixels after resizing.
+    cfg.INPUT.TEXT_CROP = CN()
+    cfg.INPUT.TEXT_CROP.ENABLED = True
+    # [0, 0]: a random size between MIN_SHARE of the image and all of it.
+    cfg.INPUT.TEXT_CROP.SIZE = [0, 0]
+    cfg.INPUT.TEXT_CROP.MIN_SHARE = 0.5
+    # Rotation in degrees, uniform in [-ROTATION, ROTATION]; 0 switches it off.
+    cfg.INPUT.ROTATION = 15.0
+    # Colour jitter as shares: brightness, contrast and saturation are multiplied by 1 +- these.
+    cfg.INPUT.JITTER_BRIGHTNESS = 0.125
+    cfg.INPUT.JITTER_CONTRAST = 0.2
+    cfg.INPUT.JITTER_SATURATION = 0.5
+    # The box that is read in training is the annotated one moved at each side by up to this share of its shorter side:
+    # at test it will be a predicted one.
+    cfg.INPUT.READ_BOX_JITTER = 0.08
+    # Most words read per training image; the others still train the detector.
+    cfg.INPUT.MAX_READ_WORDS = 64
+
+
+def _add_model(cfg: CN) -> None:
+    # Convolutions in channels-last layout: on CPU and recent GPUs markedly faster.
+    cfg.MODEL.CHANNELS_LAST = True
+    # Load a checkpoint of another charset: keep the rows of the characters both have, start the others anew.
+    cfg.MODEL.CHARSET_TRANSFER = False
+    # Read pickled (.pkl) weights. A pickle can run any code when it is loaded: only for files you trust.
+    cfg.MODEL.TRUST_PICKLE = False
+
+    cfg.MODEL.TEXT = CN()
+    # A proposal or anchor with this share of its area on a don't-care word is neither word nor background.
+    cfg.MODEL.TEXT.IGNORE_OVERLAP = 0.5
+
+    # The small backbone: channels and blocks of res2..res5.
+    cfg.MODEL.TINY_RESNET = CN()
+    cfg.MODEL.TINY_RESNET.WIDTHS = [32, 64, 128, 256]
+    cfg.MODEL.TINY_RESNET.BLOCKS = [2, 2, 2, 2]
+    cfg.MODEL.TINY_RESNET.NORM = "BN"
+
+    cfg.MODEL.RECOGNITION = CN()
+    cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
+    # Train backbone and recogniser only, on annotated boxes.
+    cfg.MODEL.RECOGNITION.ONLY = False
+    # UTF-8 file with all characters; empty: the 95 printable ASCII ones.
+    cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
+    # Most characters of a word; longer ones are treated as don't care.
+    cfg.MODEL.RECOGNITION.MAX_LENGTH = 32
+    # Pyramid level the words are cropped from.
+    cfg.MODEL.RECOGNITION.IN_FEATURE = "p2"
+    # Channels of the convolution before cropping, and of encoder and decoder.
+    cfg.MODEL.RECOGNITION.STEM_DIM = 256
+    cfg.MODEL.RECOGNITION.WIDTH = 256
+    cfg.MODEL.RECOGNITION.NORM = "BN"
+    # Rows and columns of a crop.
+    cfg.MODEL.RECOGNITION.POOLER_RESOLUTION = [8, 32]
+    cfg.MODEL.RECOGNITION.POOLER_SAMPLING_RATIO = 2
+    # Weight of the auxiliary CTC loss on the context feature; 0 builds none.
+    cfg.MODEL.RECOGNITION.CTC_WEIGHT = 0.0
+    # Words read at once at test.
+    cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
+
+
+def _add_distillation(cfg: CN) -> None:
+    cfg.MODEL.DISTILLATION = CN()
+    # Checkpoint of the trained teacher; the student starts from it too unless MODEL.WEIGHTS says otherwise.
+    cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = ""
+    # Weight of cost against accuracy in the selector's training: 0.1 accuracy first, 0.3 cost first (paper).
+    cfg.MODEL.DISTILLATION.GAMMA = 0.1
+    # K, the sequences that the teacher decodes per word, and the width of its beam search (>= K).
+    cfg.MODEL.DISTILLATION.NUM_SEQUENCES = 3
+    cfg.MODEL.DISTILLATION.BEAM_WIDTH = 3
+    # "weighted": by the teacher's scores, per character; "paper": -log sum_k p_student(y_k).
+    cfg.MODEL.DISTILLATION.SEQUENCE_FORM = "weighted"
+    # "beams", or "forced_top1": one sequence, decoded under the annotated prefix as the reference code does.
+    cfg.MODEL.DISTILLATION.SEQUENCE_TARGETS = "beams"
+    # Weights of recognition and of the three distillation losses; 0 switches one off.
+    cfg.MODEL.DISTILLATION.REC_WEIGHT = 1.0
+    cfg.MODEL.DISTILLATION.ROI_WEIGHT = 1.0
+    cfg.MODEL.DISTILLATION.CONTEXT_WEIGHT = 1.0
+    cfg.MODEL.DISTILLATION.SEQUENCE_WEIGHT = 1.0
+    # Keep the teacher's batch-norm statistics in the student, whose images come at mixed scales.
+    cfg.MODEL.DISTILLATION.FREEZE_NORM = True
+
+    cfg.MODEL.SELECTOR = CN()
+    # Without a selector training scales are drawn uniformly from SCALES.
+    cfg.MODEL.SELECTOR.ENABLED = True
+    # Candidate scales of the teacher's resolution; 1.0 may be one.
+    cfg.MODEL.SELECTOR.SCALES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    # The selector reads a copy reduced by INPUT_SCALE; output channels of its stem and blocks; "GN" or "".
+    cfg.MODEL.SELECTOR.INPUT_SCALE = 0.375
+    cfg.MODEL.SELECTOR.CHANNELS = [16, 32, 64, 96]
+    cfg.MODEL.SELECTOR.NORM = "GN"
+    # Train and test every image at this scale; 0: ask the selector.
+    cfg.MODEL.SELECTOR.FIXED_SCALE = 0.0
+    # "soft_target": cross entropy to softmax(-(KL + gamma cost) / TARGET_TEMPERATURE); "gumbel": the paper's
+    # straight-through choice with a temperature of TEMPERATURE x DECAY^(EPOCHS x progress).
+    cfg.MODEL.SELECTOR.FORM = "soft_target"
+    cfg.MODEL.SELECTOR.TARGET_TEMPERATURE = 0.1
+    cfg.MODEL.SELECTOR.TEMPERATURE = 5.0
+    cfg.MODEL.SELECTOR.DECAY = 0.965
+    cfg.MODEL.SELECTOR.EPOCHS = 50
+    # Share of the training scales drawn uniformly, or the rarely chosen ones stop being trained.
+    cfg.MODEL.SELECTOR.UNIFORM_SHARE = 0.15
+    cfg.MODEL.SELECTOR.WEIGHT = 1.0
+    # Gradient clip of the selector alone.
+    cfg.MODEL.SELECTOR.CLIP_VALUE = 5.0
+    # At test the score of a scale is lowered by MU x its cost; EXPECTED_WORDS are assumed in an image for that.
+    cfg.MODEL.SELECTOR.MU = 0.0
+    cfg.MODEL.SELECTOR.EXPECTED_WORDS = 8.0
+
+
+def _add_solver(cfg: CN) -> None:
+    # "AdamW" or "SGD".
+    cfg.SOLVER.OPTIMIZER = "AdamW"
+    # Number format under SOLVER.AMP.ENABLED: "float16" or "bfloat16" on GPU; CPU always takes "bfloat16".
+    cfg.SOLVER.AMP.DTYPE = "float16"
+    # Batch size that BASE_LR is meant for; the rate is multiplied by IMS_PER_BATCH / this. 0: BASE_LR as it stands.
+    cfg.SOLVER.REFERENCE_BATCH = 0
+    # Wall-clock minutes after which training ends as if at MAX_ITER; 0: no limit.
+    cfg.SOLVER.MAX_MINUTES = 0.0
+    # Iterations between two pictures of predictions in tensorboard and OUTPUT_DIR/pictures; 0: none.
+    cfg.TEST.PICTURE_PERIOD = 0
+    # Images drawn each time.
+    cfg.TEST.PICTURES = 4
+    # Images in a batch at test.
+    cfg.TEST.IMS_PER_BATCH = 1

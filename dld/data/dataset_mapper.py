@@ -1,0 +1,230 @@
+"""From a dataset dict to what the spotter is fed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+
+from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_shape, rotation_matrix
+from dld.structures.padded_polygons import PaddedPolygons
+from dld.structures.polygon import clip_polygon, polygon_area
+from dld.text.charset import Charset
+
+__all__ = ["TextDatasetMapper", "read_dict_image", "words_to_instances"]
+
+logger = logging.getLogger(__name__)
+
+
+def read_dict_image(dataset_dict: dict) -> np.ndarray:
+    """The image of a dataset dict, uint8 BGR (H, W, 3): the one it carries, or its file with EXIF rotation applied.
+
+    Raises:
+        ValueError: the file cannot be read as an image, or is not of the annotated size (the message names it).
+    """
+    image = dataset_dict.get("image")
+    if image is None:
+        name = dataset_dict["file_name"]
+        try:
+            image = detection_utils.read_image(name, format="BGR")
+        except Exception as error:
+            raise ValueError(f"cannot read image {name}: {error}") from error
+        try:
+            detection_utils.check_image_size(dict(dataset_dict), image)
+        except detection_utils.SizeMismatchError as error:
+            raise ValueError(str(error)) from error
+    return image
+
+
+class TextDatasetMapper:
+    """Reads and augments an image, and turns its words into `Instances`.
+
+    At test: `image` float tensor (3, H', W') resized to the test short side; `height`, `width` of the original and
+    its `annotations` stay for the evaluator. In training also `instances`, see :func:`words_to_instances`.
+
+    Args:
+        is_train: augment and make targets.
+        charset, max_length: words outside of these become don't care.
+        short_sides: pixels; one is drawn per training image.
+        longest: most pixels of the long side.
+        crop: window chooser, or None.
+        rotation: degrees.
+        jitter: brightness, contrast, saturation shares.
+        read_box_jitter: see INPUT.READ_BOX_JITTER.
+        max_read_words: most words read per image.
+        fill: BGR of what a rotation or crop uncovers.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        charset: Charset,
+        max_length: int,
+        short_sides: tuple[int, ...],
+        longest: int,
+        crop: TextCrop | None = None,
+        rotation: float = 0.0,
+        jitter: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        read_box_jitter: float = 0.0,
+        max_read_words: int = 64,
+        fill: tuple[int, int, int] = (104, 116, 124),
+    ) -> None:
+        self.is_train, self.charset, self.max_length = is_train, charset, max_length
+        self.short_sides, self.longest = tuple(short_sides), longest
+        self.crop, self.rotation, self.jitter = crop, rotation, jitter
+        self.read_box_jitter, self.max_read_words, self.fill = read_box_jitter, max_read_words, fill
+
+    @classmethod
+    def from_config(cls, cfg, is_train: bool = True) -> dict:
+        node = cfg.MODEL.RECOGNITION
+        ret = {
+            "is_train": is_train,
+            "charset": Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default(),
+            "max_length": node.MAX_LENGTH,
+            "short_sides": cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,),
+            "longest": cfg.INPUT.MAX_SIZE_TRAIN if is_train else cfg.INPUT.MAX_SIZE_TEST,
+            "fill": tuple(round(v) for v in cfg.MODEL.PIXEL_MEAN),
+        }
+        if cfg.INPUT.FORMAT != "BGR":
+            raise ValueError(f"INPUT.FORMAT must be BGR, got {cfg.INPUT.FORMAT}")
+        if is_train:
+            crop = cfg.INPUT.TEXT_CROP
+            ret.update(
+                crop=TextCrop(tuple(crop.SIZE), crop.MIN_SHARE) if crop.ENABLED else None,
+                rotation=cfg.INPUT.ROTATION,
+                jitter=(cfg.INPUT.JITTER_BRIGHTNESS, cfg.INPUT.JITTER_CONTRAST, cfg.INPUT.JITTER_SATURATION),
+                read_box_jitter=cfg.INPUT.READ_BOX_JITTER,
+                max_read_words=cfg.INPUT.MAX_READ_WORDS,
+            )
+        return ret
+
+    def __call__(self, dataset_dict: dict, rng: np.random.Generator | None = None) -> dict:
+        """Map one dict (not modified). `rng` drives the augmentation; without one it is drawn from the system."""
+        image = read_dict_image(dataset_dict)
+        out = {k: copy.deepcopy(v) for k, v in dataset_dict.items() if k not in ("image", "annotations")}
+        if not self.is_train:
+            height, width = resized_shape(*image.shape[:2], self.short_sides[0], self.longest)
+            resized = T.ResizeTransform(*image.shape[:2], height, width).apply_image(image)
+            out["image"] = to_tensor(resized)
+            out["annotations"] = dataset_dict.get("annotations", [])
+            return out
+        rng = np.random.default_rng() if rng is None else rng
+        words = [self._read_annotation(a) for a in dataset_dict.get("annotations", ())]
+        view = self._choose_view(image.shape[:2], words, rng)
+        pixels = view.pixels(image, self.fill)
+        if any(self.jitter):
+            pixels = color_jitter(pixels, *self.jitter, rng)
+        out["image"] = to_tensor(pixels)
+        out["instances"] = words_to_instances(
+            [(view.points(polygon), text, ignore) for polygon, text, ignore in words],
+            (view.height, view.width), self.charset, self.max_length, self.read_box_jitter, self.max_read_words, rng,
+        )  # fmt: skip
+        return out
+
+    def _read_annotation(self, annotation: dict) -> tuple[np.ndarray, str, bool]:
+        text = annotation["text"]
+        ignore = annotation["ignore"] or not text or len(text) > self.max_length or not self.charset.covers(text)
+        return np.asarray(annotation["polygon"], dtype=np.float64), text, bool(ignore)
+
+    def _choose_view(self, shape: tuple[int, int], words, rng: np.random.Generator) -> AffineView:
+        height, width = shape
+        short = int(rng.choice(self.short_sides))
+        resized = resized_shape(height, width, short, self.longest)
+        scale = resized[0] / height
+        rotation = None
+        if self.rotation:
+            rotation = rotation_matrix(float(rng.uniform(-self.rotation, self.rotation)), height, width)
+        if self.crop is None:
+            return AffineView.of_window(rotation, (0, 0, width, height), scale, resized)
+        turned = AffineView.of_window(rotation, (0, 0, width, height), 1.0, shape)
+        boxes = np.array([[*p.min(0), *p.max(0)] for p in (turned.points(w[0]) for w in words)]).reshape(-1, 4)
+        readable = np.array([not w[2] for w in words], dtype=bool)
+        # words that a rotation pushed over the image's edge are cut already and cannot be saved by a window
+        readable &= ((boxes[:, :2] >= 0) & (boxes[:, 2:] <= [width, height])).all(1)
+        window = self.crop(boxes, readable, height, width, scale, rng)
+        size = self.crop.size
+        if size[0] == 0:
+            size = (
+                max(round((window[3] - window[1]) * scale), 1),
+                max(round((window[2] - window[0]) * scale), 1),
+            )
+        return AffineView.of_window(rotation, window, scale, size)
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) to a float32 tensor (3, H, W) of the same values."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+
+
+def words_to_instances(
+    words: list[tuple[np.ndarray, str, bool]],
+    image_size: tuple[int, int],
+    charset: Charset,
+    max_length: int,
+    read_box_jitter: float = 0.0,
+    max_read_words: int = 64,
+    rng: np.random.Generator | None = None,
+) -> Instances:
+    """Training targets of one image.
+
+    A word of which the image's edge cuts off more than a tenth of its area, or more than a quarter of its height (about
+    half a letter, at either end of a long word), becomes don't care; one outside is dropped.
+
+    Args:
+        words: polygon (P, 2) in pixels of the network's input, text, ignore.
+        image_size: (H, W) of that input.
+
+    Returns:
+        Instances with `gt_boxes`, `gt_classes` (0), `gt_masks` (PaddedPolygons), `gt_ignore` (bool: neither word nor
+        background), `gt_readable` (bool: the recogniser is trained on it), `gt_text` (ids (R, max_length + 1)),
+        `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading).
+    """
+    height, width = image_size
+    polygons, ignore, texts = [], [], []
+    for polygon, text, ignored in words:
+        area = polygon_area(polygon)
+        inside = polygon
+        if polygon.min() < 0 or polygon[:, 0].max() > width or polygon[:, 1].max() > height:
+            clipped = clip_polygon(polygon, width, height)
+            if clipped is None:
+                continue
+            size = np.ptp(polygon, axis=0)
+            lost = (size - np.ptp(clipped, axis=0)).max()
+            ignored = bool(ignored or polygon_area(clipped) < 0.9 * area or lost > 0.25 * area / size.max())
+            inside = clipped
+        box_size = inside.max(0) - inside.min(0)
+        if box_size.min() < 1:
+            continue
+        polygons.append(inside)
+        ignore.append(ignored)
+        texts.append(charset.encode("" if ignored else text, max_length))
+    R = len(polygons)
+    target = Instances((height, width))
+    boxes = torch.tensor(np.array([[*p.min(0), *p.max(0)] for p in polygons]).reshape(-1, 4), dtype=torch.float32)
+    target.gt_boxes = Boxes(boxes)
+    target.gt_classes = torch.zeros(R, dtype=torch.int64)
+    target.gt_masks = PaddedPolygons.from_list(polygons)
+    target.gt_ignore = torch.tensor(ignore, dtype=torch.bool)
+    readable = ~target.gt_ignore
+    if int(readable.sum()) > max_read_words:
+        candidates = readable.nonzero()[:, 0].numpy()
+        drop = (rng or np.random.default_rng()).permutation(candidates)[max_read_words:]
+        readable[torch.from_numpy(drop)] = False
+    target.gt_readable = readable
+    target.gt_text = torch.stack(texts) if R else torch.zeros((0, max_length + 1), dtype=torch.int64)
+    read_boxes = boxes.clone()
+    if read_box_jitter and R:
+        side = torch.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])[:, None]
+        noise = torch.from_numpy((rng or np.random.default_rng()).uniform(-1, 1, (R, 4))).float()
+        read_boxes = read_boxes + noise * read_box_jitter * side
+    target.gt_read_boxes = Boxes(read_boxes)
+    target.gt_tall = (boxes[:, 3] - boxes[:, 1]) > 1.5 * (boxes[:, 2] - boxes[:, 0])
+    return target

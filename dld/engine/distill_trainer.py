@@ -1,0 +1,121 @@
+"""Training loop of DLD: asks the frozen teacher, hands its targets to the model, anneals, logs the chosen scales."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+from detectron2.engine import HookBase
+from torch import nn
+
+from dld.engine.checkpoint import SpotterCheckpointer
+from dld.engine.train_step import StepTrainer
+from dld.engine.trainer import SpotterTrainer
+from dld.modeling.resolution.gumbel import temperature_at
+
+__all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "TemperatureSchedule"]
+
+logger = logging.getLogger(__name__)
+
+
+class DistillStep(StepTrainer):
+    """One step: the teacher's targets of the batch first (beams, character logits, features), then the model."""
+
+    def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
+        return self.model(data, self.unwrapped_model.ask_teacher(data))
+
+
+class TemperatureSchedule(HookBase):
+    """Gumbel temperature from the progress of training: start x decay^(epochs x progress).
+
+    It follows from the iteration, so a resumed run has the temperature of the unbroken one.
+    """
+
+    def __init__(self, start: float, decay: float, epochs: float) -> None:
+        self.start, self.decay, self.epochs = start, decay, epochs
+
+    def before_step(self) -> None:
+        progress = self.trainer.iter / max(self.trainer.max_iter, 1)
+        value = temperature_at(progress, self.start, self.decay, self.epochs)
+        self.trainer.unwrapped_model.temperature.fill_(value)
+        self.trainer.storage.put_scalar("selector/temperature", value, smoothing_hint=False)
+
+
+class ScaleHistogram(HookBase):
+    """Shares of the training scales since the last log, as scalars and as one line."""
+
+    def __init__(self, scales: tuple[float, ...], period: int = 100) -> None:
+        self.scales, self.period = scales, period
+        self.counts = dict.fromkeys(scales, 0)
+
+    def after_step(self) -> None:
+        for scale in self.trainer.unwrapped_model.last_scales:
+            self.counts[scale] = self.counts.get(scale, 0) + 1
+        if (self.trainer.iter + 1) % self.period:
+            return
+        total = max(sum(self.counts.values()), 1)
+        for scale, count in self.counts.items():
+            self.trainer.storage.put_scalar(f"scale/{scale:g}", count / total, smoothing_hint=False)
+        mean = sum(s * c for s, c in self.counts.items()) / total
+        shares = "  ".join(f"{s:g}: {c / total:.0%}" for s, c in sorted(self.counts.items()))
+        logger.info("training scales: mean %.3f  %s", mean, shares)
+        self.counts = dict.fromkeys(self.counts, 0)
+
+
+class DistillTrainer(SpotterTrainer):
+    """SpotterTrainer for :class:`~dld.modeling.meta_arch.distill.DistillMetaArch`.
+
+    Raises:
+        ValueError: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty; the message says how to train a teacher.
+    """
+
+    step_class = DistillStep
+
+    def __init__(self, cfg) -> None:
+        path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
+        if not path:
+            size = "R50" if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME and "tiny" not in cfg.MODEL.BACKBONE.NAME else "tiny"
+            raise ValueError(
+                "distillation needs a trained teacher: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with\n"
+                f"  python projects/DLD/train_net.py --config-file configs/teacher_{size}.yaml\n"
+                f"and pass MODEL.DISTILLATION.TEACHER_WEIGHTS output/teacher_{size}/model_best.pth"
+            )
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"MODEL.DISTILLATION.TEACHER_WEIGHTS: {path} does not exist")
+        super().__init__(cfg)
+        self._load_spotter(self.unwrapped_model.teacher, path)
+
+    def _load_spotter(self, model: nn.Module, path: str) -> None:
+        SpotterCheckpointer(
+            model, charset_transfer=self.cfg.MODEL.CHARSET_TRANSFER, trust_pickle=self.cfg.MODEL.TRUST_PICKLE
+        ).load(path)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As in SpotterTrainer; without MODEL.WEIGHTS and nothing to resume the student starts as the teacher."""
+        super().resume_or_load(resume)
+        if not self.start_iter and not self.cfg.MODEL.WEIGHTS:
+            logger.info("the student starts from the teacher's weights")
+            model = self.unwrapped_model
+            model.student.load_state_dict(model.teacher.state_dict())
+
+    @classmethod
+    def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:
+        """Student and selector apart: straight-through gradients of the selector would shrink the student's."""
+        groups = [model.student, *([model.selector] if model.selector is not None else [])]
+        return [[p for p in group.parameters() if p.requires_grad] for group in groups]
+
+    def clip_norms(self) -> list[float]:
+        cfg = self.cfg
+        norms = super().clip_norms()
+        return norms if not cfg.MODEL.SELECTOR.ENABLED else [*norms, cfg.MODEL.SELECTOR.CLIP_VALUE]
+
+    def build_hooks(self) -> list:
+        """Those of SpotterTrainer, with temperature and scale histogram in front of the writers."""
+        node = self.cfg.MODEL.SELECTOR
+        ours = [
+            TemperatureSchedule(node.TEMPERATURE, node.DECAY, node.EPOCHS),
+            ScaleHistogram(self.unwrapped_model.scales),
+        ]
+        inherited = super().build_hooks()
+        return [*inherited[:2], *ours, *inherited[2:]]

@@ -1,0 +1,62 @@
+"""Starting one process or several: `--num-gpus N` as in detectron2, or torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import launch as detectron2_launch
+from detectron2.utils import comm
+
+__all__ = ["launch", "started_by_torchrun"]
+
+logger = logging.getLogger(__name__)
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun (or anything that sets its variables) started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ)
+
+
+def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, args: tuple) -> None:
+    """Run `main(*args)` in every process of the job.
+
+    On a machine without GPU, `num_gpus` counts CPU processes (gloo). Under torchrun the processes exist already.
+
+    Raises:
+        ValueError: more GPUs asked for than present, or counts that make no sense; the message says how many there are.
+    """
+    if started_by_torchrun():
+        join_torchrun()
+        try:
+            main(*args)
+        finally:
+            dist.destroy_process_group()
+        return
+    if num_gpus < 0 or num_machines < 1 or not 0 <= machine_rank < num_machines:
+        raise ValueError(
+            f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: need at least one "
+            "machine and a rank below their number"
+        )
+    present = torch.cuda.device_count()
+    if present and num_gpus > present:
+        raise ValueError(f"--num-gpus {num_gpus} asked for, {present} GPU(s) present")
+    if not present and num_gpus > 1:
+        logger.warning("no GPU: %d CPU processes (gloo) instead", num_gpus)
+        # the processes share the cores; each taking all of them is slower than each taking its part
+        threads = max((os.cpu_count() or 1) // num_gpus, 1)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    detectron2_launch(main, max(num_gpus, 1), num_machines, machine_rank, dist_url, args)
+
+
+def join_torchrun() -> None:
+    """Join the process group torchrun set up, and detectron2's group of this machine's processes."""
+    local, count = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    if torch.cuda.is_available():
+        if count > torch.cuda.device_count():
+            raise ValueError(f"torchrun started {count} processes here, {torch.cuda.device_count()} GPU(s) present")
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    comm.create_local_process_group(count)

@@ -1,0 +1,130 @@
+"""One optimisation step: mixed precision, gradient clipping, and a stop with a report on a loss that is not finite."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+
+__all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype"]
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss or a gradient became NaN or infinite."""
+
+
+def amp_dtype(enabled: bool, name: str, device: torch.device) -> torch.dtype | None:
+    """Number format of mixed precision on this device, None for full precision.
+
+    CPUs take bfloat16 whatever was asked for: they have no fast float16.
+    """
+    if not enabled:
+        return None
+    if name not in ("float16", "bfloat16"):
+        raise ValueError(f"SOLVER.AMP.DTYPE must be float16 or bfloat16, got {name!r}")
+    return torch.bfloat16 if device.type == "cpu" else getattr(torch, name)
+
+
+class StepTrainer(SimpleTrainer):
+    """detectron2's SimpleTrainer for any device.
+
+    Args:
+        model: returns a dict of scalar losses for a batch.
+        data_loader, optimizer: as in SimpleTrainer.
+        dtype: number format under autocast, None for full precision.
+        clip_groups: lists of parameters clipped together.
+        clip_norm: largest L2 norm of a group's gradient, one for all groups or one each; 0 clips nothing.
+        seed: random numbers of a step depend on it, the iteration and the rank alone, so that a resumed run
+            continues as the unbroken one would have.
+        dump_dir: where the report of a loss that is not finite is written.
+    """
+
+    def __init__(
+        self, model, data_loader, optimizer, *, dtype=None, clip_groups=(), clip_norm=0.0, seed=0, dump_dir=None
+    ) -> None:
+        super().__init__(model, data_loader, optimizer)
+        self.device = next(model.parameters()).device
+        self.dtype, self.seed, self.dump_dir = dtype, seed, dump_dir
+        self.clip_groups = [list(g) for g in clip_groups]
+        self.clip_norms = [clip_norm] * len(self.clip_groups) if isinstance(clip_norm, (int, float)) else list(clip_norm)
+        scaled = dtype == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+
+    def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
+        """Losses of a batch by name."""
+        return self.model(data)
+
+    def run_step(self) -> None:
+        """Draw a batch, compute losses and gradients, clip, update."""
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        torch.manual_seed((self.seed * 1_000_003 + self.iter) * 131 + comm.get_rank())
+        context = contextlib.nullcontext()
+        if self.dtype is not None:
+            context = torch.autocast(self.device.type, self.dtype)
+        with context:
+            loss_dict = self.losses(data)
+        total = sum(loss_dict.values())
+        self._check(total, loss_dict, data, "loss")
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(total).backward()
+        self.after_backward()
+        self._clip(loss_dict, data)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+        self._write_metrics(loss_dict, data_time)
+
+    def _clip(self, loss_dict, data) -> None:
+        if not self.clip_groups:
+            return
+        self.grad_scaler.unscale_(self.optimizer)
+        for i, (group, limit) in enumerate(zip(self.clip_groups, self.clip_norms, strict=True)):
+            norm = torch.nn.utils.clip_grad_norm_(group, limit if limit > 0 else float("inf"))
+            if not self.grad_scaler.is_enabled():  # a scaler skips such a step itself and lowers its factor
+                self._check(norm, loss_dict, data, "gradient")
+            get_event_storage().put_scalar(f"grad_norm/{i}" if i else "grad_norm", float(norm))
+
+    def _check(self, value: torch.Tensor, loss_dict, data: list[dict], what: str) -> None:
+        if bool(torch.isfinite(value)):
+            return
+        report = {
+            "what": what,
+            "iteration": self.iter,
+            "losses": {k: float(v) for k, v in loss_dict.items()},
+            "images": [d.get("file_name", "?") for d in data],
+        }
+        scales = getattr(self.unwrapped_model, "last_scales", None)
+        if scales is not None:
+            report["scales"] = [float(s) for s in scales]
+        text = json.dumps(report, indent=2)
+        where = ""
+        if self.dump_dir:
+            path = os.path.join(self.dump_dir, f"non_finite_{self.iter:07d}_rank{comm.get_rank()}.json")
+            with open(path, "w") as f:
+                f.write(text)
+            where = f" (written to {path})"
+        raise NonFiniteLossError(f"the {what} is not finite{where}: {text}")
+
+    @property
+    def unwrapped_model(self) -> torch.nn.Module:
+        """The model without its distributed wrapper."""
+        return getattr(self.model, "module", self.model)
+
+    def state_dict(self) -> dict:
+        ret = super().state_dict()
+        ret["grad_scaler"] = self.grad_scaler.state_dict()
+        return ret
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self.grad_scaler.load_state_dict(state_dict.get("grad_scaler", {}) or self.grad_scaler.state_dict())

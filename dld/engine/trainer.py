@@ -1,0 +1,207 @@
+"""Training loop of the base spotter: detectron2's DefaultTrainer, for any device and number of processes."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+
+import torch
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
+from detectron2.solver.build import get_default_optimizer_params
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, get_event_storage
+from torch.nn.parallel import DistributedDataParallel
+
+import dld.modeling  # noqa: F401  only registration
+from dld.data.build import build_test_loader, build_train_loader, get_text_dataset
+from dld.data.dataset_mapper import TextDatasetMapper
+from dld.engine.checkpoint import SpotterCheckpointer
+from dld.engine.hooks import BestSpotter, FinalCheckpoint, PicturesOfPredictions, TimeLimit
+from dld.engine.train_step import StepTrainer, amp_dtype
+from dld.evaluation.text_evaluator import TextSpottingEvaluator
+
+__all__ = ["SpotterTrainer", "distribute", "scaled_learning_rate"]
+
+logger = logging.getLogger(__name__)
+
+
+def distribute(model: torch.nn.Module) -> torch.nn.Module:
+    """Wrap for several processes. Unlike detectron2's helper this names no device for models on CPU."""
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    ids = [device.index if device.index is not None else comm.get_local_rank()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def scaled_learning_rate(base: float, batch: int, reference: int) -> float:
+    """Linear scaling rule (Goyal et al. 2017): `base` was meant for `reference` images a batch; 0 leaves it alone."""
+    return base * batch / reference if reference else base
+
+
+class SpotterTrainer(DefaultTrainer):
+    """Builds model, optimizer, loader, hooks and checkpointer from a configuration.
+
+    Attributes as in DefaultTrainer; `resume_or_load` and `train` likewise. Checkpoints hold model, optimizer,
+    scheduler, iteration, AMP scaler and the state of the hooks; the order of the data and every random number follow
+    from seed and iteration.
+    """
+
+    step_class = StepTrainer
+
+    def __init__(self, cfg) -> None:
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        self._trainer = self.step_class(
+            distribute(model),
+            loader,
+            optimizer,
+            dtype=amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, torch.device(cfg.MODEL.DEVICE)),
+            clip_groups=self.clip_groups(model),
+            clip_norm=self.clip_norms(),
+            seed=max(cfg.SEED, 0),
+            dump_dir=cfg.OUTPUT_DIR,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SpotterCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            charset_transfer=cfg.MODEL.CHARSET_TRANSFER,
+            trust_pickle=cfg.MODEL.TRUST_PICKLE,
+            extra={"config": cfg.dump()},
+            trainer=weakref.proxy(self),
+        )
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def unwrapped_model(self) -> torch.nn.Module:
+        """The model without its distributed wrapper."""
+        return self._trainer.unwrapped_model
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint of OUTPUT_DIR, or start from MODEL.WEIGHTS, or from nothing; says which."""
+        super().resume_or_load(resume)
+        self.data_loader.batch_sampler.start_iteration = self.start_iter
+        if self.start_iter:
+            start = f"resuming after iteration {self.start_iter}"
+        elif self.cfg.MODEL.WEIGHTS:
+            start = f"starting from the weights {self.cfg.MODEL.WEIGHTS}"
+        else:
+            start = "MODEL.WEIGHTS is empty: every layer, the backbone included, starts from random weights"
+        logger.info(start)
+
+    @classmethod
+    def clip_groups(cls, model: torch.nn.Module) -> list[list[torch.nn.Parameter]]:
+        """Parameters whose gradients are clipped together."""
+        return [[p for p in model.parameters() if p.requires_grad]]
+
+    def clip_norms(self) -> list[float]:
+        """Largest gradient norm of each of :meth:`clip_groups`; 0: not clipped."""
+        clip = self.cfg.SOLVER.CLIP_GRADIENTS
+        return [clip.CLIP_VALUE if clip.ENABLED else 0.0]
+
+    @classmethod
+    def build_model(cls, cfg) -> torch.nn.Module:
+        """detectron2's build_model; its size is logged instead of its print-out."""
+        from detectron2.modeling import build_model
+
+        model = build_model(cfg)
+        total = sum(p.numel() for p in model.parameters())
+        logger.info("%s: %.2f M parameters on %s", type(model).__name__, total / 1e6, cfg.MODEL.DEVICE)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW or SGD over what is trained, with detectron2's rules for weight decay."""
+        rate = scaled_learning_rate(cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_BATCH)
+        groups = get_default_optimizer_params(
+            model,
+            base_lr=rate,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        )
+        logger.info("learning rate %.2e for batches of %d images", rate, cfg.SOLVER.IMS_PER_BATCH)
+        if cfg.SOLVER.OPTIMIZER == "AdamW":
+            return torch.optim.AdamW(groups, lr=rate, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+        if cfg.SOLVER.OPTIMIZER == "SGD":
+            return torch.optim.SGD(
+                groups, lr=rate, momentum=cfg.SOLVER.MOMENTUM, weight_decay=cfg.SOLVER.WEIGHT_DECAY
+            )
+        raise ValueError(f"SOLVER.OPTIMIZER must be AdamW or SGD, got {cfg.SOLVER.OPTIMIZER!r}")
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        """Endless loader over DATASETS.TRAIN."""
+        return build_train_loader(cfg, comm.get_rank(), comm.get_world_size())
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name: str):
+        """Loader over one set of DATASETS.TEST."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name: str):
+        """Detection, end-to-end and word-spotting scores by the data set's protocol."""
+        return TextSpottingEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
+
+    def build_hooks(self) -> list:
+        """Timing, schedule, checkpoints, evaluation, best checkpoint, pictures, log writers."""
+        cfg = self.cfg
+        ret = [hooks.IterationTimer(), hooks.LRScheduler()]
+        main = comm.is_main_process()
+        if cfg.SOLVER.MAX_MINUTES:
+            ret.append(TimeLimit(cfg.SOLVER.MAX_MINUTES))
+        if main:
+            ret.append(hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3))
+            ret.append(FinalCheckpoint(self.checkpointer))
+
+        def evaluate():
+            self._last_eval_results = self.test(self.cfg, self.model)
+            # detectron2 flattens the results into the storage: e2e/hmean, or NAME/e2e/hmean for several sets
+            return self._last_eval_results
+
+        if cfg.DATASETS.TEST:
+            ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
+            several = len(cfg.DATASETS.TEST) > 1
+            metric = f"{cfg.DATASETS.TEST[0]}/e2e/hmean" if several else "e2e/hmean"
+            if main:
+                # also with EVAL_PERIOD 0: then only the scores after the last iteration count
+                ret.append(BestSpotter(cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER, self.checkpointer, metric))
+                if cfg.TEST.PICTURE_PERIOD:
+                    name = cfg.DATASETS.TEST[0]
+                    ret.append(
+                        PicturesOfPredictions(
+                            cfg.TEST.PICTURE_PERIOD, get_text_dataset(name), TextDatasetMapper(cfg, False),
+                            cfg.OUTPUT_DIR, cfg.TEST.PICTURES, name,
+                        )  # fmt: skip
+                    )
+        if main:
+            ret.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return ret
+
+    def train(self):
+        """Run from `start_iter` until `max_iter`, which a hook may lower; returns the last scores, if any."""
+        logger.info("training from iteration %d to %d", self.start_iter, self.max_iter)
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < self.max_iter:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            finally:
+                self.after_train()
+        return getattr(self, "_last_eval_results", None)
+
+    def run_step(self) -> None:
+        self._trainer.iter = self.iter
+        self._trainer.run_step()
+        get_event_storage().put_scalar("images_seen", (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH, False)

@@ -1,0 +1,1 @@
+"""Backbones with a path that computes the finest pyramid level only."""

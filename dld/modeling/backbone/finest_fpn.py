@@ -1,0 +1,44 @@
+"""Feature pyramid that can stop at its finest level, which is all that recognition reads."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from detectron2.modeling.backbone import BACKBONE_REGISTRY
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+from detectron2.modeling.backbone.resnet import build_resnet_backbone
+
+__all__ = ["FinestFPN", "build_text_resnet_fpn_backbone"]
+
+
+class FinestFPN(FPN):
+    """detectron2's FPN plus :meth:`finest`; weights and names are the same."""
+
+    def finest(self, images: torch.Tensor) -> torch.Tensor:
+        """The finest level alone (N, C, H/4, W/4): bottom-up, lateral and top-down path, one output convolution.
+
+        Equals `forward(images)["p2"]`; the other output convolutions are not computed.
+        """
+        levels = self.bottom_up(images)
+        previous = None
+        for name, lateral in zip(reversed(self.in_features), self.lateral_convs, strict=True):
+            level = lateral(levels[name])
+            if previous is not None:
+                level = level + F.interpolate(previous, scale_factor=2.0, mode="nearest")
+                if self._fuse_type == "avg":
+                    level = level / 2
+            previous = level
+        return self.output_convs[-1](previous)
+
+
+@BACKBONE_REGISTRY.register()
+def build_text_resnet_fpn_backbone(cfg, input_shape):
+    """detectron2's ResNet under a :class:`FinestFPN`, levels P2..P6; checkpoints of its Mask R-CNN fit by name."""
+    return FinestFPN(
+        bottom_up=build_resnet_backbone(cfg, input_shape),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )

@@ -1,0 +1,1 @@
+"""Whole models, as detectron2 builds them from a configuration."""

@@ -1,0 +1,322 @@
+"""Dynamic low-resolution distillation: frozen teacher, trainable student, resolution selector.
+
+The three steps of a training iteration are methods in the order in which they run: :meth:`DistillMetaArch.ask_teacher`
+(called by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArch.train_student`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
+from torch import nn
+
+from dld.modeling.losses.feature_distillation import (
+    character_kl,
+    context_feature_loss,
+    image_kl,
+    roi_feature_loss,
+)
+from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
+from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.recognition.recognizer import trim
+from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
+from dld.modeling.resolution.gumbel import (
+    draw_scales,
+    gumbel_selector_loss,
+    gumbel_straight_through,
+    soft_target_loss,
+    soft_targets,
+)
+from dld.modeling.resolution.rescale import group_by, rescale_images, rescale_instances
+
+__all__ = ["DistillMetaArch", "ScaleComparison", "batch_norm_in_eval"]
+
+
+class ScaleComparison(NamedTuple):
+    """What is known about every image at every candidate scale; all without gradient."""
+
+    kl: torch.Tensor  # (N, S) KL(teacher || student), 0 for images without counted words
+    cost: torch.Tensor  # (N, S) share of the teacher's cost
+    counted: torch.Tensor  # bool (N,): images with words that the KL was taken over
+
+
+@contextmanager
+def batch_norm_in_eval(model: nn.Module):
+    """Run without touching the running statistics of batch norm, and with them instead of the batch's own."""
+    touched = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for m in touched:
+        m.eval()
+    try:
+        yield
+    finally:
+        for m in touched:
+            m.train()
+
+
+@META_ARCH_REGISTRY.register()
+class DistillMetaArch(DynamicSpotter):
+    """Teacher and student of one architecture, and the selector; at test it is the :class:`DynamicSpotter` it trains.
+
+    The teacher is no submodule: it has no part in `parameters()`, `state_dict()`, `train()` or gradient averaging, so
+    checkpoints and exports hold the student and the selector only.
+
+    Args:
+        teacher: frozen spotter.
+        gamma: weight of cost against accuracy in the selector's training.
+        selector_form: "soft_target" or "gumbel" (the paper's).
+        target_temperature: tau of the soft targets.
+        uniform_share: share of the training scales drawn uniformly.
+        num_sequences, beam_width: K and the width of the teacher's beam search.
+        sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
+        sequence_targets: "beams", or "forced_top1": the teacher's most probable characters under the annotated prefix,
+            which is what the reference code does.
+        weights: of the losses by name: rec, selector, roi, context, sequence.
+        freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
+        student: see :class:`DynamicSpotter`, as for all other arguments.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        teacher: TextSpottingRCNN,
+        gamma: float,
+        selector_form: str = "soft_target",
+        target_temperature: float = 0.1,
+        uniform_share: float = 0.15,
+        num_sequences: int = 3,
+        beam_width: int = 3,
+        sequence_form: str = "weighted",
+        sequence_targets: str = "beams",
+        weights: dict[str, float] | None = None,
+        freeze_norm: bool = True,
+        **spotter,
+    ) -> None:
+        super().__init__(**spotter)
+        if selector_form not in ("soft_target", "gumbel"):
+            raise ValueError(f"MODEL.SELECTOR.FORM must be soft_target or gumbel, got {selector_form!r}")
+        if sequence_targets not in ("beams", "forced_top1"):
+            raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be beams or forced_top1, got {sequence_targets!r}")
+        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
+        self.gamma, self.selector_form, self.target_temperature = gamma, selector_form, target_temperature
+        self.uniform_share, self.num_sequences, self.beam_width = uniform_share, num_sequences, beam_width
+        self.sequence_form, self.sequence_targets = sequence_form, sequence_targets
+        self.weights = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0, **(weights or {})}
+        self.freeze_norm = freeze_norm
+        self.register_buffer("temperature", torch.tensor(5.0))
+        self.last_scales: list[float] = []
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        ret = super().from_config(cfg)
+        node, selector = cfg.MODEL.DISTILLATION, cfg.MODEL.SELECTOR
+        ret.update(
+            teacher=TextSpottingRCNN(cfg),
+            gamma=node.GAMMA,
+            selector_form=selector.FORM,
+            target_temperature=selector.TARGET_TEMPERATURE,
+            uniform_share=selector.UNIFORM_SHARE,
+            num_sequences=node.NUM_SEQUENCES,
+            beam_width=node.BEAM_WIDTH,
+            sequence_form=node.SEQUENCE_FORM,
+            sequence_targets=node.SEQUENCE_TARGETS,
+            weights={
+                "rec": node.REC_WEIGHT,
+                "selector": selector.WEIGHT,
+                "roi": node.ROI_WEIGHT,
+                "context": node.CONTEXT_WEIGHT,
+                "sequence": node.SEQUENCE_WEIGHT,
+            },
+            freeze_norm=node.FREEZE_NORM,
+        )
+        return ret
+
+    @property
+    def teacher(self) -> TextSpottingRCNN:
+        return self._teacher[0]
+
+    def _apply(self, fn, recurse: bool = True):
+        # .to() and .cuda() must reach the teacher although it is no submodule
+        self.teacher._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def train(self, mode: bool = True) -> DistillMetaArch:
+        """Training mode for student and selector; never for the teacher, nor for batch norm that is frozen."""
+        super().train(mode)
+        if mode and self.freeze_norm:
+            for m in self.student.modules():
+                if isinstance(m, nn.modules.batchnorm._BatchNorm):
+                    m.eval()
+        return self
+
+    @property
+    def distills(self) -> bool:
+        """Whether any distillation loss is on."""
+        return any(self.weights[k] > 0 for k in ("roi", "context", "sequence"))
+
+    @property
+    def selects(self) -> bool:
+        """Whether a selector is trained."""
+        return self.selector is not None and self.fixed_scale is None
+
+    @torch.no_grad()
+    def ask_teacher(self, batched_inputs: list[dict]) -> TeacherTargets | None:
+        """Step 1: the frozen teacher reads the annotated words of the batch at full resolution.
+
+        Returns:
+            RoI and context features, character logits and top-K beams of the R readable words of the batch, in the
+            order of the images; None where neither distillation nor selector needs them.
+        """
+        if not (self.distills or self.selects):
+            return None
+        teacher = self.teacher
+        images = teacher.preprocess_image(batched_inputs)
+        targets = [x["instances"].to(self.device) for x in batched_inputs]
+        reading, words = teacher.recognize(images.tensor, targets)
+        ids = torch.cat([x.gt_text for x in words])
+        return teacher_targets(
+            teacher.roi_heads.recognizer, reading, trim(ids, self.charset.pad), self.num_sequences, self.beam_width
+        )
+
+    def forward(self, batched_inputs: list[dict], targets: TeacherTargets | None = None):
+        """Losses in training, spotted words at test.
+
+        Args:
+            batched_inputs: as the mapper made them, at the teacher's resolution.
+            targets: what :meth:`ask_teacher` returned for this batch.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.normalize(batched_inputs)
+        words = [x["instances"].to(self.device) for x in batched_inputs]
+        losses = {}
+        if self.selects:
+            logits = self.score_scales(images)
+            comparison = self.compare_scales(images, words, targets)
+            loss, choice = self.selector_loss(logits, comparison)
+            losses["loss_selector"] = self.weights["selector"] * loss
+        elif self.fixed_scale is not None:
+            choice = None
+        else:
+            choice = torch.randint(len(self.scales), (len(images),))
+        scales = [self.fixed_scale] * len(images) if choice is None else [self.scales[i] for i in choice.tolist()]
+        self.last_scales = scales
+        losses.update(self.train_student(images, words, scales, targets))
+        return losses
+
+    @torch.no_grad()
+    def compare_scales(
+        self, images: list[torch.Tensor], words: list[Instances], targets: TeacherTargets
+    ) -> ScaleComparison:
+        """Step 2: the student reads the annotated words at every candidate scale, without gradient.
+
+        One batched pass per scale through backbone, top-down path and recogniser. Both decoders are fed the annotated
+        prefix. Words that the teacher itself misreads are not counted.
+        """
+        ids = trim(torch.cat([x.gt_text[x.gt_readable] for x in words]), self.charset.pad)
+        valid = ids != self.charset.pad
+        image_of = torch.repeat_interleave(
+            torch.arange(len(words), device=self.device),
+            torch.tensor([int(x.gt_readable.sum()) for x in words], device=self.device),
+        )
+        columns, counted = [], None
+        with batch_norm_in_eval(self.student):
+            for scale in self.scales:
+                batch, scaled = self._at_scale(images, words, scale)
+                reading, _ = self.student.recognize(batch.tensor, scaled)
+                logits = self.student.roi_heads.recognizer.decoder(reading.context, ids)
+                per_word = character_kl(logits, targets.logits, valid)
+                per_image, counted = image_kl(per_word, image_of, len(images), targets.correct)
+                columns.append(per_image)
+        count = [int((~x.gt_ignore).sum()) for x in words]
+        cost = self.cost_table.costs([tuple(x.shape[-2:]) for x in images], count)
+        return ScaleComparison(torch.stack(columns, 1), cost.to(self.device), counted)
+
+    def selector_loss(self, logits: torch.Tensor, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss of the selector's logits (N, S), and the index of the scale each image is trained at (N,)."""
+        if self.selector_form == "gumbel":
+            onehot = gumbel_straight_through(logits, float(self.temperature))
+            loss = gumbel_selector_loss(onehot, comparison.kl, comparison.cost, self.gamma, comparison.counted)
+            choice = draw_scales(logits, uniform_share=self.uniform_share, onehot=onehot)
+        else:
+            wanted = soft_targets(
+                comparison.kl, comparison.cost, self.gamma, self.target_temperature, comparison.counted
+            )
+            loss = soft_target_loss(logits, wanted)
+            choice = draw_scales(logits, uniform_share=self.uniform_share)
+        storage = get_event_storage()
+        storage.put_scalar("selector/kl", float(comparison.kl.mean()))
+        storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
+        return loss, choice
+
+    def train_student(
+        self, images: list[torch.Tensor], words: list[Instances], scales: list[float], targets: TeacherTargets | None
+    ) -> dict[str, torch.Tensor]:
+        """Step 3: detection, recognition and distillation losses at the chosen scales, images of one scale together.
+
+        Detection losses are averaged over images, those of recognition over words, so grouping changes no weight.
+        """
+        counts = [int(x.gt_readable.sum()) for x in words]
+        first = torch.tensor([0, *counts]).cumsum(0).tolist()
+        total_words = max(first[-1], 1)
+        losses: dict[str, torch.Tensor] = {}
+        for scale, members in group_by(scales).items():
+            batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
+            found, reading, _ = self.student.losses(batch, scaled)
+            image_share = len(members) / len(images)
+            word_share = sum(counts[i] for i in members) / total_words
+            if self.distills:
+                index = torch.cat([torch.arange(first[i], first[i + 1]) for i in members]).to(self.device)
+                found.update(self.distillation_losses(reading, targets, index))
+            for name, value in found.items():
+                by_words = name in ("loss_rec", "loss_ctc") or name.startswith("loss_kd")
+                weight = (self.weights["rec"] if name in ("loss_rec", "loss_ctc") else 1.0) * (
+                    word_share if by_words else image_share
+                )
+                losses[name] = losses[name] + weight * value if name in losses else weight * value
+        return losses
+
+    def distillation_losses(self, reading, targets: TeacherTargets, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Feature and sequence losses of the student's words against the teacher's words `index` (R',)."""
+        losses = {}
+        if self.weights["roi"] > 0:
+            losses["loss_kd_roi"] = self.weights["roi"] * roi_feature_loss(reading.roi, targets.roi[index])
+        if self.weights["context"] > 0:
+            losses["loss_kd_context"] = self.weights["context"] * context_feature_loss(
+                reading.context, targets.context[index]
+            )
+        if self.weights["sequence"] > 0:
+            decoder = self.student.roi_heads.recognizer.decoder
+            ids, scores, valid = self._sequences(targets, index)
+            losses["loss_kd_sequence"] = self.weights["sequence"] * sequence_distillation_loss(
+                decoder(reading.context, ids), ids, scores, valid, self.charset.pad, form=self.sequence_form
+            )
+        return losses
+
+    def _sequences(self, targets: TeacherTargets, index: torch.Tensor):
+        if self.sequence_targets == "beams":
+            beams = targets.beams
+            ids = beams.ids[index]
+            if len(index):
+                ids = ids[:, :, : max(int((ids != self.charset.pad).sum(-1).max()), 1)]
+            return ids, beams.log_probabilities[index], beams.valid[index]
+        best = targets.logits[index].argmax(-1)
+        ended = (best == self.charset.end).cumsum(1)
+        after = ended - (best == self.charset.end).long() > 0
+        ids = torch.where(after, self.charset.pad, best).unsqueeze(1)
+        return ids, ids.new_zeros((len(ids), 1), dtype=torch.float32), ids.new_ones((len(ids), 1), dtype=torch.bool)
+
+    def _at_scale(
+        self, images: list[torch.Tensor], words: list[Instances], scale: float
+    ) -> tuple[ImageList, list[Instances]]:
+        batch = rescale_images(images, scale, self.student.backbone.size_divisibility)
+        if self.student.channels_last:
+            batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
+        return batch, [rescale_instances(x, size) for x, size in zip(words, batch.image_sizes, strict=True)]

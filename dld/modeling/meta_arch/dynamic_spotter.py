@@ -1,0 +1,147 @@
+"""What inference runs: selector -> antialiased resize -> student -> words in the coordinates of the given image."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from torch import nn
+
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.resolution.cost import CostTable
+from dld.modeling.resolution.rescale import group_by, padded_size, rescale_images, scaled_size
+from dld.modeling.resolution.selector import ResolutionSelector
+from dld.text.charset import Charset
+
+__all__ = ["DynamicSpotter"]
+
+
+@META_ARCH_REGISTRY.register()
+class DynamicSpotter(nn.Module):
+    """A student spotter and the selector that chooses, per image, the scale it reads at.
+
+    Deterministic: the scale is argmax_i (log p_i - mu c_i), c_i the cost of scale i as a share of the teacher's. Images
+    of one scale and padded size run together, so a batch gives exactly the words of its images one by one.
+
+    Each output dict has "instances" (see `spotting_postprocess`), "scale" (of the teacher's resolution), "cost" (share of
+    the teacher's total FLOPs at full size), "gflops" (everything that ran, selector included, 2 FLOPs per
+    multiply-accumulate) and "paper_gflops" (the paper's convention, see `dld.utils.analysis`).
+
+    Args:
+        student: the spotter.
+        selector: scores the candidate scales; None: every image runs at `fixed_scale`.
+        scales: candidate scales S of the teacher's resolution.
+        cost_table: see :class:`~dld.modeling.resolution.cost.CostTable`.
+        mu: how much a unit of cost lowers a scale's score; calibrated for a wanted mean cost.
+        expected_words: words per image assumed when the cost of a scale must be known before reading.
+        fixed_scale: run every image at this scale, whatever the selector says; None: ask the selector.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        student: TextSpottingRCNN,
+        selector: ResolutionSelector | None,
+        scales: tuple[float, ...],
+        cost_table: CostTable,
+        mu: float = 0.0,
+        expected_words: float = 8.0,
+        fixed_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        if selector is None and fixed_scale is None:
+            raise ValueError("without a selector a fixed scale is needed")
+        self.student, self.selector = student, selector
+        self.scales, self.cost_table = tuple(float(s) for s in scales), cost_table
+        self.expected_words, self.fixed_scale = expected_words, fixed_scale
+        self.register_buffer("mu", torch.tensor(float(mu)))
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        student = TextSpottingRCNN(cfg)
+        node = cfg.MODEL.SELECTOR
+        selector = ResolutionSelector(cfg) if node.ENABLED else None
+        return {
+            "student": student,
+            "selector": selector,
+            "scales": tuple(node.SCALES),
+            # teacher and student are of one architecture, so one count serves both
+            "cost_table": CostTable.measure(student, None, selector, tuple(node.SCALES)),
+            "mu": node.MU,
+            "expected_words": node.EXPECTED_WORDS,
+            "fixed_scale": node.FIXED_SCALE or (None if selector is not None else max(node.SCALES)),
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.student.device
+
+    @property
+    def charset(self) -> Charset:
+        return self.student.charset
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """See the class. Each input dict has "image" (3, H, W) at the teacher's resolution and `height`, `width`."""
+        return self.inference(batched_inputs)
+
+    def normalize(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
+        """Normalised images (3, H_i, W_i) on the model's device."""
+        model = self.student
+        return [(x["image"].to(self.device) - model.pixel_mean) / model.pixel_std for x in batched_inputs]
+
+    def select_scales(self, images: list[torch.Tensor]) -> list[float]:
+        """The scale of each normalised image (3, H_i, W_i)."""
+        if self.fixed_scale is not None:
+            return [float(self.fixed_scale)] * len(images)
+        logits = self.score_scales(images)
+        sizes = [tuple(x.shape[-2:]) for x in images]
+        cost = self.cost_table.costs(sizes, [self.expected_words] * len(sizes)).to(logits)
+        return [self.scales[i] for i in (logits.log_softmax(-1) - self.mu * cost).argmax(-1).tolist()]
+
+    def score_scales(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """Logits (N, S) of the selector for normalised images of any sizes."""
+        batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
+        return self.selector(batch.tensor, batch.image_sizes).float()
+
+    def inference(self, batched_inputs: list[dict], do_postprocess: bool = True) -> list[dict]:
+        """As `forward`."""
+        images = self.normalize(batched_inputs)
+        scales = self.select_scales(images)
+        divisor = self.student.backbone.size_divisibility
+        keys = [
+            (scale, padded_size(scaled_size(tuple(image.shape[-2:]), scale), divisor))
+            for image, scale in zip(images, scales, strict=True)
+        ]
+        outputs: list[dict] = [{} for _ in images]
+        for (scale, _), members in group_by(keys).items():
+            batch = rescale_images([images[i] for i in members], scale, divisor)
+            if self.student.channels_last:
+                batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
+            results = self.student.spot(batch)
+            if do_postprocess:
+                found = self.student.postprocess(results, [batched_inputs[i] for i in members])
+            else:
+                found = [{"instances": r} for r in results]
+            for i, output in zip(members, found, strict=True):
+                outputs[i] = {**output, **self._account(images[i], scale, len(output["instances"]))}
+        return outputs
+
+    def _account(self, image: torch.Tensor, scale: float, words: int) -> dict:
+        selecting = self.selector is not None and self.fixed_scale is None
+        table = dataclasses.replace(
+            self.cost_table,
+            scales=(scale,),
+            selector_per_pixel=self.cost_table.selector_per_pixel if selecting else 0.0,
+        )
+        size = [tuple(image.shape[-2:])]
+        spent = float(table.flops(size, [words]))
+        return {
+            "scale": scale,
+            "cost": spent / float(table.teacher_flops(size, [words])),
+            "gflops": spent / 1e9,
+            "paper_gflops": float(table.paper_gflops(size)),
+        }

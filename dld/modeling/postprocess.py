@@ -1,0 +1,95 @@
+"""From the network's boxes, small masks and character ids to polygons and text in the pixels of the given image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Boxes, Instances
+
+from dld.text.charset import Charset
+
+__all__ = ["masks_to_polygons", "spotting_postprocess"]
+
+
+def masks_to_polygons(
+    masks: torch.Tensor, boxes: np.ndarray, threshold: float = 0.5, epsilon: float = 0.01, upsample: int = 4
+) -> list[np.ndarray]:
+    """Largest contour of each small mask, simplified, in the pixels of the boxes.
+
+    The masks are enlarged by bilinear interpolation and laid out under each other with a gap, so that one contour
+    search serves all words; nothing of the image's size is ever allocated.
+
+    Args:
+        masks: probabilities (R, M, M) over each box.
+        boxes: float (R, 4).
+        threshold: probability from which a cell belongs to the word.
+        epsilon: tolerance of the simplification as share of the contour's length (0.01 in the paper's base spotter).
+        upsample: enlargement before the contour search.
+
+    Returns:
+        R arrays float32 (P, 2), P >= 3; a mask with no area gives its box.
+    """
+    R, M, _ = masks.shape
+    if R == 0:
+        return []
+    side = M * upsample
+    enlarged = F.interpolate(masks.unsqueeze(1), size=(side, side), mode="bilinear", align_corners=False)[:, 0]
+    strip = np.zeros((R, side + 2, side), dtype=np.uint8)
+    strip[:, 1:-1] = (enlarged > threshold).cpu().numpy()
+    contours, _ = cv2.findContours(strip.reshape(R * (side + 2), side), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest: list[np.ndarray | None] = [None] * R
+    areas = np.zeros(R)
+    for contour in contours:
+        row = int(contour[0, 0, 1]) // (side + 2)
+        area = cv2.contourArea(contour)
+        if area > areas[row]:
+            areas[row], largest[row] = area, contour[:, 0]
+    polygons = []
+    for row, contour in enumerate(largest):
+        x0, y0, x1, y1 = boxes[row]
+        if contour is not None:
+            # contours run through pixel centres: + 0.5 puts them where the grid over the box says
+            local = (contour - [0, row * (side + 2) + 1] + 0.5) / side
+            points = (local * [x1 - x0, y1 - y0] + [x0, y0]).astype(np.float32)
+            points = cv2.approxPolyDP(points[:, None], epsilon * cv2.arcLength(points[:, None], True), True)[:, 0]
+            if len(points) >= 3:
+                polygons.append(points)
+                continue
+        polygons.append(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float32))
+    return polygons
+
+
+def spotting_postprocess(instances: Instances, height: int, width: int, charset: Charset) -> Instances:
+    """Words of one image in the coordinates of the image of `height` x `width` pixels.
+
+    Args:
+        instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M), `pred_ids`,
+            `pred_id_scores` (R, T), in pixels of the network's input.
+
+    Returns:
+        Instances on the CPU with `pred_boxes`, `scores`, `pred_classes`, `pred_polygons` (R arrays (P, 2)),
+        `pred_texts` (R strings) and `pred_char_scores` (R lists, one probability per character). Boxes of no area
+        after clipping are left out.
+    """
+    scale_y, scale_x = height / instances.image_size[0], width / instances.image_size[1]
+    boxes = Boxes(instances.pred_boxes.tensor.float().clone())
+    boxes.scale(scale_x, scale_y)
+    boxes.clip((height, width))
+    keep = boxes.nonempty()
+    boxes = Boxes(boxes.tensor[keep].cpu())
+    ids, id_scores = instances.pred_ids[keep].cpu(), instances.pred_id_scores[keep].cpu()
+    lengths = ((ids == charset.end).cumsum(1) == 0).sum(1).tolist()
+    polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
+    for polygon in polygons:
+        np.clip(polygon[:, 0], 0, width, out=polygon[:, 0])
+        np.clip(polygon[:, 1], 0, height, out=polygon[:, 1])
+    out = Instances((height, width))
+    out.pred_boxes = boxes
+    out.scores = instances.scores[keep].float().cpu()
+    out.pred_classes = instances.pred_classes[keep].cpu()
+    out.pred_polygons = polygons
+    out.pred_texts = [charset.decode(row) for row in ids.tolist()]
+    out.pred_char_scores = [row[:n] for row, n in zip(id_scores.tolist(), lengths, strict=True)]
+    return out

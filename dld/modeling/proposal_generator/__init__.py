@@ -1,0 +1,1 @@
+"""Region proposals that know don't-care regions."""

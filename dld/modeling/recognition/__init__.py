@@ -1,0 +1,1 @@
+"""The recogniser: encoder, attention decoder, beam search."""

@@ -1,0 +1,134 @@
+"""Beam search over the attention decoder: the K most probable readings of every word.
+
+Letters: R words, K sequences returned, B hypotheses kept (beam width), L encoder columns, T steps, V output classes.
+
+Which sequences exist: those of at most `max_length` characters followed by the end symbol, and those of
+`max_length` + 1 characters, cut there without an end (greedy decoding cuts at the same step). Their probabilities add
+up to 1, and the log-probability of a sequence is the sum over its steps, the end symbol included where there is one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from dld.modeling.recognition.decoder import AttentionDecoder, DecoderState
+
+__all__ = ["BeamSequences", "beam_search"]
+
+
+class BeamSequences(NamedTuple):
+    """The K best readings of R words, best first. `ids` can be fed to `AttentionDecoder.forward` as they are."""
+
+    ids: torch.Tensor  # int64 (R, K, T), the start id, which is also the padding, after the end
+    log_probabilities: torch.Tensor  # float32 (R, K), not divided by the length; -inf where not valid
+    lengths: torch.Tensor  # int64 (R, K), steps with the end symbol; 0 where not valid
+    valid: torch.Tensor  # bool (R, K), False where a word has fewer than K possible sequences
+
+
+@torch.no_grad()
+def beam_search(
+    decoder: AttentionDecoder,
+    context: torch.Tensor,
+    *,
+    num_sequences: int = 3,
+    beam_width: int | None = None,
+    max_length: int,
+    check_every: int = 4,
+    length_power: float = 0.0,
+) -> BeamSequences:
+    """Decode with B hypotheses a word, each fed its own prefix (Sutskever et al. 2014), all words at once.
+
+    An ended hypothesis keeps its place and its score in the beam. So B = 1 is greedy decoding, and the result is the
+    true K best as soon as B >= K + the number of live prefixes, (V - 1) ** max_length: at most K - 1 ended sequences
+    can stand before one that belongs to the K best. Ties go to the better-ranked prefix, then to the smaller id.
+
+    Length: hypotheses are compared by the plain sum of their log-probabilities. Since a sum never grows, a word is
+    settled once its K best hypotheses have ended. `length_power` a > 0 changes only the last ranking, to
+    sum / length ** a (Wu et al. 2016, without their constant), and then all B hypotheses have to end first.
+
+    Args:
+        decoder: attention decoder; the sums are float32 whatever its dtype.
+        context: (R, L, C), any floating dtype.
+        num_sequences: K.
+        beam_width: B >= K; None takes K + 2. (The true three best of a trained decoder on very noisy words: 96.5 % are
+            found with B = 3, 99.5 % with 5, 99.9 % with 8; on readable words 3 find all.)
+        max_length: most characters of a word; at most max_length + 1 steps run.
+        check_every: steps between two looks whether all words are settled (a look makes a GPU wait).
+        length_power: exponent a of the length in the last ranking.
+
+    Returns:
+        the K best sequences of each word; T is the length of the longest of them, 0 if there are no words.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    K = num_sequences
+    B = K + 2 if beam_width is None else beam_width
+    check_arguments(K, B, max_length, check_every, length_power)
+    R, V, pad, device = context.shape[0], decoder.num_outputs, decoder.start, context.device
+    if R == 0:
+        empty = torch.zeros((0, K), dtype=torch.int64, device=device)
+        return BeamSequences(empty.new_zeros((0, K, 0)), empty.float(), empty, empty.bool())
+
+    ids = torch.full((R, B, max_length + 1), pad, dtype=torch.int64, device=device)
+    scores = torch.full((R, B), -torch.inf, device=device)
+    scores[:, 0] = 0.0  # there is one empty prefix; B of them would fill the beam with copies
+    ended = torch.zeros((R, B), dtype=torch.bool, device=device)
+    # an ended hypothesis has one continuation, itself
+    frozen = torch.full((V,), -torch.inf, device=device)
+    frozen[decoder.end] = 0.0
+
+    previous = torch.full((R, B), decoder.start, dtype=torch.int64, device=device)
+    memory = decoder.prepare(context)
+    state = decoder.initial_state(memory, B)
+    for t in range(max_length + 1):
+        logits, state = decoder.step(previous, state, memory)
+        steps = torch.where(ended.unsqueeze(-1), frozen, logits.float().log_softmax(-1))  # (R, B, V)
+        scores, best = select_best((scores.unsqueeze(-1) + steps).flatten(1), B)
+        parents, previous = best // V, best % V
+        state = DecoderState(*(follow(x, parents) for x in state))
+        ids, ended = follow(ids, parents), ended.gather(1, parents)
+        ids[:, :, t] = torch.where(ended, pad, previous)
+        ended = ended | (previous == decoder.end)
+        if (t + 1) % check_every == 0:
+            over = ended | ~(scores > -torch.inf)  # places that no possible sequence fills have nothing to wait for
+            if bool(over.all() if length_power else over[:, :K].all()):
+                break
+
+    lengths = (ids != pad).sum(-1)
+    _, order = select_best(scores / lengths.clamp(min=1) ** length_power, K)
+    ids, scores, lengths = follow(ids, order), scores.gather(1, order), lengths.gather(1, order)
+    valid = scores > -torch.inf
+    ids = ids.masked_fill(~valid.unsqueeze(-1), pad)
+    lengths = lengths.masked_fill(~valid, 0)
+    ids = ids[:, :, : max(int(lengths.max()), 1)]
+    return BeamSequences(ids, scores.masked_fill(~valid, -torch.inf), lengths, valid)
+
+
+def check_arguments(K: int, B: int, max_length: int, check_every: int, length_power: float) -> None:
+    if K < 1:
+        raise ValueError(f"num_sequences must be at least 1, got {K}")
+    if B < K:
+        raise ValueError(f"beam_width must be at least num_sequences = {K}, got {B}")
+    if max_length < 0:
+        raise ValueError(f"max_length must not be negative, got {max_length}")
+    if check_every < 1:
+        raise ValueError(f"check_every must be at least 1, got {check_every}")
+    if length_power < 0:
+        raise ValueError(f"length_power must not be negative, got {length_power}")
+
+
+def select_best(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `count` largest of every row (R, M), largest first, and where they stand.
+
+    A stable sort and not `topk`, whose choice among equals is not specified and may change with the device.
+    """
+    values, index = scores.sort(dim=1, descending=True, stable=True)
+    return values[:, :count], index[:, :count]
+
+
+def follow(x: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+    """Rows `parents` (R, B') of what each hypothesis carries, (R, B, D) -> (R, B', D)."""
+    return x.gather(1, parents.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

@@ -1,0 +1,160 @@
+"""Attention decoder: reads the context feature one character at a time.
+
+Letters: R words, K hypotheses per word, L encoder columns, T steps, V output classes, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+__all__ = ["AttentionDecoder", "DecoderMemory", "DecoderState"]
+
+
+class DecoderMemory(NamedTuple):
+    """What stays the same over all steps of a word. `keys` is computed once per word."""
+
+    context: torch.Tensor  # (R, L, C)
+    keys: torch.Tensor  # (R, L, A)
+
+
+class DecoderState(NamedTuple):
+    """Hidden and cell state of the LSTM, each (R, K, H)."""
+
+    hidden: torch.Tensor
+    cell: torch.Tensor
+
+
+class AttentionDecoder(nn.Module):
+    """LSTM cell with additive attention (Bahdanau et al. 2015), previous character fed back.
+
+    Step t: e_l = v . tanh(W_k x_l + W_q h_{t-1}), a = softmax(e), g = sum_l a_l x_l,
+    h_t = LSTM([embed(y_{t-1}), g], h_{t-1}), logits = W_o h_t.
+
+    Every method carries a hypothesis dimension K, so that greedy decoding (K = 1), beam search and the forced
+    reading of K target sequences share one piece of code and the keys are never copied K times.
+    Computes in the dtype of its own weights whatever autocast says: the recurrences are small, and their error adds up.
+
+    Args:
+        context_dim: channels C of the context feature.
+        hidden_dim: width of the LSTM cell, the attention and the character embedding.
+        num_inputs: symbols that can be fed back, the start symbol among them.
+        num_outputs: classes V that are predicted.
+        start: id fed at the first step.
+        end: id that ends a word.
+    """
+
+    def __init__(
+        self, context_dim: int, hidden_dim: int, num_inputs: int, num_outputs: int, start: int, end: int
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_inputs, hidden_dim)
+        self.key = nn.Linear(context_dim, hidden_dim)
+        self.query = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.energy = nn.Linear(hidden_dim, 1, bias=False)
+        self.cell = nn.LSTMCell(hidden_dim + context_dim, hidden_dim)
+        self.output = nn.Linear(hidden_dim, num_outputs)
+        self.hidden_dim, self.num_outputs, self.start, self.end = hidden_dim, num_outputs, start, end
+
+    def prepare(self, context: torch.Tensor) -> DecoderMemory:
+        """Attention keys of a context feature (R, L, C)."""
+        with torch.autocast(context.device.type, enabled=False):
+            context = context.to(self.key.weight.dtype)
+            return DecoderMemory(context, self.key(context))
+
+    def initial_state(self, memory: DecoderMemory, num_hypotheses: int = 1) -> DecoderState:
+        """Zero state for K hypotheses of each word."""
+        zeros = memory.keys.new_zeros(memory.keys.shape[0], num_hypotheses, self.hidden_dim)
+        return DecoderState(zeros, zeros)
+
+    def _advance(self, embedded: torch.Tensor, state: DecoderState, memory: DecoderMemory) -> DecoderState:
+        query = self.query(state.hidden).unsqueeze(2)  # (R, K, 1, A)
+        energy = self.energy(torch.tanh(memory.keys.unsqueeze(1) + query)).squeeze(-1)  # (R, K, L)
+        glimpse = torch.matmul(energy.softmax(-1), memory.context)  # (R, K, C)
+        R, K, _ = glimpse.shape
+        inputs = torch.cat([embedded, glimpse], -1).flatten(0, 1)
+        hidden, cell = self.cell(inputs, (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
+        return DecoderState(hidden.view(R, K, -1), cell.view(R, K, -1))
+
+    def step(
+        self, previous: torch.Tensor, state: DecoderState, memory: DecoderMemory
+    ) -> tuple[torch.Tensor, DecoderState]:
+        """One step for every hypothesis.
+
+        Args:
+            previous: ids fed back, int64 (R, K).
+            state: state after the previous step.
+            memory: what :meth:`prepare` returned, for the same R words.
+
+        Returns:
+            logits (R, K, V) and the state after this step.
+        """
+        with torch.autocast(memory.keys.device.type, enabled=False):
+            state = self._advance(self.embedding(previous), state, memory)
+            return self.output(state.hidden), state
+
+    def forward(self, context: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Forced reading: logits of every step when the decoder is fed the target's own prefix.
+
+        Args:
+            context: (R, L, C).
+            targets: ids int64, (R, T) or (R, K, T); the start symbol is put before them here and the last id is never fed.
+
+        Returns:
+            logits (R, T, V) or (R, K, T, V): position t predicts targets[..., t].
+        """
+        flat = targets.dim() == 2
+        targets = targets.unsqueeze(1) if flat else targets
+        R, K, T = targets.shape
+        if R == 0 or T == 0:
+            # the sum keeps every weight in the graph: distributed training waits for unused parameters otherwise
+            unused = sum(p.sum() for p in self.parameters()) * 0 + context.float().sum() * 0
+            logits = context.new_zeros((R, K, T, self.num_outputs), dtype=torch.float32) + unused
+            return logits.squeeze(1) if flat else logits
+        memory = self.prepare(context)
+        with torch.autocast(context.device.type, enabled=False):
+            first = targets.new_full((R, K, 1), self.start)
+            embedded = self.embedding(torch.cat([first, targets[..., :-1]], -1))  # (R, K, T, H)
+            state = self.initial_state(memory, K)
+            hidden = []
+            for t in range(T):
+                state = self._advance(embedded[:, :, t], state, memory)
+                hidden.append(state.hidden)
+            logits = self.output(torch.stack(hidden, 2))
+        return logits.squeeze(1) if flat else logits
+
+    @torch.no_grad()
+    def greedy(
+        self, context: torch.Tensor, max_length: int, check_every: int = 4
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Most probable character at every step, until all words ended.
+
+        Args:
+            context: (R, L, C).
+            max_length: most characters of a word; at most max_length + 1 steps run, the end symbol included.
+            check_every: steps between two looks whether all words ended (a look makes a GPU wait).
+
+        Returns:
+            ids int64 (R, T) with the end id from the first end on, and their probabilities float (R, T), 1 after the end.
+        """
+        R = context.shape[0]
+        previous = torch.full((R, 1), self.start, dtype=torch.int64, device=context.device)
+        ended = torch.zeros((R, 1), dtype=torch.bool, device=context.device)
+        ids, probabilities = [], []
+        if R:
+            memory = self.prepare(context)
+            state = self.initial_state(memory)
+            for t in range(max_length + 1):
+                logits, state = self.step(previous, state, memory)
+                probability, best = logits.float().softmax(-1).max(-1)
+                previous = torch.where(ended, self.end, best)
+                probabilities.append(torch.where(ended, 1.0, probability))
+                ids.append(previous)
+                ended = ended | (previous == self.end)
+                if (t + 1) % check_every == 0 and bool(ended.all()):
+                    break
+        if not ids:
+            return previous.new_zeros((R, 0)), context.new_zeros((R, 0), dtype=torch.float32)
+        return torch.cat(ids, 1), torch.cat(probabilities, 1)

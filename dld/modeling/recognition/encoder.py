@@ -1,0 +1,67 @@
+"""Recognition encoder: RoI features of a word to a row of context features."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.layers import Conv2d, get_norm
+from torch import nn
+
+__all__ = ["RecognitionEncoder"]
+
+
+def conv_norm_relu(in_channels: int, out_channels: int, norm: str, kernel: int = 3, **conv) -> nn.Sequential:
+    """Convolution, normalisation and ReLU; the convolution has a bias only where there is no norm."""
+    return nn.Sequential(
+        Conv2d(in_channels, out_channels, kernel, bias=not norm, **conv),
+        get_norm(norm, out_channels) or nn.Identity(),
+        nn.ReLU(inplace=True),
+    )
+
+
+class BidirectionalLSTM(nn.Module):
+    """LSTM in both directions, projected back: (R, L, in_dim) -> (R, L, out_dim)."""
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(in_dim, hidden_dim, bidirectional=True, batch_first=True)
+        self.projection = nn.Linear(2 * hidden_dim, out_dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.projection(self.rnn(x)[0])
+
+
+class RecognitionEncoder(nn.Module):
+    """Four 3x3 convolutions, height 8 down to 1, two bidirectional LSTMs (method of the paper's base spotter).
+
+    Crops of 8 x 32 become L = 33 columns: max-pooling 8 -> 4 rows (one more column by its padding), then two 2x2
+    convolutions 4 -> 2 -> 1.
+
+    Args:
+        in_channels: channels of the RoI features.
+        width: channels of every layer and of the context feature.
+        norm: detectron2 name of the normalisation ("BN", "GN", "FrozenBN", "SyncBN", "naiveSyncBN").
+        num_convs: 3x3 convolutions before the pooling.
+    """
+
+    def __init__(self, in_channels: int, width: int, norm: str = "BN", num_convs: int = 4) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            *(conv_norm_relu(in_channels if i == 0 else width, width, norm, padding=1) for i in range(num_convs))
+        )
+        self.squeeze = nn.Sequential(
+            nn.MaxPool2d(kernel_size=2, stride=(2, 1), padding=(0, 1)),
+            conv_norm_relu(width, width, norm, kernel=2, stride=(2, 1), padding=(0, 1)),
+            conv_norm_relu(width, width, norm, kernel=2, stride=(2, 1)),
+        )
+        self.sequence = nn.Sequential(BidirectionalLSTM(width, width, width), BidirectionalLSTM(width, width, width))
+        self.width = width
+
+    def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """(R, C, H, W) -> context feature (R, W + 1, width), float32."""
+        if not len(roi_features):
+            # batch norm and LSTM cannot run on nothing; the sums keep the graph whole for distributed training
+            unused = sum(p.sum() for p in self.parameters()) * 0 + roi_features.sum() * 0
+            return roi_features.new_zeros((0, roi_features.shape[3] + 1, self.width), dtype=torch.float32) + unused
+        x = self.squeeze(self.convs(roi_features)).squeeze(2).transpose(1, 2)  # (R, L, width)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.sequence(x.float())

@@ -1,0 +1,134 @@
+"""Mask-text recognition branch: finest pyramid level in, characters out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
+from torch import nn
+
+from dld.modeling.losses.recognition import attention_loss, ctc_loss
+from dld.modeling.recognition.decoder import AttentionDecoder
+from dld.modeling.recognition.encoder import RecognitionEncoder, conv_norm_relu
+from dld.modeling.roi_heads.masked_roi_pooler import MaskedRoIPooler
+from dld.structures.padded_polygons import PaddedPolygons
+from dld.text.charset import Charset
+
+__all__ = ["RECOGNIZER_REGISTRY", "Readings", "RecognitionFeatures", "TextRecognizer", "build_recognizer"]
+
+RECOGNIZER_REGISTRY = Registry("RECOGNIZER")
+RECOGNIZER_REGISTRY.__doc__ = "Recognition branches; called as `cls(cfg, input_shape)`."
+
+
+class RecognitionFeatures(NamedTuple):
+    """What the recogniser sees of R words; the two are what feature distillation compares."""
+
+    roi: torch.Tensor  # (R, C, 8, 32)
+    context: torch.Tensor  # (R, L, C)
+
+
+class Readings(NamedTuple):
+    """Greedy readings of R words: ids (R, T) and the probability of each step (R, T)."""
+
+    ids: torch.Tensor
+    probabilities: torch.Tensor
+
+
+@RECOGNIZER_REGISTRY.register()
+class TextRecognizer(nn.Module):
+    """Convolution on the finest level, masked crop, encoder, attention decoder, optional CTC head.
+
+    Args:
+        stem: convolution applied to the whole level before cropping.
+        pooler: masked crop of the words.
+        encoder: crops to context features.
+        decoder: context features to characters.
+        charset: characters; kept as a buffer so that every checkpoint knows its own.
+        max_length: most characters of a word.
+        ctc_weight: weight of the auxiliary CTC loss; 0 builds no CTC head.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        pooler: MaskedRoIPooler,
+        encoder: RecognitionEncoder,
+        decoder: AttentionDecoder,
+        charset: Charset,
+        max_length: int,
+        ctc_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.stem, self.pooler, self.encoder, self.decoder = stem, pooler, encoder, decoder
+        self.charset, self.max_length, self.ctc_weight = charset, max_length, ctc_weight
+        self.ctc_head = nn.Linear(encoder.width, charset.num_outputs) if ctc_weight > 0 else None
+        self.register_buffer("charset_codes", charset.codes())
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
+        node = cfg.MODEL.RECOGNITION
+        charset = Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default()
+        return {
+            "stem": conv_norm_relu(input_shape.channels, node.STEM_DIM, node.NORM, padding=1),
+            "pooler": MaskedRoIPooler(
+                tuple(node.POOLER_RESOLUTION), input_shape.stride, node.POOLER_SAMPLING_RATIO
+            ),
+            "encoder": RecognitionEncoder(node.STEM_DIM, node.WIDTH, node.NORM),
+            "decoder": AttentionDecoder(
+                node.WIDTH, node.WIDTH, charset.num_inputs, charset.num_outputs, charset.start, charset.end
+            ),
+            "charset": charset,
+            "max_length": node.MAX_LENGTH,
+            "ctc_weight": node.CTC_WEIGHT,
+        }
+
+    def features(
+        self, level: torch.Tensor, boxes: list[torch.Tensor], masks: torch.Tensor, tall: torch.Tensor
+    ) -> RecognitionFeatures:
+        """RoI and context features.
+
+        Args:
+            level: finest pyramid level (N, C, H/4, W/4).
+            boxes: N tensors (R_i, 4) in pixels of the network's input.
+            masks: (R, 8, 32).
+            tall: bool (R,), words to be transposed.
+        """
+        roi = self.pooler(self.stem(level), boxes, masks, tall)
+        return RecognitionFeatures(roi, self.encoder(roi))
+
+    def ground_truth_features(
+        self, level: torch.Tensor, boxes: list[torch.Tensor], polygons: PaddedPolygons, tall: torch.Tensor
+    ) -> RecognitionFeatures:
+        """:meth:`features` with masks drawn from the annotated polygons (R of them)."""
+        masks = self.pooler.polygon_masks(polygons, torch.cat(boxes), tall)
+        return self.features(level, boxes, masks, tall)
+
+    def losses(self, context: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`loss_rec` and, with a CTC head, `loss_ctc`, of context (R, L, C) against ids (R, T)."""
+        targets = trim(targets, self.charset.pad)
+        losses = {"loss_rec": attention_loss(self.decoder(context, targets), targets, self.charset.pad)}
+        if self.ctc_head is not None:
+            logits = self.ctc_head(context.float())
+            losses["loss_ctc"] = self.ctc_weight * ctc_loss(logits, targets, self.charset.pad, self.charset.end)
+        return losses
+
+    def read(self, context: torch.Tensor) -> Readings:
+        """Greedy readings of context (R, L, C)."""
+        return Readings(*self.decoder.greedy(context, self.max_length))
+
+
+def trim(targets: torch.Tensor, pad: int) -> torch.Tensor:
+    """Drop the columns that are padding in every word: ids (R, T) -> (R, T')."""
+    if not len(targets):
+        return targets[:, :1]
+    return targets[:, : max(int((targets != pad).sum(1).max()), 1)]
+
+
+def build_recognizer(cfg, input_shape: ShapeSpec) -> nn.Module:
+    """Build `cfg.MODEL.RECOGNITION.NAME` for a pyramid level of this shape."""
+    return RECOGNIZER_REGISTRY.get(cfg.MODEL.RECOGNITION.NAME)(cfg, input_shape)

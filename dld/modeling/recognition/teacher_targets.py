@@ -1,0 +1,61 @@
+"""What the teacher tells the student about the words of a batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from dld.modeling.recognition.beam_search import BeamSequences, beam_search
+from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer
+
+__all__ = ["TeacherTargets", "teacher_targets"]
+
+
+class TeacherTargets(NamedTuple):
+    """The teacher's view of R words; no gradient flows into any of it."""
+
+    roi: torch.Tensor  # (R, C, H, W) masked crops
+    context: torch.Tensor  # (R, L, C) context features
+    logits: torch.Tensor  # float32 (R, T, V), the decoder fed the ground-truth prefix
+    beams: BeamSequences  # the K best readings, each on its own prefix
+    correct: torch.Tensor  # bool (R,), words the teacher reads right
+
+
+@torch.no_grad()
+def teacher_targets(
+    recognizer: TextRecognizer,
+    features: RecognitionFeatures,
+    target_ids: torch.Tensor,
+    num_sequences: int = 3,
+    beam_width: int | None = None,
+) -> TeacherTargets:
+    """Targets of the feature, character and sequence distillation losses.
+
+    A word counts as read right if the most probable character equals the ground truth at every step, the end symbol
+    included, the decoder being fed the ground-truth prefix: that is when greedy decoding gives exactly this text. A row
+    that is padding throughout (an ignored word) counts as misread.
+
+    Args:
+        recognizer: the teacher's, in eval mode.
+        features: its features of R words.
+        target_ids: ground truth, int64 (R, T), padded as by `Charset.encode`.
+        num_sequences: K sequences a word.
+        beam_width: hypotheses kept, see :func:`beam_search`.
+    """
+    logits = recognizer.decoder(features.context, target_ids).float()
+    valid = target_ids != recognizer.charset.pad
+    agrees = logits.argmax(-1) == target_ids
+    return TeacherTargets(
+        roi=features.roi.detach(),
+        context=features.context.detach(),
+        logits=logits,
+        beams=beam_search(
+            recognizer.decoder,
+            features.context,
+            num_sequences=num_sequences,
+            beam_width=beam_width,
+            max_length=recognizer.max_length,
+        ),
+        correct=(agrees | ~valid).all(1) & valid.any(1),
+    )

@@ -1,0 +1,1 @@
+"""The dynamic resolution selector, resizing and the cost of a scale."""

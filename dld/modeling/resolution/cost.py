@@ -1,0 +1,221 @@
+"""What a scale costs: FLOPs of the student at each candidate scale, as a share of the teacher at full size.
+
+N images, S candidate scales, c_i the cost of scale s_i.
+
+A spotter's cost is linear: a part per padded pixel (backbone, pyramid, RPN, and, where an image has words, the
+recogniser's convolution on the finest level), a constant (boxes, as many proposals as the RPN hands on at test), a part
+per word (mask, crop, encoder) and a part per word and decoding step. Each is counted once on the real network; after
+that the cost of any image is a few multiplications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import nn
+
+from dld.modeling.resolution.rescale import padded_size, scaled_size
+from dld.utils.analysis import DECODER_STEPS, count_flops, evaluating, spotter_flops
+
+__all__ = ["CostTable", "SpotterCost"]
+
+# Largest disagreement allowed between the linear law and a direct count.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class SpotterCost:
+    """Linear cost of one spotter on one image. FLOPs, 2 per multiply-accumulate."""
+
+    per_pixel: float  # backbone, FPN and RPN, per padded pixel: the "paper" convention counts these alone
+    stem_per_pixel: float  # per padded pixel of an image that has words
+    per_image: float  # boxes of all proposals
+    per_word: float
+    per_step: float  # per word and decoding step
+    divisibility: int  # sides are padded to multiples of this
+
+    @classmethod
+    def measure(cls, model: nn.Module, num_proposals: int | None = None) -> SpotterCost:
+        """Count a `TextSpottingRCNN` on small empty images; a few seconds on a CPU for ResNet-50.
+
+        Args:
+            model: stays as it is: mode, statistics and random state untouched.
+            num_proposals: boxes the box head scores; None: the most the RPN hands on at test.
+
+        Raises:
+            ValueError: a second count, at another size and number of words, is more than 1 % off the linear law.
+        """
+        # multiples of 64, so that the coarsest level is a whole number of cells as well
+        unit = max(model.backbone.size_divisibility, 32) * 2
+        height, width, words, steps = 2 * unit, 3 * unit, 2, 3
+        counted = spotter_flops(model, (height, width), words, num_proposals, steps)
+        cost = cls(
+            per_pixel=(counted.backbone + counted.fpn + counted.rpn) / (height * width),
+            stem_per_pixel=counted.stem / (height * width),
+            per_image=float(counted.boxes),
+            per_word=(counted.masks + counted.recognition) / words,
+            per_step=counted.decoding / (words * steps),
+            divisibility=model.backbone.size_divisibility,
+        )
+        check = spotter_flops(model, (3 * unit, 4 * unit), 5, num_proposals, 7)
+        pixels = 12 * unit * unit
+        expected = {
+            "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
+            "words": (cost.per_image + 5 * (cost.per_word + 7 * cost.per_step), check.fixed),
+        }
+        for what, (linear, counted_now) in expected.items():
+            if abs(linear - counted_now) > _TOLERANCE * counted_now:
+                raise ValueError(
+                    f"the cost of {type(model).__name__} is not linear in {what}: {linear:.4g} FLOPs expected, "
+                    f"{counted_now:.4g} counted"
+                )
+        return cost
+
+    def flops(
+        self, pixels: torch.Tensor, words: torch.Tensor, steps: float | torch.Tensor = DECODER_STEPS
+    ) -> torch.Tensor:
+        """FLOPs of everything that runs.
+
+        Args:
+            pixels: padded pixels; any shape that broadcasts with `words`.
+            words: words read.
+            steps: decoding steps that run, the end symbol included.
+
+        Returns:
+            float64 of the broadcast shape.
+        """
+        pixels, words = pixels.double(), words.double()
+        per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0)
+        return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps)
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs of a student with its selector beside its teacher.
+
+    What the student is charged at scale s: the spotter at that scale's padded pixels, the selector and its reduced copy
+    of the image, and the resize. The teacher is charged the spotter at full size. Decoding is charged for
+    `DECODER_STEPS` steps unless the caller knows better: it is 2 % of a word, and how long words are does not depend
+    on the scale. For other scales than the candidates: `dataclasses.replace(table, scales=(0.45,))`.
+    """
+
+    student: SpotterCost
+    teacher: SpotterCost
+    scales: tuple[float, ...]
+    # FLOPs per unpadded pixel of the full image, reducing it included; 0 without a selector
+    selector_per_pixel: float
+
+    @classmethod
+    def measure(
+        cls,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        selector: nn.Module | None,
+        scales: Sequence[float] | None = None,
+    ) -> CostTable:
+        """Count the networks.
+
+        Args:
+            student: a `TextSpottingRCNN`.
+            teacher: a `TextSpottingRCNN`; None: of the student's architecture.
+            selector: a `ResolutionSelector`, or None where scales are fixed by hand.
+            scales: candidate scales; None: those of the selector.
+        """
+        if scales is None:
+            if selector is None:
+                raise ValueError("give the candidate scales, or the selector that has them")
+            scales = selector.scales
+        cost = SpotterCost.measure(student)
+        return cls(
+            student=cost,
+            teacher=cost if teacher is None else SpotterCost.measure(teacher),
+            scales=tuple(float(s) for s in scales),
+            selector_per_pixel=0.0 if selector is None else _selector_flops_per_pixel(selector),
+        )
+
+    def padded_pixels(self, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Pixels the student is fed, int64 (N, S), for unpadded full sizes (H, W)."""
+        rows = [[_pixels(size, s, self.student.divisibility) for s in self.scales] for size in image_sizes]
+        return torch.tensor(rows, dtype=torch.int64).view(len(image_sizes), len(self.scales))
+
+    def flops(
+        self,
+        image_sizes: Sequence[tuple[int, int]],
+        words: torch.Tensor | Sequence[int],
+        steps: float | torch.Tensor = DECODER_STEPS,
+    ) -> torch.Tensor:
+        """FLOPs of selector, resize and student at every candidate scale.
+
+        Args:
+            image_sizes: unpadded (H, W) of N images at the teacher's resolution.
+            words: words read in each (N,).
+            steps: decoding steps, one number or (N, 1).
+
+        Returns:
+            float64 (N, S) on the CPU.
+        """
+        words = torch.as_tensor(words, device="cpu").view(-1, 1)
+        spotting = self.student.flops(self.padded_pixels(image_sizes), words, steps)
+        area = torch.tensor([h * w for h, w in image_sizes], dtype=torch.float64).view(-1, 1)
+        scales = torch.tensor(self.scales, dtype=torch.float64)
+        return spotting + area * (self.selector_per_pixel + _resize_flops_per_pixel(scales))
+
+    def teacher_flops(
+        self,
+        image_sizes: Sequence[tuple[int, int]],
+        words: torch.Tensor | Sequence[int],
+        steps: float | torch.Tensor = DECODER_STEPS,
+    ) -> torch.Tensor:
+        """FLOPs of the teacher at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,)."""
+        pixels = torch.tensor([_pixels(size, 1.0, self.teacher.divisibility) for size in image_sizes])
+        return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps)
+
+    def costs(self, image_sizes: Sequence[tuple[int, int]], words: torch.Tensor | Sequence[int]) -> torch.Tensor:
+        """c_i: :meth:`flops` over :meth:`teacher_flops`, float32 (N, S) on the CPU."""
+        return (self.flops(image_sizes, words) / self.teacher_flops(image_sizes, words).view(-1, 1)).float()
+
+    def paper_gflops(self, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """The published tables' convention: 2^30 MACs of the student's backbone, FPN and RPN alone, float64 (N, S)."""
+        return self.student.per_pixel * self.padded_pixels(image_sizes).double() / 2 / 2**30
+
+    def to_dict(self) -> dict:
+        """Plain numbers, for checkpoints and json."""
+        return {**asdict(self), "scales": list(self.scales)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> CostTable:
+        """The table of :meth:`to_dict`.
+
+        Raises:
+            KeyError: a number is missing; the message names it.
+        """
+        missing = [f.name for f in fields(cls) if f.name not in values]
+        if missing:
+            raise KeyError(f"cost table lacks {', '.join(missing)}")
+        spotters = {}
+        for name in ("student", "teacher"):
+            lacking = [f.name for f in fields(SpotterCost) if f.name not in values[name]]
+            if lacking:
+                raise KeyError(f"cost table lacks {', '.join(f'{name}.{key}' for key in lacking)}")
+            spotters[name] = SpotterCost(**{f.name: values[name][f.name] for f in fields(SpotterCost)})
+        return cls(scales=tuple(values["scales"]), selector_per_pixel=values["selector_per_pixel"], **spotters)
+
+
+def _pixels(size: tuple[int, int], scale: float, divisibility: int) -> int:
+    height, width = padded_size(scaled_size(size, scale), divisibility)
+    return height * width
+
+
+def _resize_flops_per_pixel(scales: torch.Tensor) -> torch.Tensor:
+    # per pixel of the full image: 3 channels, 2 taps along the rows and 2 s along the columns, 2 FLOPs a tap
+    flops = 2 * 3 * (2 + 2 * scales)
+    return torch.where(scales < 1, flops, torch.zeros_like(flops))
+
+
+def _selector_flops_per_pixel(selector: nn.Module, side: int = 512) -> float:
+    device = next(selector.parameters()).device
+    image = torch.zeros(1, 3, side, side, device=device)
+    with evaluating(selector):
+        return count_flops(lambda: selector(image, [(side, side)])).total_flops / side**2

@@ -1,0 +1,155 @@
+"""How the resolution selector is trained: the paper's Gumbel form and the target form.
+
+N images, S candidate scales s_i, costs c_i as fractions of the teacher's, gamma the weight of cost.
+
+L_acc in the paper is the KL divergence between the teacher's characters y and the mixture sum_i h_i y_{s_i} of the
+student's at all scales. Both forms here use sum_i h_i KL(y || y_{s_i}) instead. With h one-hot, as it always is in the
+forward pass, the two values are equal, and by convexity the sum is never below the mixture's divergence, so both are
+least at the same one-hot h. They differ in what reaches h backwards. With s_j the chosen scale, the mixture sends
+- sum_v y(v) y_{s_i}(v) / y_{s_j}(v), which grows without bound where that scale finds the teacher's character
+impossible. The sum sends KL_i, which says how good each scale is, and needs no distributions kept.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+__all__ = [
+    "draw_scales",
+    "gumbel_selector_loss",
+    "gumbel_straight_through",
+    "soft_target_loss",
+    "soft_targets",
+    "temperature_at",
+]
+
+
+def temperature_at(progress: float, start: float = 5.0, decay: float = 0.965, epochs: float = 50.0) -> float:
+    """Temperature start x decay^(epochs x progress): the paper's 5.0 x 0.965^epoch over 50 epochs.
+
+    Args:
+        progress: share of training done, in [0, 1].
+    """
+    if not 0.0 <= progress <= 1.0:
+        raise ValueError(f"progress must be in [0, 1], got {progress}")
+    return start * decay ** (epochs * progress)
+
+
+def _uniform(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    # drawn where the generator lives: one on the CPU then gives the same scales on every device
+    device = like.device if generator is None else generator.device
+    return torch.rand(shape, generator=generator, device=device).to(like.device)
+
+
+def _gumbel_noise(logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    # rand can return 0 exactly, whose logarithm is not finite
+    uniform = _uniform(tuple(logits.shape), logits, generator).clamp(min=1e-10)
+    return -torch.log((-torch.log(uniform)).clamp(min=1e-10))
+
+
+def gumbel_straight_through(
+    logits: torch.Tensor, temperature: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Random decision h: exactly one-hot, with the gradient of softmax((logits + Gumbel noise) / temperature).
+
+    Scale i is drawn with probability softmax(logits)_i whatever the temperature, which only softens the gradient
+    (Jang et al. 2017).
+
+    Args:
+        logits: (N, S).
+        temperature: above 0.
+
+    Returns:
+        float32 (N, S).
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    noisy = logits.float() + _gumbel_noise(logits, generator)
+    soft = (noisy / temperature).softmax(-1)
+    hard = F.one_hot(noisy.argmax(-1), logits.shape[-1]).to(soft.dtype)
+    # the difference first: it is exactly 0, where hard - soft + soft would round
+    return hard + (soft - soft.detach())
+
+
+def _risk(
+    kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.Tensor | None
+) -> torch.Tensor:
+    """KL_i + gamma c_i (N, S) without gradient; the cost alone where there is no word to compare."""
+    kl = kl.detach().float()
+    if has_words is not None:
+        kl = torch.where(has_words[:, None], kl, torch.zeros_like(kl))
+    return kl + gamma * cost.detach().float()
+
+
+def gumbel_selector_loss(
+    onehot: torch.Tensor, kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.Tensor | None = None
+) -> torch.Tensor:
+    """L_DRS = mean over images of sum_i h_i (KL_i + gamma c_i).
+
+    Args:
+        onehot: h (N, S) of :func:`gumbel_straight_through`.
+        kl: KL(teacher || student at scale i), mean over the image's words (N, S); no gradient goes there.
+        cost: c (N, S).
+        gamma: 0.1 accuracy first, 0.3 cost first in the paper.
+        has_words: bool (N,); images where it is False contribute their cost only, whatever their row of `kl` holds.
+
+    Returns:
+        scalar; 0 (with a graph) without images.
+    """
+    if not len(onehot):
+        return onehot.sum() * 0
+    return (onehot * _risk(kl, cost, gamma, has_words)).sum(-1).mean()
+
+
+def soft_targets(
+    kl: torch.Tensor, cost: torch.Tensor, gamma: float, tau: float, has_words: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Target distribution over scales, softmax(-(KL_i + gamma c_i) / tau), without gradient.
+
+    The scale of least risk has the largest share; tau, in the unit of the risk (nats per character), says how much
+    worse a scale must be to lose e-fold. Arguments as in :func:`gumbel_selector_loss`.
+
+    Returns:
+        float32 (N, S), rows summing to 1.
+    """
+    if tau <= 0:
+        raise ValueError(f"tau must be above 0, got {tau}")
+    return (-_risk(kl, cost, gamma, has_words) / tau).softmax(-1)
+
+
+def soft_target_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the selector's scores (N, S) to the targets (N, S), mean over images; 0 without images."""
+    if not len(logits):
+        return logits.sum() * 0
+    return -(targets.detach() * logits.float().log_softmax(-1)).sum(-1).mean()
+
+
+@torch.no_grad()
+def draw_scales(
+    logits: torch.Tensor,
+    generator: torch.Generator | None = None,
+    uniform_share: float = 0.15,
+    onehot: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The scale each image is trained at.
+
+    Most images take the selector's decision: the one-hot `onehot` of the Gumbel form, so that the student trains where
+    the selector was charged, else (target form) a draw from softmax(logits). Each image is instead, with probability
+    `uniform_share`, given any scale: otherwise scales that are rarely chosen stop being trained and are then rightly
+    never chosen again.
+
+    Args:
+        logits: (N, S).
+        onehot: (N, S) of :func:`gumbel_straight_through`, or None.
+
+    Returns:
+        positions in the list of scales, int64 (N,).
+    """
+    if not 0.0 <= uniform_share <= 1.0:
+        raise ValueError(f"uniform_share must be in [0, 1], got {uniform_share}")
+    N, S = logits.shape
+    decided = logits.float() + _gumbel_noise(logits, generator) if onehot is None else onehot
+    anywhere = (_uniform((N,), logits, generator) * S).long().clamp(max=S - 1)
+    explore = _uniform((N,), logits, generator) < uniform_share
+    return torch.where(explore, anywhere, decided.argmax(-1))

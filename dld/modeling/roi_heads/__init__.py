@@ -1,0 +1,1 @@
+"""Region heads: boxes, masks and the text branch."""

@@ -1,0 +1,135 @@
+"""Box, mask and text heads of the spotter."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
+from detectron2.structures import ImageList, Instances, pairwise_iou
+
+from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
+from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer, build_recognizer
+from dld.modeling.roi_heads.masked_roi_pooler import is_tall
+from dld.structures.padded_polygons import PaddedPolygons
+
+__all__ = ["TextROIHeads", "readable_words"]
+
+
+def readable_words(targets: list[Instances]) -> list[Instances]:
+    """The words of each image that the recogniser is trained on (`gt_readable`)."""
+    return [x[x.gt_readable] for x in targets]
+
+
+@ROI_HEADS_REGISTRY.register()
+class TextROIHeads(StandardROIHeads):
+    """Mask R-CNN heads plus a recognition branch on the finest pyramid level.
+
+    In training the recogniser reads annotated boxes and masks, which pairs the words of teacher and student one to
+    one; at test it reads the predicted ones.
+
+    Args:
+        recognizer: the recognition branch.
+        recognizer_feature: name of the level it reads.
+        ignore_overlap: see :func:`covered_by_ignored`.
+        words_per_chunk: most words read at once at test, which bounds memory.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        recognizer: TextRecognizer,
+        recognizer_feature: str,
+        ignore_overlap: float,
+        words_per_chunk: int = 256,
+        **heads,
+    ) -> None:
+        super().__init__(**heads)
+        self.recognizer = recognizer
+        self.recognizer_feature = recognizer_feature
+        self.ignore_overlap = ignore_overlap
+        self.words_per_chunk = words_per_chunk
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        ret = super().from_config(cfg, input_shape)
+        feature = cfg.MODEL.RECOGNITION.IN_FEATURE
+        ret["recognizer"] = build_recognizer(cfg, input_shape[feature])
+        ret["recognizer_feature"] = feature
+        ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
+        ret["words_per_chunk"] = cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK
+        return ret
+
+    @torch.no_grad()
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """Sample proposals as detectron2 does, after dropping background proposals that lie on don't-care words."""
+        kept, words = [], []
+        for found, target in zip(proposals, targets, strict=True):
+            target, ignored = split_ignored(target)
+            covered = covered_by_ignored(found.proposal_boxes, ignored, self.ignore_overlap)
+            positive = self.proposal_matcher(pairwise_iou(target.gt_boxes, found.proposal_boxes))[1] == 1
+            kept.append(found[positive | ~covered])
+            words.append(target)
+        return super().label_and_sample_proposals(kept, words)
+
+    def detection_losses(
+        self, images: ImageList, features: dict[str, torch.Tensor], proposals: list[Instances], targets: list[Instances]
+    ) -> dict[str, torch.Tensor]:
+        """Losses of the box and mask heads by name."""
+        # RoIAlign takes boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
+        features = {name: level.float() for name, level in features.items()}
+        return super().forward(images, features, proposals, targets)[1]
+
+    def read_ground_truth(
+        self, level: torch.Tensor, targets: list[Instances]
+    ) -> tuple[RecognitionFeatures, list[Instances]]:
+        """Recognition features of the annotated readable words.
+
+        Args:
+            level: finest pyramid level of the batch (N, C, H/4, W/4).
+            targets: N Instances with `gt_read_boxes`, `gt_masks`, `gt_tall`, `gt_readable`, in pixels of the input.
+
+        Returns:
+            features of the R readable words of the batch, and those words per image.
+        """
+        words = readable_words(targets)
+        polygons = PaddedPolygons.cat([x.gt_masks for x in words])
+        boxes = [x.gt_read_boxes.tensor for x in words]
+        tall = torch.cat([x.gt_tall for x in words])
+        return self.recognizer.ground_truth_features(level, boxes, polygons, tall), words
+
+    def recognition_losses(self, reading: RecognitionFeatures, words: list[Instances]) -> dict[str, torch.Tensor]:
+        """Losses of the recogniser on what :meth:`read_ground_truth` returned."""
+        return self.recognizer.losses(reading.context, torch.cat([x.gt_text for x in words]))
+
+    def forward_with_given_boxes(
+        self, features: dict[str, torch.Tensor], instances: list[Instances]
+    ) -> list[Instances]:
+        """Add `pred_masks` (R, 1, 28, 28), `pred_ids` (R, T) and `pred_id_scores` (R, T) to boxes that were kept."""
+        instances = super().forward_with_given_boxes(features, instances)
+        return self._read_predictions(features[self.recognizer_feature], instances)
+
+    def _read_predictions(self, level: torch.Tensor, instances: list[Instances]) -> list[Instances]:
+        boxes = [x.pred_boxes.tensor for x in instances]
+        counts = [len(b) for b in boxes]
+        merged = torch.cat(boxes)
+        T = self.recognizer.max_length + 1
+        # padding is the end id with probability 1, as after any end
+        ids = torch.full((len(merged), T), self.recognizer.charset.end, dtype=torch.int64, device=merged.device)
+        scores = torch.ones((len(merged), T), device=merged.device)
+        if len(merged):
+            tall = is_tall(merged)
+            probabilities = torch.cat([x.pred_masks for x in instances if len(x)])[:, 0]
+            masks = self.recognizer.pooler.predicted_masks(probabilities, tall)
+            stem = self.recognizer.stem(level)
+            image = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor(counts)).to(merged.device)
+            for chunk in torch.arange(len(merged), device=merged.device).split(self.words_per_chunk):
+                per_image = [merged[chunk[image[chunk] == i]] for i in range(len(boxes))]
+                crops = self.recognizer.pooler(stem, per_image, masks[chunk], tall[chunk])
+                reading = self.recognizer.read(self.recognizer.encoder(crops))
+                steps = reading.ids.shape[1]
+                ids[chunk, :steps], scores[chunk, :steps] = reading.ids, reading.probabilities
+        for x, i, s in zip(instances, ids.split(counts), scores.split(counts), strict=True):
+            x.pred_ids, x.pred_id_scores = i, s
+        return instances

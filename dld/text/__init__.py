@@ -1,0 +1,1 @@
+"""Characters: what the recogniser can read and how it is numbered."""

@@ -1,0 +1,265 @@
+"""Counting the arithmetic of what really runs.
+
+Conventions, used everywhere in this project:
+  * one multiply-accumulate (MAC) is 2 FLOPs;
+  * "total" is everything that ran, in GFLOPs of 1e9 FLOPs;
+  * "paper" is what published tables on dynamic resolution call FLOPS: 2^30 MACs of the convolutions of backbone,
+    feature pyramid and region proposal network alone;
+  * convolutions, matrix products, LSTMs, RoIAlign and interpolation count; normalisation, activations, sums, softmax,
+    sorting and non-maximum suppression do not, and :attr:`FlopCount.not_counted` names each of them that ran.
+
+torch's counter leaves out LSTMs on the CPU (they run as one fused operator), RoIAlign and interpolation without a word;
+their formulas stand here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torchvision.ops  # noqa: F401  defines torchvision::roi_align
+from detectron2.structures import Boxes
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["DECODER_STEPS", "FlopCount", "SpotterFlops", "count_flops", "evaluating", "fixed_share", "spotter_flops"]
+
+aten = torch.ops.aten
+
+# Steps the greedy decoder is charged for where no reading says better: all words of an image run until the longest
+# has ended, looked at every 4 steps; the longest of some words of English has 8 to 11 characters and one end symbol.
+DECODER_STEPS = 12
+
+
+def _mkldnn_lstm_flops(x, weight_ih, weight_hh, *args, out_shape=None, **kwargs) -> int:
+    # one layer, one direction: x (T, R, in), weights (4 H, in) and (4 H, H)
+    return 2 * math.prod(x[:-1]) * (math.prod(weight_ih) + math.prod(weight_hh))
+
+
+def _cudnn_lstm_flops(x, weights, *args, out_shape=None, **kwargs) -> int:
+    # every matrix of every layer and direction multiplies one row per step and word; biases have one dimension
+    return 2 * math.prod(x[:-1]) * sum(math.prod(w) for w in weights if len(w) == 2)
+
+
+def _lstm_flops(x, hx, params, *args, out_shape=None, **kwargs) -> int:
+    # the operator before it is taken apart, as seen under inference_mode
+    return _cudnn_lstm_flops(x, params)
+
+
+def _roi_align_flops(x, rois, scale, height, width, sampling_ratio, aligned, *args, out_shape=None, **kwargs) -> int:
+    # 4 weighted neighbours per sample; an adaptive sampling ratio (0 or less) is taken as 2
+    samples = (sampling_ratio if sampling_ratio > 0 else 2) ** 2
+    return 2 * 4 * samples * math.prod(out_shape)
+
+
+def _bilinear_flops(x, *args, out_shape=None, **kwargs) -> int:
+    return 2 * 4 * math.prod(out_shape)
+
+
+def _antialiased_bilinear_flops(x, *args, out_shape=None, **kwargs) -> int:
+    # separable: along rows first, then along columns; the triangle filter spans 2 x the reduction
+    (N, C, H, W), (h, w) = x, out_shape[-2:]
+    return round(2 * N * C * (H * w * 2 * max(W / w, 1) + h * w * 2 * max(H / h, 1)))
+
+
+_FORMULAS = {
+    aten.mkldnn_rnn_layer: _mkldnn_lstm_flops,
+    aten._cudnn_rnn: _cudnn_lstm_flops,
+    aten.lstm: _lstm_flops,
+    torch.ops.torchvision.roi_align: _roi_align_flops,
+    aten.upsample_bilinear2d: _bilinear_flops,
+    aten._upsample_bilinear2d_aa: _antialiased_bilinear_flops,
+}
+
+# Operators that move, make or look at numbers without computing on them.
+_MOVES = frozenset(
+    "_conj_copy _local_scalar_dense _reshape_alias _to_copy _unsafe_index _unsafe_view arange cat clone "
+    "constant_pad_nd copy_ detach embedding empty empty_like empty_strided fill_ full full_like gather index "
+    "index_put_ index_select lift_fresh masked_fill new_empty new_full new_ones new_zeros nonzero ones ones_like "
+    "pad rand randn repeat_interleave scalar_tensor scatter select_scatter slice_scatter stack unsqueeze_ "
+    "upsample_nearest2d where zero_ zeros zeros_like".split()
+)
+
+
+@dataclass(frozen=True)
+class FlopCount:
+    """What a call computed. FLOPs, 2 per MAC."""
+
+    total_flops: int
+    by_op: dict[str, int]
+    by_module: dict[str, int]  # nested: a module's number contains those of its children
+    not_counted: dict[str, int] = field(repr=False)  # arithmetic without a formula: operator -> number of calls
+
+    @property
+    def gflops(self) -> float:
+        """1e9 FLOPs."""
+        return self.total_flops / 1e9
+
+
+class _Uncounted(TorchDispatchMode):
+    """Notes the operators that no formula covers."""
+
+    def __init__(self, formulas) -> None:
+        super().__init__()
+        self.formulas, self.calls = formulas, Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        packet = func.overloadpacket
+        if packet not in self.formulas and not func.is_view and packet.__name__ not in _MOVES:
+            self.calls[str(packet)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def count_flops(call: Callable[[], Any]) -> FlopCount:
+    """Run `call` without gradients and count what it computes.
+
+    Example::
+
+        count_flops(lambda: model([{"image": image}])).gflops
+
+    Args:
+        call: anything that runs torch operators, on any device.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    # the noting mode is entered first, so it sees what the counter takes composite operators apart into
+    with torch.no_grad(), _Uncounted(counter.flop_registry) as uncounted, counter:
+        call()
+    modules = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    by_op = {str(op): flops for op, flops in counter.get_flop_counts().get("Global", {}).items()}
+    total = modules.pop("Global", 0)
+    return FlopCount(total, by_op, modules, dict(uncounted.calls))
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, each submodule's own mode restored after."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+
+
+@dataclass(frozen=True)
+class SpotterFlops:
+    """FLOPs of a text spotter on one image, by part."""
+
+    backbone: int  # bottom-up network
+    fpn: int
+    rpn: int
+    boxes: int  # all proposals
+    masks: int  # all words
+    stem: int  # convolution of the recogniser on the finest level; 0 without words
+    recognition: int  # crops, encoder and attention keys of all words
+    decoding: int  # all words, all steps
+
+    @property
+    def total(self) -> int:
+        """Everything that ran."""
+        return self.shrinking + self.fixed
+
+    @property
+    def shrinking(self) -> int:
+        """What is proportional to the padded pixels."""
+        return self.backbone + self.fpn + self.rpn + self.stem
+
+    @property
+    def fixed(self) -> int:
+        """What proposals and words cost at any scale of the image."""
+        return self.boxes + self.masks + self.recognition + self.decoding
+
+    @property
+    def total_gflops(self) -> float:
+        """Total in 1e9 FLOPs."""
+        return self.total / 1e9
+
+    @property
+    def paper_gflops(self) -> float:
+        """2^30 MACs of backbone, FPN and RPN: the published tables' convention."""
+        return (self.backbone + self.fpn + self.rpn) / 2 / 2**30
+
+
+def spotter_flops(
+    model: nn.Module,
+    image_size: tuple[int, int],
+    num_words: int,
+    num_proposals: int | None = None,
+    num_steps: int = DECODER_STEPS,
+) -> SpotterFlops:
+    """Run every part of a text spotter on an empty image and count it.
+
+    Args:
+        model: a `TextSpottingRCNN`; its mode and its statistics stay as they are.
+        image_size: padded (H, W), multiples of the backbone's size divisibility.
+        num_words: words kept after non-maximum suppression, each with its mask and reading.
+        num_proposals: boxes the box head scores; None: the most the RPN hands on at test.
+        num_steps: characters the decoder runs for, the end symbol included.
+
+    Raises:
+        ValueError: the size is not one the backbone is fed.
+    """
+    step = max(model.backbone.size_divisibility, 1)
+    if image_size[0] % step or image_size[1] % step:
+        raise ValueError(f"image_size must be multiples of {step}, got {tuple(image_size)}")
+    heads, rpn = model.roi_heads, model.proposal_generator
+    if num_proposals is None:
+        num_proposals = rpn.post_nms_topk[False]
+    image = torch.zeros(1, 3, *image_size, device=model.device)
+    with evaluating(model):
+        trunk, features = _counted(lambda: model.backbone(image))
+        backbone, _ = _counted(lambda: model.backbone.bottom_up(image))
+        proposing, _ = _counted(lambda: rpn.rpn_head([features[f] for f in rpn.in_features]))
+        boxes, _ = _counted(lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_proposals))))
+        masks = stem = recognition = decoding = 0
+        if num_words:
+            masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
+            stem, level = _counted(lambda: heads.recognizer.stem(features[heads.recognizer_feature]))
+            recognition, decoding = _reading_flops(heads.recognizer, level, num_words, num_steps)
+    return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding)
+
+
+def _counted(call: Callable[[], Any]) -> tuple[int, Any]:
+    outputs: list[Any] = []
+    flops = count_flops(lambda: outputs.append(call())).total_flops
+    return flops, outputs[0]
+
+
+def _boxes(count: int, device: torch.device) -> torch.Tensor:
+    return torch.tensor([[0.0, 0.0, 32.0, 16.0]], device=device).expand(count, 4)
+
+
+def _pooled(heads: nn.Module, kind: str, features: dict[str, torch.Tensor], count: int) -> torch.Tensor:
+    levels = [features[f] for f in getattr(heads, f"{kind}_in_features")]
+    return getattr(heads, f"{kind}_pooler")(levels, [Boxes(_boxes(count, levels[0].device))])
+
+
+def _reading_flops(recognizer: nn.Module, level: torch.Tensor, R: int, T: int) -> tuple[int, int]:
+    """FLOPs of reading R words up to the attention keys, and of T decoding steps."""
+    masks = level.new_ones(R, *recognizer.pooler.output_size)
+    lying = torch.zeros(R, dtype=torch.bool, device=level.device)
+    boxes = [_boxes(R, level.device)]
+    encoding, context = _counted(lambda: recognizer.encoder(recognizer.pooler(level, boxes, masks, lying)))
+    keys, _ = _counted(lambda: recognizer.decoder.prepare(context))
+    ids = torch.zeros(R, T, dtype=torch.int64, device=level.device)
+    # a forced reading computes per step what greedy decoding does, for a number of steps that is known
+    decoding, _ = _counted(lambda: recognizer.decoder(context, ids))
+    return encoding + keys, decoding - keys
+
+
+def fixed_share(
+    model: nn.Module, image_size: tuple[int, int], num_words: int, num_proposals: int | None = None
+) -> float:
+    """Share of the total that a smaller image would not save; arguments as in :func:`spotter_flops`.
+
+    A student at scale s costs at least fixed + (1 - fixed) s^2 of its teacher: beyond a fifth, small scales are idle.
+    """
+    flops = spotter_flops(model, image_size, num_words, num_proposals)
+    return flops.fixed / flops.total
