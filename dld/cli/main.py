@@ -19,7 +19,9 @@ VERBS = {
     "prepare": "bring a data set's official files into this project's layout",
     "check": "look for errors in a prepared data set",
     "evaluate": "score a results file by a data set's protocol",
-    "analyze": "parameters and FLOPs of a model, part by part",
+    "analyze": "accuracy against cost of a teacher and its students, at every scale",
+    "calibrate": "store a wanted mean cost with the weights",
+    "pack": "pack a checkpoint for use: half precision, configuration inside",
     "benchmark": "measure speed on this machine",
     "synth": "write synthetic word images to disk",
 }

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 # up to this size a data set is shuffled anew every epoch; beyond it (generated images) it is read in order
 LARGEST_SHUFFLED = 2_000_000
 BLOCK = 1000
+ATTEMPTS = 10
 
 
 def get_text_dataset(name: str):
@@ -95,14 +96,14 @@ class MixtureDataset(Dataset):
     def __getitem__(self, position: int) -> dict:
         rng = np.random.default_rng([self.seed, 3, position])
         which, index = self.locate(position)
-        for attempt in range(10):
+        for _ in range(ATTEMPTS):
             try:
                 return self.mapper(self.datasets[which][index], rng)
             except ValueError as error:
                 logger.warning("skipped a training image: %s", error)
                 index = int(rng.integers(len(self.datasets[which])))
                 failure = error
-        raise ValueError(f"{attempt + 1} training images in a row cannot be used, the last: {failure}")
+        raise ValueError(f"{ATTEMPTS} training images in a row cannot be used, the last: {failure}")
 
 
 class PositionSampler(Sampler):

@@ -100,7 +100,7 @@ class StepTrainer(SimpleTrainer):
         report = {
             "what": what,
             "iteration": self.iter,
-            "losses": {k: float(v) for k, v in loss_dict.items()},
+            "losses": {k: float(v.detach()) for k, v in loss_dict.items()},
             "images": [d.get("file_name", "?") for d in data],
         }
         scales = getattr(self.unwrapped_model, "last_scales", None)

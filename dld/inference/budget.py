@@ -1,7 +1,7 @@
 """A wanted mean cost without retraining: the selector's scores are shifted by mu x cost.
 
-N images, S candidate scales. `DynamicSpotter` reads image i at the scale argmax_s (log p_is - mu c_is), c_is the cost of
-that scale as a share of the teacher's. The larger mu, the cheaper the scales: the mean cost of a set of images is a
+N images, S candidate scales. `DynamicSpotter` reads image i at the scale argmax_s (log p_is - mu c_is), c_is the cost
+of that scale as a share of the teacher's. The larger mu, the cheaper the scales: the mean cost of a set of images is a
 falling staircase over mu, whose steps lie where two scales of an image change places. mu is found among those steps.
 """
 
@@ -50,7 +50,7 @@ class Budget(NamedTuple):
         except ValueError:
             value = float("nan")
         if not (value > 0 and np.isfinite(value)):
-            raise ValueError(f"budget {text!r} is neither a share of the teacher's cost such as 0.4 nor GFLOPs such as 150G")
+            raise ValueError(f"budget {text!r} is neither a share of the teacher's cost (0.4) nor GFLOPs (150G)")
         return cls(value, in_gflops)
 
     def __str__(self) -> str:
@@ -90,8 +90,9 @@ def calibrate_mu(
     """
     scores, costs = np.asarray(scores, dtype=np.float64), np.asarray(costs, dtype=np.float64)
     spent = costs if spent is None else np.asarray(spent, dtype=np.float64)
-    if scores.ndim != 2 or not scores.size or scores.shape != costs.shape or scores.shape != spent.shape:
-        raise ValueError(f"scores, costs and spent must be (N, S) alike, got {scores.shape}, {costs.shape}, {spent.shape}")
+    shapes = [table.shape for table in (scores, costs, spent)]
+    if scores.ndim != 2 or not scores.size or len(set(shapes)) > 1:
+        raise ValueError(f"scores, costs and spent must be (N, S) alike, got {', '.join(map(str, shapes))}")
     if not all(np.isfinite(table).all() for table in (scores, costs, spent)):
         raise ValueError("scores and costs must be finite")
     low, high = float(spent.min(1).mean()), float(spent.max(1).mean())

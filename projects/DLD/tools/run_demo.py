@@ -144,7 +144,8 @@ def main() -> int:
             found = spotter.model([spotter.mapper(record)])[0]
             result = result_from_instances(found["instances"], scale=found["scale"], cost=found["cost"])
             draw(read_dict_image(record), result, output / "student" / f"{i}.jpg")
-    print(f"done in {time.perf_counter() - started:.0f} s: table {output}/table.txt, pictures {output}/teacher and {output}/student")
+    seconds = time.perf_counter() - started
+    print(f"done in {seconds:.0f} s: table {output}/table.txt, pictures {output}/teacher and {output}/student")
     return 0
 
 

@@ -1,0 +1,148 @@
+"""Accuracy against cost: teacher and students at fixed scales, at the selector's choice and along a budget.
+
+Writes DIR/results.json (one row a point, fractions), DIR/table.md, DIR/accuracy_cost.png, DIR/scales.png and pictures
+of images per chosen scale. Every measurement is kept in DIR/cache: an interrupted study goes on where it stopped, and
+more images, scales, students or budgets only cost what is new. The time per image is honest only with nothing else
+running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+__all__ = ["add_arguments", "main", "run"]
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = "python projects/DLD/tools/analyze_model.py"
+EPILOG = f"""
+example:
+  {PROGRAM} --teacher output/teacher_tiny/model_best.pth \\
+    --student dld=output/dld_tiny/model_best.pth --dataset synthwords_val --limit 1000 \\
+    --scales 0.3 0.5 0.8 1.0 --budgets 0.3 0.5 --output output/study
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--teacher", required=True, metavar="FILE", help="checkpoint of our trainer, or a packed one")
+    parser.add_argument("--student", action="append", default=[], metavar="NAME=FILE", help="one or several times")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
+    parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
+    parser.add_argument(
+        "--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales"
+    )
+    parser.add_argument(
+        "--budgets", nargs="+", default=[], metavar="BUDGET",
+        help="wanted mean costs: shares of the teacher's (0.4), or GFLOPs an image (150G)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibration-dataset", metavar="NAME",
+        help="images on which the budgets are calibrated; without it each half of the evaluated images is read with "
+        "the mu calibrated on the other half",
+    )  # fmt: skip
+    parser.add_argument("--calibration-limit", type=int, default=500, help="first images of it; 0: all")
+    parser.add_argument("--examples", type=int, default=3, help="pictures per student and chosen scale")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the processor, recorded with the times")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides for all models, KEY VALUE ..."
+    )
+
+
+def run(args: argparse.Namespace, command: str = "") -> list[dict]:
+    """Measure, print the table, write everything; returns the rows of results.json.
+
+    Raises:
+        ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
+    """
+    import torch
+
+    from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
+    from dld.evaluation.scale_study import study_row, study_table
+    from dld.inference.scale_points import Study
+    from dld.inference.scale_study import StudiedSpotter
+
+    students = _students(args.student)
+    for name, path in {"teacher": args.teacher, **students}.items():
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"weights of {name}: {path} does not exist")
+    if args.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {args.threads}")
+    torch.set_num_threads(args.threads)
+    output = Path(args.output)
+    spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in {"teacher": args.teacher, **students}.items()]
+    study = Study(spotters, args.dataset, args.limit, args.scales, output / "cache")
+    study.plan_budgets(args.budgets, args.calibration_dataset, args.calibration_limit)
+    study.measure()
+    points = study.points()
+    about = {"dataset": args.dataset, "short_side": study.images.mapper.short_sides[0], "threads": args.threads,
+             "device": spotters[0].model.device.type, "command": command}  # fmt: skip
+    rows = [{**study_row(point, points[0]), **about} for point in points]
+    table = study_table(rows)
+    _write(output / "results.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write(output / "table.md", table + "\n")
+    plot_accuracy_cost(rows, output / "accuracy_cost.png")
+    plot_scales(rows, output / "scales.png")
+    study.draw_examples(output / "examples", args.examples)
+    first = rows[0]
+    print(f"\n{args.dataset}: {first['images']} images, {first['words']} words, {args.threads} threads\n\n{table}\n")
+    for row in (r for r in rows if r["choice"] == "chosen"):
+        shares = "  ".join(f"{s}: {n / row['images']:.0%}" for s, n in row["scale_histogram"].items())
+        print(f"{row['name']} chose {shares}; Spearman with the height of words: {_show(row['spearman'])}")
+    print(f"-> {output}/results.json, table.md, accuracy_cost.png, scales.png, examples/")
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 2 with a message for what cannot be studied; 130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="dld analyze", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        run(args, shlex.join([*PROGRAM.split(), *argv]))
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _students(given: list[str]) -> dict[str, str]:
+    students: dict[str, str] = {}
+    for item in given:
+        name, found, path = item.partition("=")
+        if not (found and name.strip() and path):
+            raise ValueError(f"--student {item}: expected NAME=FILE")
+        if name in students or name == "teacher":
+            raise ValueError(f"--student {item}: the name {name!r} is taken")
+        students[name] = path
+    return students
+
+
+def _show(value: float | None) -> str:
+    return "not defined (one scale for all)" if value is None else f"{value:.2f}"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Store a wanted mean cost with the weights: the selector's scores are shifted until a validation set keeps to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+__all__ = ["add_arguments", "main", "run"]
+
+EPILOG = """
+examples:
+  python projects/DLD/tools/calibrate_budget.py --weights output/dld_tiny/model_best.pth --dataset synthwords_val \\
+    --budget 0.4 --output dld_tiny_budget40.safetensors
+  ... --budget 150G      a mean of 150 GFLOPs an image instead of 40 % of the teacher's cost
+
+Calibrate on images that you do not evaluate on.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint with a resolution selector")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set to calibrate on")
+    parser.add_argument("--budget", required=True, help="share of the teacher's cost (0.4), or GFLOPs an image (150G)")
+    parser.add_argument("--limit", type=int, default=500, help="first images of the data set; 0: all")
+    parser.add_argument("--output", required=True, metavar="FILE", help="weights to write, ending in .safetensors")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
+
+
+def run(args: argparse.Namespace) -> float:
+    """Calibrate and write; returns mu.
+
+    Raises:
+        ValueError, KeyError, FileNotFoundError: naming the file, or the costs that can be reached.
+    """
+    from dld.engine.checkpoint import load_weights_file, save_safetensors
+    from dld.engine.setup import register_datasets
+    from dld.inference.budget import Budget, choose_scales, gather_scores
+    from dld.inference.scale_points import study_set
+    from dld.inference.scale_study import StudiedSpotter
+
+    budget = Budget.parse(args.budget)
+    if not args.output.endswith(".safetensors"):
+        raise ValueError(f"--output must end in .safetensors, got {args.output}")
+    spotter = StudiedSpotter.load("spotter", args.weights, args.opts)
+    if not spotter.selects:
+        raise ValueError(f"{args.weights} has no resolution selector: it reads every image at one scale")
+    register_datasets(spotter.cfg)
+    images = study_set(spotter.cfg, args.dataset, args.limit)
+    records = (images.mapper(images.images[index]) for index in range(images.count))
+    scores = gather_scores(spotter.model, records, images.count)
+    mu = budget.calibrate(scores)
+
+    choice = choose_scales(scores.log_probabilities, scores.costs, mu)
+    rows = range(images.count)
+    share, gflops = scores.costs[rows, choice].mean(), scores.gflops[rows, choice].mean()
+    loaded = load_weights_file(args.weights)
+    state = dict(loaded["model"])
+    state["mu"] = state["mu"].new_tensor(mu, dtype=spotter.model.mu.dtype)
+    about = {"budget": str(budget), "dataset": args.dataset, "images": images.count, "mu": mu,
+             "mean_cost": share, "mean_gflops": gflops}  # fmt: skip
+    # types stay as they are: half precision would round mu
+    save_safetensors(args.output, state, {"config": _config(spotter.cfg, mu), "budget": json.dumps(about)}, half=False)
+    print(f"mu {mu:.4f}: {share:.1%} of the teacher's cost, {gflops:.2f} GFLOPs an image on {images.count} images")
+    for index, scale in enumerate(spotter.model.scales):
+        print(f"  scale {scale:g}: {(choice == index).mean():.0%} of the images")
+    print(f"-> {args.output}")
+    return mu
+
+
+def _config(cfg, mu: float) -> str:
+    cfg = cfg.clone()
+    cfg.MODEL.SELECTOR.MU = mu
+    # paths of the training machine mean nothing to anybody else
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
+    cfg.DATASETS.REGISTER = []
+    return cfg.dump()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 2 with a message for what cannot be calibrated."""
+    parser = argparse.ArgumentParser(
+        prog="dld calibrate", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        run(args)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

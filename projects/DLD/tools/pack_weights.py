@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Pack a checkpoint for use; see `--help`."""
+
+import sys
+
+from dld.cli.pack import main
+
+if __name__ == "__main__":
+    sys.exit(main())

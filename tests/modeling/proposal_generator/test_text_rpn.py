@@ -1,0 +1,85 @@
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
+
+READABLE, DONT_CARE = [8.0, 8, 56, 24], [60.0, 60, 108, 76]
+
+
+def targets(flagged=True):
+    words = Instances((128, 128), gt_boxes=Boxes(torch.tensor([READABLE, DONT_CARE])))
+    words.gt_ignore = torch.tensor([False, flagged])
+    return words
+
+
+@pytest.fixture
+def rpn(tiny_cfg, storage):
+    generator = build_model(tiny_cfg).proposal_generator
+    # so that every positive and every negative is sampled
+    generator.batch_size_per_image = 100_000
+    generator.positive_fraction = 0.5
+    return generator
+
+
+def labels_of(rpn, words):
+    features = [torch.zeros(1, 16, 128 // s, 128 // s) for s in (4, 8, 16, 32, 64)]
+    anchors = rpn.anchor_generator(features)
+    labels, matched = rpn.label_and_sample_anchors(anchors, [words])
+    return Boxes.cat(anchors), labels[0], matched[0]
+
+
+def test_covered_boxes_worked_out_by_hand():
+    ignored = Boxes(torch.tensor([[0.0, 0, 20, 10]]))
+    boxes = Boxes(
+        torch.tensor(
+            [
+                [2.0, 2, 6, 6],  # inside
+                [10, 0, 30, 10],  # half of it on the word
+                [11, 0, 31, 10],  # 45 % of it on the word, IoU 9 / 31
+                [0, 0, 40, 15],  # a third of it: IoU 200 / 600
+                [0, 0, 40, 20],  # a quarter of it: IoU 200 / 800
+                [50, 50, 60, 60],
+            ]
+        )
+    )
+    assert covered_by_ignored(boxes, ignored, 0.5).tolist() == [True, True, False, True, False, False]
+    assert not covered_by_ignored(boxes, Boxes(torch.zeros(0, 4)), 0.5).any()
+
+
+def test_words_are_split_by_their_flag():
+    words, ignored = split_ignored(targets())
+    assert words.gt_boxes.tensor.tolist() == [READABLE] and ignored.tensor.tolist() == [DONT_CARE]
+    plain = Instances((9, 9), gt_boxes=Boxes(torch.tensor([READABLE])))
+    assert [len(x) for x in split_ignored(plain)] == [1, 0]
+
+
+def test_a_dont_care_region_is_neither_word_nor_background(rpn):
+    torch.manual_seed(0)
+    anchors, labels, _ = labels_of(rpn, targets())
+    there = covered_by_ignored(anchors, Boxes(torch.tensor([DONT_CARE])), 0.5)
+    assert there.sum() > 50 and (labels[there] == -1).all()
+    assert (labels == 1).sum() > 0 and (labels[~there] == 0).sum() > 100
+    # the same scene without the flag: a word like any other, with anchors that match it and anchors that miss it
+    _, labels, _ = labels_of(rpn, targets(flagged=False))
+    assert (labels[there] == 1).any() and (labels[there] == 0).any()
+
+
+def test_anchors_of_a_readable_word_stay_positive_next_to_a_dont_care_one(rpn):
+    words = targets()
+    words.gt_boxes.tensor[1] = torch.tensor([8.0, 10, 56, 26])  # nearly the same place
+    _, labels, matched = labels_of(rpn, words)
+    assert (labels == 1).any()
+    assert (matched[labels == 1] == torch.tensor(READABLE)).all()
+
+
+def test_every_image_of_a_batch_has_its_own_regions(rpn):
+    features = [torch.zeros(3, 16, 128 // s, 128 // s) for s in (4, 8, 16, 32, 64)]
+    anchors = rpn.anchor_generator(features)
+    none = targets()[:0]
+    together, _ = rpn.label_and_sample_anchors(anchors, [none, targets(), targets()[:1]])
+    there = covered_by_ignored(Boxes.cat(anchors), Boxes(torch.tensor([DONT_CARE])), 0.5)
+    assert (together[0] == 0).all(), "an image without words is background"
+    assert (together[1][there] == -1).all()
+    assert (together[2][there] == 0).all()

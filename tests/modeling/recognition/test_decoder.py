@@ -1,0 +1,143 @@
+import pytest
+import torch
+
+from dld.modeling.recognition.decoder import AttentionDecoder
+
+R, L, C, V = 4, 7, 6, 9  # ids 0 (end) .. 8, start 9
+START, END = 9, 0
+
+
+@pytest.fixture
+def decoder():
+    torch.manual_seed(0)
+    return AttentionDecoder(C, 8, num_inputs=V + 1, num_outputs=V, start=START, end=END)
+
+
+@pytest.fixture
+def context():
+    return torch.randn(R, L, C, generator=torch.Generator().manual_seed(1))
+
+
+def count_calls(module):
+    calls = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def never_ending(decoder):
+    decoder.output.bias.data[END] = -1e4
+
+
+def test_one_step_is_bahdanaus_attention(decoder, context):
+    """e_l = v . tanh(W_k x_l + W_q h), a = softmax(e), LSTM([embed(y), sum_l a_l x_l])."""
+    memory = decoder.prepare(context)
+    hidden, cell = torch.randn(R, 1, 8), torch.randn(R, 1, 8)
+    state = decoder.initial_state(memory)._replace(hidden=hidden, cell=cell)
+    logits, after = decoder.step(torch.full((R, 1), 5), state, memory)
+    for r in range(R):
+        energies = [
+            decoder.energy.weight[0] @ torch.tanh(
+                decoder.key.weight @ x + decoder.key.bias + decoder.query.weight @ hidden[r, 0]
+            )
+            for x in context[r]
+        ]  # fmt: skip
+        weights = torch.stack(energies).softmax(0)
+        glimpse = sum(a * x for a, x in zip(weights, context[r], strict=True))
+        h, c = decoder.cell(torch.cat([decoder.embedding.weight[5], glimpse])[None], (hidden[r], cell[r]))
+        torch.testing.assert_close(after.hidden[r], h)
+        torch.testing.assert_close(after.cell[r], c)
+        torch.testing.assert_close(logits[r, 0], decoder.output.weight @ h[0] + decoder.output.bias)
+
+
+def test_forced_reading_is_the_same_as_feeding_the_prefix_step_by_step(decoder, context):
+    targets = torch.randint(0, V, (R, 5))
+    memory, previous = decoder.prepare(context), torch.full((R, 1), START)
+    state, expected = decoder.initial_state(memory), []
+    for t in range(5):
+        logits, state = decoder.step(previous, state, memory)
+        expected.append(logits[:, 0])
+        previous = targets[:, t : t + 1]
+    torch.testing.assert_close(decoder(context, targets), torch.stack(expected, 1))
+
+
+def test_logits_of_a_step_do_not_see_its_own_or_later_targets(decoder, context):
+    targets = torch.randint(0, V, (R, 5))
+    changed = targets.clone()
+    changed[:, 2:] = (changed[:, 2:] + 1) % V
+    a, b = decoder(context, targets), decoder(context, changed)
+    assert torch.equal(a[:, :3], b[:, :3]) and not torch.allclose(a[:, 3], b[:, 3])
+
+
+def test_several_hypotheses_are_as_many_separate_readings(decoder, context):
+    targets = torch.randint(0, V, (R, 3, 5))
+    together = decoder(context, targets)
+    assert together.shape == (R, 3, 5, V)
+    for k in range(3):
+        torch.testing.assert_close(together[:, k], decoder(context, targets[:, k]))
+
+
+def test_keys_are_computed_once_however_many_steps_and_hypotheses(decoder, context):
+    calls = count_calls(decoder.key)
+    decoder(context, torch.randint(0, V, (R, 3, 6)))
+    assert len(calls) == 1
+    never_ending(decoder)
+    decoder.greedy(context, 6)
+    assert len(calls) == 2
+
+
+def test_greedy_takes_the_most_probable_character_of_every_step(decoder, context):
+    ids, probabilities = decoder.greedy(context, 12)
+    memory, previous = decoder.prepare(context), torch.full((R, 1), START)
+    state = decoder.initial_state(memory)
+    ended = torch.zeros(R, dtype=torch.bool)
+    for t in range(ids.shape[1]):
+        logits, state = decoder.step(previous, state, memory)
+        best = logits[:, 0].softmax(-1).max(-1)
+        assert torch.equal(ids[:, t], torch.where(ended, END, best.indices))
+        torch.testing.assert_close(probabilities[:, t], torch.where(ended, 1.0, best.values))
+        ended |= best.indices == END
+        previous = ids[:, t : t + 1]
+
+
+def test_greedy_stops_when_every_word_has_ended(decoder, context):
+    calls = count_calls(decoder.cell)
+    decoder.output.bias.data[END] = 1e4
+    ids, probabilities = decoder.greedy(context, 32, check_every=1)
+    assert len(calls) == 1 and ids.tolist() == [[END]] * R
+    ids, probabilities = decoder.greedy(context, 32, check_every=4)
+    assert len(calls) == 5 and ids.shape == (R, 4)
+    assert (ids == END).all() and (probabilities[:, 1:] == 1).all()
+
+
+def test_greedy_gives_up_after_the_longest_word_and_its_end(decoder, context):
+    never_ending(decoder)
+    ids, probabilities = decoder.greedy(context, 6)
+    assert ids.shape == probabilities.shape == (R, 7) and (ids != END).all()
+
+
+def test_a_word_is_read_alike_alone_and_among_others(decoder, context):
+    decoder.output.weight.data *= 20  # words of different lengths
+    ids, probabilities = decoder.greedy(context, 10, check_every=1)
+    for r in range(R):
+        alone, p = decoder.greedy(context[r : r + 1], 10, check_every=1)
+        n = alone.shape[1]
+        assert torch.equal(alone[0], ids[r, :n]) and (ids[r, n:] == END).all()
+        torch.testing.assert_close(p[0], probabilities[r, :n])
+
+
+def test_no_words_give_empty_results_and_zero_gradients(decoder):
+    none = torch.zeros(0, L, C, requires_grad=True)
+    assert [x.shape for x in decoder.greedy(none, 5)] == [(0, 0), (0, 0)]
+    assert decoder(none, torch.zeros(0, 3, 2, dtype=torch.int64)).shape == (0, 3, 2, V)
+    logits = decoder(none, torch.zeros(0, 5, dtype=torch.int64))
+    assert logits.shape == (0, 5, V)
+    logits.sum().backward()
+    assert all((p.grad == 0).all() for p in decoder.parameters())
+
+
+def test_autocast_changes_nothing(decoder, context):
+    targets = torch.randint(0, V, (R, 5))
+    with torch.autocast("cpu", torch.bfloat16):
+        forced, read = decoder(context, targets), decoder.greedy(context, 5)
+    assert torch.equal(forced, decoder(context, targets))
+    assert torch.equal(read[1], decoder.greedy(context, 5)[1])

@@ -1,0 +1,139 @@
+"""Facts about costs: the linear law against direct counts, shares worked by hand, nothing disturbed by measuring."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+import dld.modeling  # noqa: F401  only registration
+from dld.config import get_dld_cfg
+from dld.modeling.resolution.cost import CostTable, SpotterCost
+from dld.modeling.resolution.selector import ResolutionSelector
+from dld.utils.analysis import count_flops, fixed_share, spotter_flops
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+@pytest.fixture(scope="module")
+def spotter():
+    cfg = get_dld_cfg()
+    cfg.merge_from_file(str(CONFIGS / "teacher_tiny.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    torch.manual_seed(0)
+    return build_model(cfg).eval()
+
+
+@pytest.fixture(scope="module")
+def table(spotter):
+    return CostTable.measure(spotter, None, ResolutionSelector())
+
+
+@pytest.mark.parametrize(("size", "words", "steps"), [((224, 416), 3, 5), ((96, 160), 0, 12), ((352, 352), 20, 33)])
+def test_the_linear_law_holds_within_one_percent(spotter, table, size, words, steps):
+    counted = spotter_flops(spotter, size, words, num_steps=steps)
+    predicted = table.student.flops(torch.tensor(size[0] * size[1]), torch.tensor(words), steps)
+    assert predicted.item() == pytest.approx(counted.total, rel=0.01)
+    assert (counted.stem == 0) == (words == 0)
+
+
+def test_the_table_agrees_with_counting_whole_inference(spotter, table, monkeypatch):
+    """With 7 words and every proposal kept."""
+    heads = spotter.roi_heads
+    for name, value in {"test_score_thresh": 0.0, "test_nms_thresh": 1.0, "test_topk_per_image": 7}.items():
+        monkeypatch.setattr(heads.box_predictor, name, value)
+    monkeypatch.setattr(spotter.proposal_generator, "nms_thresh", 1.0)
+    monkeypatch.setattr(heads.recognizer.decoder, "end", -1)  # an id no step predicts: every word takes 33 steps
+    image = torch.rand(3, 250, 310, generator=torch.Generator().manual_seed(0)) * 255
+    outputs = []
+    counted = count_flops(lambda: outputs.extend(spotter.inference([{"image": image}], do_postprocess=False)))
+    assert len(outputs[0]) == 7
+    assert table.teacher_flops([(250, 310)], [7], 33).item() == pytest.approx(counted.total_flops, rel=0.01)
+
+
+def test_padded_pixels_worked_by_hand(table):
+    assert table.scales == (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    # 100 x 200 at 0.3 is 30 x 60: padded to 32 x 64
+    assert table.padded_pixels([(100, 200), (640, 640)])[:, 0].tolist() == [32 * 64, 192 * 192]
+    assert table.padded_pixels([]).shape == (0, 6)
+
+
+def test_a_student_at_full_size_without_selector_costs_what_its_teacher_does(spotter):
+    table = CostTable.measure(spotter, None, None, [1.0])
+    torch.testing.assert_close(table.costs([(640, 640), (333, 500)], [8, 0]), torch.ones(2, 1))
+
+
+def test_costs_rise_with_the_scale_and_stay_below_the_teachers(table):
+    costs = table.costs([(640, 640), (720, 1280)], torch.tensor([8, 0]))
+    assert costs.shape == (2, 6) and bool((costs.diff(dim=1) > 0).all()) and bool((costs < 1).all())
+    # all that remains at scale 0.3 beside 9 % of the pixels is boxes, words and selector
+    assert costs[0, 0] < 0.25 and costs[1, 0] < 0.15
+
+
+def test_another_scale_is_one_replace_away(table):
+    doubled = dataclasses.replace(table, scales=(0.3, 0.45))
+    assert doubled.costs([(640, 640)], [3])[0, 0] == table.costs([(640, 640)], [3])[0, 0]
+
+
+def test_selector_and_resize_are_charged(spotter, table):
+    free = CostTable.measure(spotter, None, None, table.scales)
+    selector = ResolutionSelector()
+    image = torch.zeros(1, 3, 640, 640)
+    ran = count_flops(lambda: selector(image, [(640, 640)])).total_flops
+    charged = table.flops([(640, 640)], [8]) - free.flops([(640, 640)], [8])
+    torch.testing.assert_close(charged, torch.full((1, 6), float(ran), dtype=torch.float64), rtol=0.02, atol=0)
+    assert 0.005 < ran / table.teacher_flops([(640, 640)], [8]).item() < 0.03
+
+
+def test_the_tiny_teacher_can_be_made_cheaper(spotter):
+    assert fixed_share(spotter, (640, 640), 8) <= 0.2
+
+
+def test_the_papers_convention_counts_backbone_pyramid_and_proposals(spotter, table):
+    direct = spotter_flops(spotter, (320, 320), 0)
+    assert table.paper_gflops([(640, 640)])[0, 2].item() == pytest.approx(direct.paper_gflops, rel=0.01)
+
+
+def test_a_table_survives_json(table):
+    assert CostTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    broken = table.to_dict()
+    del broken["teacher"]["per_word"]
+    with pytest.raises(KeyError, match="teacher.per_word"):
+        CostTable.from_dict(broken)
+    with pytest.raises(KeyError, match="scales"):
+        CostTable.from_dict({k: v for k, v in table.to_dict().items() if k != "scales"})
+
+
+def test_measuring_disturbs_nothing(spotter):
+    spotter.train()
+    spotter.backbone.eval()
+    try:
+        before = {k: v.clone() for k, v in spotter.state_dict().items()}
+        modes = [m.training for m in spotter.modules()]
+        random_state = torch.get_rng_state()
+        SpotterCost.measure(spotter)
+        assert [m.training for m in spotter.modules()] == modes
+        assert torch.equal(torch.get_rng_state(), random_state)
+        assert all(torch.equal(v, before[k]) for k, v in spotter.state_dict().items())
+    finally:
+        spotter.eval()
+
+
+def test_a_network_that_is_not_linear_in_pixels_is_refused(spotter, monkeypatch):
+    bottom_up = spotter.backbone.bottom_up.forward
+
+    def attending(x):
+        flat = x[0].flatten(1).to("meta")  # shapes only: the product itself would not fit
+        flat.T @ flat  # every pixel with every pixel
+        return bottom_up(x)
+
+    monkeypatch.setattr(spotter.backbone.bottom_up, "forward", attending)
+    with pytest.raises(ValueError, match="not linear"):
+        SpotterCost.measure(spotter)
+
+
+def test_scales_must_come_from_somewhere(spotter):
+    with pytest.raises(ValueError, match="scales"):
+        CostTable.measure(spotter, None, None)
