@@ -134,7 +134,7 @@ def _add_distillation(cfg: CN) -> None:
     # The selector reads a copy reduced by INPUT_SCALE; output channels of its stem and blocks; "GN" or "".
     cfg.MODEL.SELECTOR.INPUT_SCALE = 0.375
     cfg.MODEL.SELECTOR.CHANNELS = [16, 32, 64, 96]
-    cfg.MODEL.SELECTOR.NORM = "GN"
+    cfg.MODEL.SELECTOR.NORM = ""
     # Train and test every image at this scale; 0: ask the selector.
     cfg.MODEL.SELECTOR.FIXED_SCALE = 0.0
     # "soft_target": cross entropy to softmax(-(KL + gamma cost) / TARGET_TEMPERATURE); "gumbel": the paper's

@@ -152,3 +152,27 @@ def small_set(register_records, make_record):
     return register_records(
         "drawn_words", [draw_record(words, image_id=f"drawn_{i}", seed=i) for i, words in enumerate(pairs)]
     )
+
+
+@pytest.fixture
+def tiny_weights(tiny_cfg):
+    """Checkpoints of untrained spotters that find something in every picture, as files: "teacher", a plain one, and
+    "student", one of three scales whose selector prefers different ones for different pictures."""
+    from detectron2.modeling import build_model
+
+    from dld.engine.checkpoint import SpotterCheckpointer
+
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    tiny_cfg.TEST.DETECTIONS_PER_IMAGE = 4
+    tiny_cfg.MODEL.SELECTOR.SCALES = [0.4, 0.6, 0.8]
+    tiny_cfg.MODEL.SELECTOR.CHANNELS = [8, 16]
+    paths = {}
+    for name, architecture in (("teacher", "TextSpottingRCNN"), ("student", "DynamicSpotter")):
+        tiny_cfg.MODEL.META_ARCHITECTURE = architecture
+        torch.manual_seed(len(paths))
+        model = build_model(tiny_cfg)
+        if name == "student":
+            torch.nn.init.normal_(model.selector.head.weight)
+        SpotterCheckpointer(model, tiny_cfg.OUTPUT_DIR, extra={"config": tiny_cfg.dump()}).save(name)
+        paths[name] = os.path.join(tiny_cfg.OUTPUT_DIR, f"{name}.pth")
+    return paths

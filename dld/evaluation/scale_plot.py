@@ -40,7 +40,7 @@ def plot_accuracy_cost(rows: Sequence[Mapping[str, Any]], path: str | Path) -> N
             axes.plot([a], [b], "*", color=color, markersize=15, markeredgecolor="white", markeredgewidth=0.8, zorder=5)
     handles = axes.get_legend_handles_labels()[0]
     for choice, marker, size, face, label in (
-        ("fixed", "o", 4, "#555555", "fixed scale (numbers: of the teacher's sides)"),
+        ("fixed", "o", 4, "#555555", "fixed scale (the numbers)"),
         ("chosen", "*", 12, "#555555", "scale chosen per image, 95 % interval"),
         ("budget", "D", 5, "white", "chosen under a budget"),
     ):

@@ -19,7 +19,8 @@ from dld.engine.setup import register_datasets
 from dld.evaluation.scale_study import Reading, StudyPoint, read_at
 from dld.evaluation.text_evaluator import dataset_protocol
 from dld.inference.budget import Budget, ScaleScores, choose_scales
-from dld.inference.scale_study import Measurement, StudiedSpotter, StudySet, draw_examples, measure
+from dld.inference.scale_examples import draw_examples
+from dld.inference.scale_study import Measurement, StudiedSpotter, StudySet, measure
 
 __all__ = ["Study", "crossed_choice", "study_set"]
 
@@ -185,6 +186,5 @@ class Study:
 
     def draw_examples(self, folder: Path, per_scale: int) -> None:
         """Pictures of the first images of every scale that a student chose."""
-        for student in (s for s in self.students if s.selects):
-            chosen = [r.scale for r in self.chosen[student.name].readings(self.images.count)]
-            draw_examples(student, self.images, chosen, folder, per_scale)
+        for measurement in self.chosen.values():
+            draw_examples(measurement, self.images, folder, per_scale)

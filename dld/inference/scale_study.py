@@ -18,10 +18,10 @@ from detectron2.config import CfgNode
 from tqdm import tqdm
 
 from dld import __version__
-from dld.data.dataset_mapper import TextDatasetMapper, read_dict_image
+from dld.data.dataset_mapper import TextDatasetMapper
 from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import score_dataset
-from dld.evaluation.measurement_cache import MeasurementCache, file_label, fingerprint
+from dld.evaluation.measurement_cache import MeasurementCache, fingerprint
 from dld.evaluation.protocol import Protocol
 from dld.evaluation.scale_study import Reading
 from dld.inference.budget import ScaleScores, score_images
@@ -31,9 +31,8 @@ from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.resolution.cost import CostTable
 from dld.structures.words import SpottingResult, result_from_instances
-from dld.utils.visualizer import TextVisualizer
 
-__all__ = ["Measurement", "StudiedSpotter", "StudySet", "draw_examples", "measure", "spotter_config"]
+__all__ = ["Measurement", "StudiedSpotter", "StudySet", "measure", "spotter_config", "word_heights"]
 
 
 def spotter_config(weights: str, opts: Sequence[str] = ()) -> CfgNode:
@@ -216,34 +215,3 @@ def measure(images: StudySet, measurements: Sequence[Measurement], title: str = 
 def _synchronize(model: DynamicSpotter) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
-
-
-@torch.inference_mode()
-def draw_examples(
-    spotter: StudiedSpotter, images: StudySet, chosen: Sequence[float], folder: Path, per_scale: int
-) -> int:
-    """Pictures `scale_S_NAME_INDEX.jpg` of the first few images of each chosen scale; those that exist are left alone.
-
-    Args:
-        chosen: the scale of each image.
-
-    Returns:
-        the number of pictures drawn now.
-    """
-    drawn = 0
-    for scale in sorted(set(chosen)):
-        for index in [i for i, s in enumerate(chosen) if s == scale][:per_scale]:
-            path = Path(folder) / f"scale_{scale:g}_{file_label(spotter.name)}_{index:05d}.jpg"
-            if path.exists():
-                continue
-            picture = read_dict_image(item := images.images[index])
-            record = images.mapper({**item, "image": picture})
-            spotter.set_scale(None)
-            output = spotter.model([record])[0]
-            spent = {key: float(output[key]) for key in ("scale", "cost", "gflops")}
-            result = result_from_instances(output["instances"], str(item["image_id"]), **spent)
-            visualizer = TextVisualizer(picture[:, :, ::-1])
-            visualizer.draw_spotting(result)
-            visualizer.get_output().save(path)
-            drawn += 1
-    return drawn

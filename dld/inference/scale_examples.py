@@ -1,0 +1,64 @@
+"""Pictures of images for each scale that a selector chose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dld.data.dataset_mapper import read_dict_image
+from dld.evaluation.measurement_cache import file_label
+from dld.inference.scale_study import Measurement, StudySet
+from dld.structures.words import result_from_instances
+from dld.utils.visualizer import TextVisualizer
+
+__all__ = ["draw_examples", "pick_examples"]
+
+
+def pick_examples(chosen: Sequence[float], per_scale: int) -> list[int]:
+    """Indices of the first `per_scale` images of every chosen scale, scales ascending."""
+    picked = []
+    for scale in sorted(set(chosen)):
+        picked += [index for index, s in enumerate(chosen) if s == scale][:per_scale]
+    return picked
+
+
+@torch.inference_mode()
+def draw_examples(measurement: Measurement, images: StudySet, folder: Path, per_scale: int) -> int:
+    """Draw `scale_S_NAME_INDEX.jpg` with the words read and the scale chosen; what was drawn already is left alone.
+
+    A list beside the pictures says which measurement they show: those of other weights are drawn again or removed.
+
+    Args:
+        measurement: of a spotter at its own choice.
+
+    Returns:
+        the number of pictures drawn now.
+    """
+    folder = Path(folder)
+    spotter, count = measurement.spotter, images.count
+    label = file_label(spotter.name)
+    chosen = [reading.scale for reading in measurement.readings(count)]
+    wanted = {f"scale_{chosen[i]:g}_{label}_{i:05d}.jpg": i for i in pick_examples(chosen, per_scale)}
+    listed = folder / f"{label}.json"
+    before = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {"of": None, "pictures": []}
+    same = before["of"] == measurement.cache.path.name
+    for name in before["pictures"]:
+        if not same or name not in wanted:
+            (folder / name).unlink(missing_ok=True)
+    missing = {name: index for name, index in wanted.items() if not (folder / name).exists()}
+    for name, index in missing.items():
+        item = images.images[index]
+        picture = read_dict_image(item)
+        spotter.set_scale(None)
+        output = spotter.model([images.mapper({**item, "image": picture})])[0]
+        spent = {key: float(output[key]) for key in ("scale", "cost", "gflops")}
+        visualizer = TextVisualizer(picture[:, :, ::-1])
+        visualizer.draw_spotting(result_from_instances(output["instances"], str(item["image_id"]), **spent))
+        visualizer.get_output().save(folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"of": measurement.cache.path.name, "pictures": list(wanted)}
+    listed.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return len(missing)

@@ -1,0 +1,69 @@
+"""The command `dld analyze`: what it writes, and how it ends."""
+
+import json
+
+import pytest
+import torch
+
+from dld.cli import analyze
+
+FIELDS = {
+    "name", "gamma", "mean_scale", "total_gflops", "paper_gflops", "detection_hmean", "e2e_hmean", "e2e_interval",
+    "ms_per_image", "dataset", "command", "word_spotting_hmean", "images", "words", "threads", "counts", "spearman",
+    "scale_histogram", "e2e_difference",
+}  # fmt: skip
+
+
+@pytest.fixture
+def arguments(tiny_weights, small_set, tmp_path):
+    threads = torch.get_num_threads()
+    yield [
+        "--teacher", tiny_weights["teacher"], "--student", f"dld={tiny_weights['student']}", "--dataset", small_set,
+        "--limit", "2", "--scales", "0.5", "--threads", "1", "--output", str(tmp_path / "study"),
+    ]  # fmt: skip
+    torch.set_num_threads(threads)
+
+
+def test_everything_is_written(arguments, tmp_path, capsys):
+    assert analyze.main([*arguments, "--budgets", "0.7"]) == 0
+    output = tmp_path / "study"
+    rows = json.loads((output / "results.json").read_text())
+    assert [row["name"] for row in rows] == [
+        "teacher @ 1", "teacher @ 0.5", "dld @ 1", "dld @ 0.8", "dld @ 0.6", "dld @ 0.5", "dld @ 0.4", "dld",
+        "dld, budget 0.7",
+    ]  # fmt: skip
+    for row in rows:
+        assert FIELDS <= set(row), row["name"]
+        assert row["images"] == 2 and row["threads"] == 1 and row["ms_per_image"] > 0 and row["dataset"] == "drawn_words"
+        assert row["command"].startswith("python projects/DLD/tools/analyze_model.py --teacher")
+    assert (output / "table.md").read_text().count("\n") == 2 + len(rows)
+    assert {p.name for p in output.glob("*.png")} == {"accuracy_cost.png", "scales.png"}
+    assert list((output / "examples").glob("scale_*_dld_*.jpg"))
+    printed = capsys.readouterr().out
+    assert "| teacher @ 1 " in printed and "dld chose" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--student", "nameless.pth"], "--student nameless.pth: expected NAME=FILE"),
+        (["--student", "dld=x.pth"], "the name 'dld' is taken"),
+        (["--student", "b=missing.pth"], "weights of b: missing.pth does not exist"),
+        (["--dataset", "nothing"], "unknown data set 'nothing'"),
+        (["--budgets", "much"], "budget 'much' is neither"),
+        (["--threads", "0"], "--threads must be at least 1"),
+        (["--opts", "MODEL.NOTHING", "1"], "override"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_code_2(arguments, capsys, change, message):
+    assert analyze.main([*arguments, *change]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_interruption_is_no_traceback(arguments, capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(analyze, "run", interrupt)
+    assert analyze.main(arguments) == 130
+    assert "goes on from here" in capsys.readouterr().err

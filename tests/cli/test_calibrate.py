@@ -1,0 +1,72 @@
+"""The command `dld calibrate`: the stored weights choose as was calibrated, and nothing else of them changes."""
+
+import json
+
+import pytest
+import torch
+
+from dld.cli import calibrate
+from dld.engine.checkpoint import load_weights_file
+from dld.inference.predictor import TextSpotter, config_from_checkpoint
+
+
+@pytest.fixture
+def arguments(tiny_weights, small_set, tmp_path):
+    return {
+        "--weights": tiny_weights["student"], "--dataset": small_set, "--budget": "0.6",
+        "--output": str(tmp_path / "budget.safetensors"),
+    }  # fmt: skip
+
+
+def run(arguments) -> int:
+    return calibrate.main([word for pair in arguments.items() for word in pair])
+
+
+def test_the_stored_weights_keep_to_the_budget(arguments, tiny_weights, small_set, make_record, capsys):
+    # the cheapest budget that exists: the message of an unreachable one names it
+    assert run({**arguments, "--budget": "0.0001"}) == 2
+    message = capsys.readouterr().err
+    assert "below what the candidate scales allow" in message
+    least = float(message.rsplit(":", 1)[1].split(" to ")[0])
+    assert run({**arguments, "--budget": str(least * 1.0001)}) == 0
+    assert "scale 0.4: 100% of the images" in capsys.readouterr().out
+    stored = load_weights_file(arguments["--output"])
+    about = json.loads(stored["budget"])
+    assert about["images"] == 4 and about["dataset"] == small_set and about["mean_cost"] == pytest.approx(least, rel=1e-3)
+    assert float(stored["model"]["mu"]) == pytest.approx(about["mu"], rel=1e-6)
+    assert config_from_checkpoint(arguments["--output"]).MODEL.SELECTOR.MU == pytest.approx(about["mu"])
+    before = load_weights_file(tiny_weights["student"])["model"]
+    assert before.keys() == stored["model"].keys()
+    assert all(torch.equal(before[name], value) for name, value in stored["model"].items() if name != "mu")
+    spotter = TextSpotter.from_checkpoint(arguments["--output"])
+    assert spotter(make_record()["image"]).scale == 0.4
+
+
+def test_weights_of_a_distiller_need_no_teacher_any_more(arguments, tiny_weights):
+    loaded = torch.load(tiny_weights["student"], weights_only=True)
+    loaded["config"] = loaded["config"].replace("META_ARCHITECTURE: DynamicSpotter", "META_ARCHITECTURE: DistillMetaArch")
+    loaded["config"] = loaded["config"].replace("TEACHER_WEIGHTS: ''", "TEACHER_WEIGHTS: teacher.pth")
+    torch.save(loaded, tiny_weights["student"])
+    assert run(arguments) == 0
+    node = config_from_checkpoint(arguments["--output"]).MODEL
+    assert node.META_ARCHITECTURE == "DynamicSpotter" and not node.DISTILLATION.TEACHER_WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--budget": "some"}, "budget 'some' is neither"),
+        ({"--budget": "9999G"}, "above what the candidate scales allow"),
+        ({"--output": "x.pth"}, "--output must end in .safetensors, got x.pth"),
+        ({"--weights": "missing.pth"}, "missing.pth"),
+        ({"--dataset": "nothing"}, "unknown data set 'nothing'"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_code_2(arguments, capsys, change, message):
+    assert run({**arguments, **change}) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_plain_spotter_has_no_budget(arguments, tiny_weights, capsys):
+    assert run({**arguments, "--weights": tiny_weights["teacher"]}) == 2
+    assert "has no resolution selector" in capsys.readouterr().err
