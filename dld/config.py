@@ -99,8 +99,10 @@ def _add_model(cfg: CN) -> None:
     # Rows and columns of a crop.
     cfg.MODEL.RECOGNITION.POOLER_RESOLUTION = [8, 32]
     cfg.MODEL.RECOGNITION.POOLER_SAMPLING_RATIO = 2
-    # Weight of the auxiliary CTC loss on the context feature; 0 builds none.
+    # Weight of the auxiliary CTC loss; 0 builds none. It is put on the "context" feature or on the encoder's convolutional
+    # "columns", whose alignment is found earlier: there is no recurrence between them and the loss.
     cfg.MODEL.RECOGNITION.CTC_WEIGHT = 0.0
+    cfg.MODEL.RECOGNITION.CTC_FEATURE = "columns"
     # Words read at once at test.
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
 

@@ -160,8 +160,10 @@ def tiny_weights(tiny_cfg):
     "student", one of three scales whose selector prefers different ones for different pictures."""
     from detectron2.modeling import build_model
 
+    from dld.data.dataset_mapper import TextDatasetMapper
     from dld.engine.checkpoint import SpotterCheckpointer
 
+    tiny_cfg.INPUT.MIN_SIZE_TEST = 192
     tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     tiny_cfg.TEST.DETECTIONS_PER_IMAGE = 4
     tiny_cfg.MODEL.SELECTOR.SCALES = [0.4, 0.6, 0.8]
@@ -171,8 +173,17 @@ def tiny_weights(tiny_cfg):
         tiny_cfg.MODEL.META_ARCHITECTURE = architecture
         torch.manual_seed(len(paths))
         model = build_model(tiny_cfg)
+        recognizer = getattr(model, "student", model).roi_heads.recognizer
+        recognizer.decoder.output.bias.data[recognizer.charset.end] -= 1000  # no empty words
         if name == "student":
             torch.nn.init.normal_(model.selector.head.weight)
+            mapper = TextDatasetMapper(tiny_cfg, False)
+            with torch.no_grad():
+                # scores are centred on a few pictures, and spread: else one scale would win everywhere
+                pictures = model.normalize([mapper(draw_record(seed=seed)) for seed in range(6)])
+                model.selector.head.bias -= model.score_scales(pictures).mean(0)
+                for parameter in model.selector.head.parameters():
+                    parameter *= 30
         SpotterCheckpointer(model, tiny_cfg.OUTPUT_DIR, extra={"config": tiny_cfg.dump()}).save(name)
         paths[name] = os.path.join(tiny_cfg.OUTPUT_DIR, f"{name}.pth")
     return paths

@@ -65,9 +65,9 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     import torch
 
     from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
-    from dld.evaluation.scale_study import study_row, study_table
-    from dld.inference.scale_points import Study
-    from dld.inference.scale_study import StudiedSpotter
+    from dld.evaluation.scale_table import study_row, study_table
+    from dld.inference.scale_measurement import StudiedSpotter
+    from dld.inference.scale_study import Study
 
     students = _students(args.student)
     for name, path in {"teacher": args.teacher, **students}.items():

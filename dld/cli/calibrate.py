@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> float:
     from dld.engine.checkpoint import load_weights_file, save_safetensors
     from dld.engine.setup import register_datasets
     from dld.inference.budget import Budget, choose_scales, gather_scores
-    from dld.inference.scale_points import study_set
-    from dld.inference.scale_study import StudiedSpotter
+    from dld.inference.scale_measurement import StudiedSpotter
+    from dld.inference.scale_study import study_set
 
     budget = Budget.parse(args.budget)
     if not args.output.endswith(".safetensors"):

@@ -10,7 +10,7 @@ import torch
 
 from dld.data.dataset_mapper import read_dict_image
 from dld.evaluation.measurement_cache import file_label
-from dld.inference.scale_study import Measurement, StudySet
+from dld.inference.scale_measurement import Measurement, StudySet
 from dld.structures.words import result_from_instances
 from dld.utils.visualizer import TextVisualizer
 

@@ -1,217 +1,190 @@
-"""Measures spotters at their scales, image by image: the part of the study that runs networks.
+"""Which points a study has, and how each follows from what was measured.
 
-Every image is rendered or read once and then given to every model at every scale that has not seen it yet. So all of
-them meet the same moments of the machine, and an interruption loses one image at most.
+Measured with a network: the teacher and every student at each fixed scale, every student with a selector at its own
+choice, and the selector's scores. The points along a budget need no network: the student reads at a chosen scale
+exactly what it reads there when the scale is fixed, so another mu only picks other readings.
 """
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from tqdm import tqdm
 
-from dld import __version__
+from dld.data.build import get_text_dataset
 from dld.data.dataset_mapper import TextDatasetMapper
-from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
-from dld.evaluation.matching import score_dataset
-from dld.evaluation.measurement_cache import MeasurementCache, fingerprint
-from dld.evaluation.protocol import Protocol
-from dld.evaluation.scale_study import Reading
-from dld.inference.budget import ScaleScores, score_images
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
-from dld.model_zoo import sha256_of
-from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
-from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
-from dld.modeling.resolution.cost import CostTable
-from dld.structures.words import SpottingResult, result_from_instances
+from dld.engine.setup import register_datasets
+from dld.evaluation.scale_table import Reading, StudyPoint, read_at
+from dld.evaluation.text_evaluator import dataset_protocol
+from dld.inference.budget import Budget, ScaleScores, choose_scales
+from dld.inference.scale_examples import draw_examples
+from dld.inference.scale_measurement import Measurement, StudiedSpotter, StudySet, measure
 
-__all__ = ["Measurement", "StudiedSpotter", "StudySet", "measure", "spotter_config", "word_heights"]
+__all__ = ["Study", "crossed_choice", "study_set"]
+
+logger = logging.getLogger(__name__)
 
 
-def spotter_config(weights: str, opts: Sequence[str] = ()) -> CfgNode:
-    """Configuration inside a checkpoint with overrides, for reading: a distiller becomes the spotter that it trained.
+def study_set(cfg, name: str, limit: int = 0) -> StudySet:
+    """The first `limit` images (0: all) of a registered data set at the test size of a configuration.
 
     Raises:
-        FileNotFoundError, ValueError, KeyError: naming the file or the key.
+        KeyError, ValueError: an unknown data set, or no images in it.
     """
-    cfg = config_from_checkpoint(weights)
-    if len(opts) % 2:
-        raise ValueError(f"overrides come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
-    try:
-        cfg.merge_from_list(list(opts))
-    except (KeyError, AssertionError) as error:
-        raise KeyError(f"override: {error}") from error
-    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
-        # the teacher is not needed to read
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
-    return cfg
+    images = get_text_dataset(name)
+    count = min(limit, len(images)) if limit > 0 else len(images)
+    if limit < 0 or not count:
+        raise ValueError(f"data set {name!r} has {len(images)} images, {limit} were asked for")
+    node = cfg.DATASETS.SYNTHWORDS
+    settings = {key: node[key] for key in node if key not in ("VAL_LENGTH", "DENSE")}
+    if name.endswith("_train"):
+        settings["DENSE"] = node.DENSE
+    return StudySet(name, images, TextDatasetMapper(cfg, False), dataset_protocol(name), count, settings)
 
 
-@dataclass
-class StudiedSpotter:
-    """A model of the study; a plain spotter counts as one that is told its scale.
+def crossed_choice(scores: ScaleScores, budget: Budget) -> tuple[np.ndarray, list[float]]:
+    """Scales under a budget without calibrating on the images that are read: images of even and of odd index are two
+    halves, and each is read with the mu calibrated on the other.
 
-    Attributes:
-        sha256: of the checkpoint.
-        selects: it chooses scales by itself.
+    Returns:
+        index of the chosen scale of each image (N,), and the mu used on the even and on the odd half.
     """
-
-    name: str
-    model: DynamicSpotter
-    cfg: CfgNode
-    sha256: str
-    selects: bool
-
-    @classmethod
-    def load(cls, name: str, weights: str, opts: Sequence[str] = ()) -> StudiedSpotter:
-        """From a checkpoint with its configuration inside. Raises as :func:`spotter_config`."""
-        spotter = TextSpotter(spotter_config(weights, opts))
-        model = spotter.model
-        if isinstance(model, TextSpottingRCNN):
-            table, full = CostTable.measure(model, None, None, (1.0,)), 1.0
-            model = DynamicSpotter(student=model, selector=None, scales=(full,), cost_table=table, fixed_scale=full)
-            model.eval()
-        selects = model.selector is not None and model.fixed_scale is None
-        return cls(name, model, spotter.cfg, sha256_of(weights), selects)
-
-    def key(self) -> dict:
-        """What of the model decides a result."""
-        node = self.cfg.MODEL.clone()
-        node.defrost()
-        node.WEIGHTS, node.DISTILLATION.TEACHER_WEIGHTS, node.DEVICE = "", "", ""
-        machine = {"threads": torch.get_num_threads(), "device": self.model.device.type}
-        return {"weights": self.sha256, "model": fingerprint(node.dump()), "dld": __version__, **machine}
-
-    def set_scale(self, scale: float | None) -> None:
-        """Read every image at this scale; None: let the selector choose."""
-        if scale is None and not self.selects:
-            raise ValueError(f"{self.name} has no resolution selector that could choose a scale")
-        self.model.fixed_scale = scale
+    N = len(scores.costs)
+    if N < 2:
+        raise ValueError("a budget needs two images at least, or a calibration data set")
+    choice, used = np.zeros(N, dtype=np.int64), []
+    for half in (0, 1):
+        mu = budget.calibrate(ScaleScores(*(table[1 - half :: 2] for table in scores)))
+        choice[half::2] = choose_scales(scores.log_probabilities[half::2], scores.costs[half::2], mu)
+        used.append(mu)
+    return choice, used
 
 
-@dataclass
-class StudySet:
-    """The images of a study: the first `count` of a data set, as the teacher's configuration has them resized."""
+class Study:
+    """Teacher and students on the same images.
 
-    name: str
-    images: Sequence[dict]
-    mapper: TextDatasetMapper
-    protocol: Protocol
-    count: int
-    settings: dict = field(default_factory=dict)  # of a generated data set: what its images depend on
-
-    def key(self) -> dict:
-        """What of the images decides a result; how many there are does not."""
-        content = self.settings
-        if isinstance(self.images, list):
-            content = [[d.get("file_name"), d["image_id"], [a["text"] for a in d["annotations"]]] for d in self.images]
-        size = [self.mapper.short_sides[0], self.mapper.longest]
-        return {"dataset": self.name, "content": fingerprint(content), "size": size, "protocol": self.protocol.name}
-
-
-@dataclass
-class Measurement:
-    """A spotter at one scale on the images of a set, or (`scale` None) at its own choice, or its selector alone.
-
-    Attributes:
-        what: "read" or "score"; the second gives the selector's opinion of all scales and reads nothing.
-        cache: one entry an image, as :func:`measure` fills it.
+    Args:
+        spotters: the teacher first. All are given images of the teacher's test size: a scale means the same for all.
+        dataset: registered name; what the generated one looks like is the teacher's configuration's to say.
+        limit: first images of it; 0: all.
+        scales: fixed scales; 1 is added, as what everything is compared with.
+        cache: folder.
     """
 
-    spotter: StudiedSpotter
-    what: str
-    scale: float | None
-    cache: MeasurementCache
-    warm: bool = False
+    def __init__(
+        self, spotters: Sequence[StudiedSpotter], dataset: str, limit: int, scales: Sequence[float], cache: Path
+    ) -> None:
+        if any(not 0 < s <= 1 for s in scales):
+            raise ValueError(f"scales must lie in (0, 1], got {list(scales)}")
+        self.teacher, *self.students = spotters
+        self.scales = sorted({float(s) for s in scales} | {1.0}, reverse=True)
+        register_datasets(self.teacher.cfg)
+        self.images = study_set(self.teacher.cfg, dataset, limit)
+        self.cache = Path(cache)
+        self.fixed = {
+            spotter.name: {s: Measurement.of(spotter, self.images, self.cache, s) for s in self.scales}
+            for spotter in spotters
+        }
+        self.chosen = {s.name: Measurement.of(s, self.images, self.cache) for s in self.students if s.selects}
+        self.scored: dict[str, Measurement] = {}
+        self.calibration: dict[str, Measurement] = {}
+        self.calibration_set: StudySet | None = None
+        self.budgets: list[Budget] = []
 
-    @classmethod
-    def of(
-        cls, spotter: StudiedSpotter, images: StudySet, folder: Path, scale: float | None = None, what: str = "read"
-    ) -> Measurement:
-        """A measurement whose cache lies in `folder`."""
-        key = {**spotter.key(), **images.key(), "what": what, "scale": scale}
-        if what == "read" and scale is None:
-            key["mu"] = float(spotter.model.mu)
-        label = f"{spotter.name}_{what}" + (f"_{scale:g}" if scale is not None else "")
-        return cls(spotter, what, scale, MeasurementCache(folder, label, key))
+    def plan_budgets(self, budgets: Sequence[str], calibration_dataset: str | None = None, limit: int = 0) -> None:
+        """Have `measure` measure what these budgets need: selectors' scores, and students at all candidate scales.
 
-    def readings(self, count: int) -> list[Reading]:
-        """What was read in the first `count` images."""
-        return [Reading.from_dict(self.cache[index]) for index in range(count)]
+        Raises:
+            ValueError: a budget that is none, no student with a selector, or calibration on the evaluated images.
+        """
+        self.budgets = [Budget.parse(text) for text in budgets]
+        if not self.budgets:
+            return
+        if not self.chosen:
+            raise ValueError("--budgets needs a student with a resolution selector")
+        if calibration_dataset == self.images.name:
+            raise ValueError(
+                f"{calibration_dataset} is what is evaluated: name another calibration data set, or none for two halves"
+            )
+        if calibration_dataset:
+            self.calibration_set = study_set(self.teacher.cfg, calibration_dataset, limit)
+        for spotter in (s for s in self.students if s.selects):
+            self.scored[spotter.name] = Measurement.of(spotter, self.images, self.cache, what="score")
+            for scale in spotter.model.scales:
+                self.fixed[spotter.name].setdefault(scale, Measurement.of(spotter, self.images, self.cache, scale))
+            if self.calibration_set is not None:
+                self.calibration[spotter.name] = Measurement.of(
+                    spotter, self.calibration_set, self.cache, what="score"
+                )
 
-    def scores(self, count: int) -> ScaleScores:
-        """What the selector thinks of the first `count` images."""
-        tables = ([self.cache[i][name] for i in range(count)] for name in ScaleScores._fields)
-        return ScaleScores(*(np.array(table, dtype=np.float64) for table in tables))
+    def measure(self) -> int:
+        """Run whatever the caches lack; returns how often a network ran."""
+        fixed = [m for of_model in self.fixed.values() for m in of_model.values()]
+        runs = measure(self.images, [*fixed, *self.chosen.values(), *self.scored.values()])
+        if self.calibration_set is not None:
+            runs += measure(self.calibration_set, list(self.calibration.values()), "calibration")
+        return runs
 
-    def run(self, record: dict, truth: list[GroundTruthWord], protocol: Protocol) -> dict:
-        """Measure one mapped image; the first of a process is run twice, and timed the second time."""
-        call = self._score if self.what == "score" else self._read
-        if not self.warm:
-            call(record)
-            self.warm = True
-        _synchronize(self.spotter.model)
-        start = time.perf_counter()
-        output = call(record)
-        _synchronize(self.spotter.model)
-        ms = 1000 * (time.perf_counter() - start)
-        if self.what == "score":
-            return {**output, "ms": ms}
-        result = result_from_instances(output["instances"], str(record["image_id"]))
-        counts = score_dataset({result.image_id: truth}, {result.image_id: result.words}, protocol)
-        return Reading(
-            float(output["scale"]), float(output["gflops"]), float(output["paper_gflops"]), ms,
-            word_heights(result, record["image"].shape[-2]),
-            {task: item.per_image[result.image_id] for task, item in counts.items()},
-        ).to_dict()  # fmt: skip
+    def points(self) -> list[StudyPoint]:
+        """The teacher from scale 1 down, then each student: at fixed scales, at its own choice, under budgets."""
+        points = self._fixed_points(self.teacher, {"checkpoint": self.teacher.sha256})
+        for student in self.students:
+            # a student without selector has no weight of cost that it was trained with
+            gamma = student.cfg.MODEL.DISTILLATION.GAMMA if student.selects else None
+            about = {"gamma": gamma, "checkpoint": student.sha256}
+            points += self._fixed_points(student, about)
+            if student.selects:
+                readings = self.chosen[student.name].readings(self.images.count)
+                mu = float(student.model.mu)
+                points.append(StudyPoint(student.name, student.name, "chosen", readings, {**about, "mu": mu}))
+                points += self._budget_points(student, about, readings)
+        return points
 
-    def _read(self, record: dict) -> dict:
-        self.spotter.set_scale(self.scale)
-        return self.spotter.model([record])[0]
+    def _fixed_points(self, spotter: StudiedSpotter, about: dict) -> list[StudyPoint]:
+        return [
+            StudyPoint(f"{spotter.name} @ {scale:g}", spotter.name, "fixed", m.readings(self.images.count), about)
+            for scale, m in sorted(self.fixed[spotter.name].items(), reverse=True)
+        ]
 
-    def _score(self, record: dict) -> dict:
-        model = self.spotter.model
-        images = model.normalize([record])
-        scores = score_images(model, images)
-        area = images[0].shape[-2] * images[0].shape[-1]
-        own = {"selector_gflops": area * model.cost_table.selector_per_pixel / 1e9}
-        return {**{name: table[0].tolist() for name, table in scores._asdict().items()}, **own}
+    def _budget_points(self, student: StudiedSpotter, about: dict, own: list[Reading]) -> list[StudyPoint]:
+        if not self.budgets:
+            return []
+        count, scales = self.images.count, student.model.scales
+        scored = self.scored[student.name]
+        scores = scored.scores(count)
+        readings = {s: self.fixed[student.name][s].readings(count) for s in scales}
+        gflops, ms = ([scored.cache[i][key] for i in range(count)] for key in ("selector_gflops", "ms"))
 
+        def picked(choice: np.ndarray) -> list[Reading]:
+            return read_at(readings, [scales[c] for c in choice], gflops, ms)
 
-def word_heights(result: SpottingResult, height: int) -> tuple[float, ...]:
-    """Shorter side of the smallest rectangle around each word with a text, in pixels of an image of `height` rows."""
-    zoom = height / result.height
-    sides = (min(cv2.minAreaRect(np.asarray(w.polygon, dtype=np.float32))[1]) for w in result.words if w.text)
-    return tuple(round(zoom * float(side), 2) for side in sides)
+        again = picked(choose_scales(scores.log_probabilities, scores.costs, float(student.model.mu)))
+        different = sum((a.scale, a.counts) != (b.scale, b.counts) for a, b in zip(again, own, strict=True))
+        if different:
+            logger.warning(
+                "%s: %d of %d images read differently at their chosen scale than at that scale fixed; the rows along "
+                "the budget are composed of fixed scales", student.name, different, count,
+            )  # fmt: skip
+        points = []
+        for budget in self.budgets:
+            try:
+                if self.calibration_set is None:
+                    choice, mu = crossed_choice(scores, budget)
+                    how = "each half of the evaluated images with mu of the other half"
+                else:
+                    mu = budget.calibrate(self.calibration[student.name].scores(self.calibration_set.count))
+                    choice = choose_scales(scores.log_probabilities, scores.costs, mu)
+                    how = f"{self.calibration_set.count} images of {self.calibration_set.name}"
+            except ValueError as error:
+                logger.warning("%s, budget %s: %s; left out", student.name, budget, error)
+                continue
+            more = {**about, "budget": str(budget), "mu": mu, "calibration": how, "composed_of_fixed_scales": True}
+            points.append(StudyPoint(f"{student.name}, budget {budget}", student.name, "budget", picked(choice), more))
+        return points
 
-
-@torch.inference_mode()
-def measure(images: StudySet, measurements: Sequence[Measurement], title: str = "study") -> int:
-    """Fill the caches of all measurements, with a progress bar; returns how many times a network ran for it.
-
-    Raises:
-        ValueError: an image that cannot be read; the message names it.
-    """
-    runs = 0
-    for index in tqdm(range(images.count), desc=title, unit="image", disable=None):
-        missing = [m for m in measurements if index not in m.cache]
-        if not missing:
-            continue
-        record = images.mapper(images.images[index])
-        truth = ground_truth_of(record)
-        for measurement in missing:
-            measurement.cache.add(index, measurement.run(record, truth, images.protocol))
-            runs += 1
-    return runs
-
-
-def _synchronize(model: DynamicSpotter) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    def draw_examples(self, folder: Path, per_scale: int) -> None:
+        """Pictures of the first images of every scale that a student chose."""
+        for measurement in self.chosen.values():
+            draw_examples(measurement, self.images, folder, per_scale)

@@ -13,7 +13,7 @@ from dld.inference.predictor import TextSpotter, config_from_checkpoint
 @pytest.fixture
 def arguments(tiny_weights, small_set, tmp_path):
     return {
-        "--weights": tiny_weights["student"], "--dataset": small_set, "--budget": "0.6",
+        "--weights": tiny_weights["student"], "--dataset": small_set, "--budget": "0.7",
         "--output": str(tmp_path / "budget.safetensors"),
     }  # fmt: skip
 

@@ -145,19 +145,18 @@ def test_two_processes_take_the_step_of_one(data, arguments):
         # one word of five letters each: then the mean over a batch is the mean of its images' means
         image["words"] = [{"polygon": [[5, 5], [60, 5], [60, 30], [5, 30]], "text": f"word{image['id']}"}]
     (data / "own.json").write_text(json.dumps(content))
-    plain = ["DATASETS.TEST", "()", "SOLVER.MAX_ITER", "1", "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", "0.1",
+    plain = ["DATASETS.TEST", "()", "SOLVER.MAX_ITER", "1", "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", "10.0",
              "MODEL.RECOGNITION.ONLY", "True", "MODEL.TINY_RESNET.NORM", "FrozenBN", "MODEL.FPN.NORM", "FrozenBN",
              "MODEL.RECOGNITION.NORM", "FrozenBN"]  # fmt: skip
     weights = []
-    for count, iterations in ((1, 1), (2, 1), (1, 2)):
-        output = data / f"out{count}{iterations}"
+    for count in (1, 2):
+        output = data / f"out{count}"
         command = ["train_net.py", "--num-gpus", str(count), "--dist-url", "auto", *arguments, *plain]
-        done = run([*command, "SOLVER.MAX_ITER", str(iterations), "OUTPUT_DIR", str(output)], data)
+        done = run([*command, "OUTPUT_DIR", str(output)], data)
         assert done.returncode == 0, done.stderr[-3000:]
         weights.append(torch.load(output / "model_final.pth", weights_only=True)["model"])
-    one, two, further = weights
-    bias = "roi_heads.recognizer.decoder.output.bias"
-    step = (one[bias] - further[bias]).abs().max()
-    assert step > 1e-3, "the comparison sees a step"
+    one, two = weights
+    # initial values lie within 1 / sqrt(16): the step at this rate is far larger than the tolerance
+    assert one["roi_heads.recognizer.decoder.output.bias"].abs().max() > 0.5
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-4, msg=name)

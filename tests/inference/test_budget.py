@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dld.data.build import get_text_dataset
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.inference.budget import Budget, ScaleScores, calibrate_mu, choose_scales, gather_scores, score_images
-from dld.inference.scale_study import StudiedSpotter
+from dld.inference.scale_measurement import StudiedSpotter
 
 COSTS = np.array([[0.2, 0.6], [0.2, 0.6], [0.2, 0.6], [0.2, 0.6]])
 # the large scale leads by 1, 2, 3 and 4: it is left at mu = 2.5, 5, 7.5 and 10
@@ -47,7 +47,7 @@ def test_costs_that_no_choice_has_are_refused_with_the_range(wanted, side):
 
 
 @pytest.mark.parametrize(
-    ("scores", "costs"), [(SCORES, COSTS[:2]), (SCORES[0], COSTS[0]), (SCORES * np.inf, COSTS), (SCORES[:0], COSTS[:0])]
+    ("scores", "costs"), [(SCORES, COSTS[:2]), (SCORES[0], COSTS[0]), (SCORES - np.inf, COSTS), (SCORES[:0], COSTS[:0])]
 )
 def test_tables_that_do_not_fit_are_refused(scores, costs):
     with pytest.raises(ValueError, match="must be"):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dld.evaluation.scale_study import study_row
+from dld.evaluation.scale_table import study_row
 from dld.inference.budget import Budget, ScaleScores, calibrate_mu
-from dld.inference.scale_points import Study, crossed_choice
-from dld.inference.scale_study import StudiedSpotter, spotter_config, word_heights
+from dld.inference.scale_measurement import StudiedSpotter, spotter_config, word_heights
+from dld.inference.scale_study import Study, crossed_choice
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.structures.words import SpottingResult, Word
 
@@ -40,23 +40,23 @@ def count_runs(study):
 
 def test_the_whole_story(make_study, tmp_path):
     study = make_study()
-    study.plan_budgets(["0.6"])
+    study.plan_budgets(["0.7"])
     # 4 pictures: the teacher at 1 .5 .4, the student at 1 .8 .6 .5 .4, its own choice, its scores
     assert study.measure() == 4 * (3 + 5 + 1 + 1)
     points = study.points()
     assert [p.name for p in points] == [
         "teacher @ 1", "teacher @ 0.5", "teacher @ 0.4", "student @ 1", "student @ 0.8", "student @ 0.6",
-        "student @ 0.5", "student @ 0.4", "student", "student, budget 0.6",
+        "student @ 0.5", "student @ 0.4", "student", "student, budget 0.7",
     ]  # fmt: skip
     assert all(len(p.readings) == 4 for p in points) and points[0].readings[0].heights
     rows = {p.name: study_row(p, points[0]) for p in points}
     assert rows["student"]["gamma"] == 0.1 and rows["student @ 0.4"]["scale_histogram"] == {"0.4": 4}
     assert rows["teacher @ 1"]["words"] == 8 and rows["teacher @ 0.5"]["teacher_share"] < 1
-    assert rows["student, budget 0.6"]["calibration"].startswith("each half")
+    assert rows["student, budget 0.7"]["calibration"].startswith("each half")
     json.dumps(list(rows.values()), allow_nan=False)
 
     again = make_study()
-    again.plan_budgets(["0.6", "0.7"])
+    again.plan_budgets(["0.7", "0.75"])
     calls = count_runs(again)
     assert again.measure() == 0 and not calls, "a cached study needs no network, another budget neither"
     assert [p.readings for p in again.points()[:-1]] == [p.readings for p in points]
@@ -64,7 +64,7 @@ def test_the_whole_story(make_study, tmp_path):
 
 def test_the_choice_reads_what_the_fixed_scale_reads(make_study):
     study = make_study()
-    study.plan_budgets(["0.6"])
+    study.plan_budgets(["0.7"])
     study.measure()
     chosen = study.chosen["student"].readings(4)
     assert len({r.scale for r in chosen}) > 1, "the pictures were to differ in their scale"
@@ -105,12 +105,12 @@ def test_the_teacher_at_scale_1_is_the_teacher(make_study, tiny_weights):
 def test_budgets_on_other_images(make_study, register_records, make_record):
     other = register_records("other_words", [make_record(("some", "more"), image_id=f"o{i}", seed=i) for i in range(3)])
     study = make_study()
-    study.plan_budgets(["0.6", "9999G"], other, 2)
+    study.plan_budgets(["0.7", "9999G"], other, 2)
     study.measure()
     points = [p for p in study.points() if p.choice == "budget"]
-    assert [p.about["budget"] for p in points] == ["0.6"], "what cannot be reached is left out"
+    assert [p.about["budget"] for p in points] == ["0.7"], "what cannot be reached is left out"
     scores = study.calibration["student"].scores(2)
-    assert points[0].about["mu"] == calibrate_mu(scores.log_probabilities, scores.costs, 0.6)
+    assert points[0].about["mu"] == calibrate_mu(scores.log_probabilities, scores.costs, 0.7)
     assert points[0].about["calibration"] == "2 images of other_words"
 
 

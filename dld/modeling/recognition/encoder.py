@@ -56,12 +56,22 @@ class RecognitionEncoder(nn.Module):
         self.sequence = nn.Sequential(BidirectionalLSTM(width, width, width), BidirectionalLSTM(width, width, width))
         self.width = width
 
+    def columns(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """Convolutional part: (R, C, H, W) -> (R, W + 1, width), float32; each column sees its own neighbourhood."""
+        if not len(roi_features):
+            # batch norm cannot run on nothing; the sums keep the graph whole for distributed training
+            convolutions = [*self.convs.parameters(), *self.squeeze.parameters()]
+            unused = sum(p.sum() for p in convolutions) * 0 + roi_features.sum() * 0
+            return roi_features.new_zeros((0, roi_features.shape[3] + 1, self.width), dtype=torch.float32) + unused
+        return self.squeeze(self.convs(roi_features)).squeeze(2).transpose(1, 2).float()
+
+    def contextualize(self, columns: torch.Tensor) -> torch.Tensor:
+        """Recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""
+        if not len(columns):
+            return columns + sum(p.sum() for p in self.sequence.parameters()) * 0
+        with torch.autocast(columns.device.type, enabled=False):
+            return self.sequence(columns.float())
+
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """(R, C, H, W) -> context feature (R, W + 1, width), float32."""
-        if not len(roi_features):
-            # batch norm and LSTM cannot run on nothing; the sums keep the graph whole for distributed training
-            unused = sum(p.sum() for p in self.parameters()) * 0 + roi_features.sum() * 0
-            return roi_features.new_zeros((0, roi_features.shape[3] + 1, self.width), dtype=torch.float32) + unused
-        x = self.squeeze(self.convs(roi_features)).squeeze(2).transpose(1, 2)  # (R, L, width)
-        with torch.autocast(x.device.type, enabled=False):
-            return self.sequence(x.float())
+        return self.contextualize(self.columns(roi_features))

@@ -24,10 +24,11 @@ RECOGNIZER_REGISTRY.__doc__ = "Recognition branches; called as `cls(cfg, input_s
 
 
 class RecognitionFeatures(NamedTuple):
-    """What the recogniser sees of R words; the two are what feature distillation compares."""
+    """What the recogniser sees of R words; RoI and context features are what feature distillation compares."""
 
     roi: torch.Tensor  # (R, C, 8, 32)
     context: torch.Tensor  # (R, L, C)
+    columns: torch.Tensor | None = None  # (R, L, C), the encoder's convolutional part
 
 
 class Readings(NamedTuple):
@@ -49,6 +50,10 @@ class TextRecognizer(nn.Module):
         charset: characters; kept as a buffer so that every checkpoint knows its own.
         max_length: most characters of a word.
         ctc_weight: weight of the auxiliary CTC loss; 0 builds no CTC head.
+        ctc_feature: what the CTC head reads: "columns", the encoder's convolutional part, or "context".
+
+    Raises:
+        ValueError: `ctc_feature` is neither.
     """
 
     @configurable
@@ -62,8 +67,12 @@ class TextRecognizer(nn.Module):
         charset: Charset,
         max_length: int,
         ctc_weight: float = 0.0,
+        ctc_feature: str = "columns",
     ) -> None:
         super().__init__()
+        if ctc_feature not in ("columns", "context"):
+            raise ValueError(f"MODEL.RECOGNITION.CTC_FEATURE must be columns or context, got {ctc_feature!r}")
+        self.ctc_feature = ctc_feature
         self.stem, self.pooler, self.encoder, self.decoder = stem, pooler, encoder, decoder
         self.charset, self.max_length, self.ctc_weight = charset, max_length, ctc_weight
         self.ctc_head = nn.Linear(encoder.width, charset.num_outputs) if ctc_weight > 0 else None
@@ -85,6 +94,7 @@ class TextRecognizer(nn.Module):
             "charset": charset,
             "max_length": node.MAX_LENGTH,
             "ctc_weight": node.CTC_WEIGHT,
+            "ctc_feature": node.CTC_FEATURE,
         }
 
     def features(
@@ -99,7 +109,8 @@ class TextRecognizer(nn.Module):
             tall: bool (R,), words to be transposed.
         """
         roi = self.pooler(self.stem(level), boxes, masks, tall)
-        return RecognitionFeatures(roi, self.encoder(roi))
+        columns = self.encoder.columns(roi)
+        return RecognitionFeatures(roi, self.encoder.contextualize(columns), columns)
 
     def ground_truth_features(
         self, level: torch.Tensor, boxes: list[torch.Tensor], polygons: PaddedPolygons, tall: torch.Tensor
@@ -108,12 +119,12 @@ class TextRecognizer(nn.Module):
         masks = self.pooler.polygon_masks(polygons, torch.cat(boxes), tall)
         return self.features(level, boxes, masks, tall)
 
-    def losses(self, context: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`loss_rec` and, with a CTC head, `loss_ctc`, of context (R, L, C) against ids (R, T)."""
+    def losses(self, features: RecognitionFeatures, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`loss_rec` and, with a CTC head, `loss_ctc`, of the features of R words against ids (R, T)."""
         targets = trim(targets, self.charset.pad)
-        losses = {"loss_rec": attention_loss(self.decoder(context, targets), targets, self.charset.pad)}
+        losses = {"loss_rec": attention_loss(self.decoder(features.context, targets), targets, self.charset.pad)}
         if self.ctc_head is not None:
-            logits = self.ctc_head(context.float())
+            logits = self.ctc_head(getattr(features, self.ctc_feature).float())
             losses["loss_ctc"] = self.ctc_weight * ctc_loss(logits, targets, self.charset.pad, self.charset.end)
         return losses
 

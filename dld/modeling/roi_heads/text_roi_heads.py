@@ -101,7 +101,7 @@ class TextROIHeads(StandardROIHeads):
 
     def recognition_losses(self, reading: RecognitionFeatures, words: list[Instances]) -> dict[str, torch.Tensor]:
         """Losses of the recogniser on what :meth:`read_ground_truth` returned."""
-        return self.recognizer.losses(reading.context, torch.cat([x.gt_text for x in words]))
+        return self.recognizer.losses(reading, torch.cat([x.gt_text for x in words]))
 
     def forward_with_given_boxes(
         self, features: dict[str, torch.Tensor], instances: list[Instances]

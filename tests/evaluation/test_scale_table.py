@@ -7,7 +7,7 @@ import pytest
 
 from dld.evaluation.matching import Counts
 from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
-from dld.evaluation.scale_study import Reading, StudyPoint, read_at, study_row, study_table
+from dld.evaluation.scale_table import Reading, StudyPoint, read_at, study_row, study_table
 
 
 def reading(scale, matched, heights=(), gflops=10.0, ms=5.0):
