@@ -134,7 +134,7 @@ def _students(given: list[str]) -> dict[str, str]:
 
 
 def _show(value: float | None) -> str:
-    return "not defined (one scale for all)" if value is None else f"{value:.2f}"
+    return "not defined (one scale, or too few images with words)" if value is None else f"{value:.2f}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,6 +7,10 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 __all__ = ["add_arguments", "main"]
 
@@ -24,31 +28,57 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="dld pack", description=__doc__)
     add_arguments(parser)
     args = parser.parse_args(argv)
+    try:
+        pack(args)
+    except (OSError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def pack(args: argparse.Namespace) -> None:
+    """Write the packed file and, with a name, its entry of the index.
+
+    Raises:
+        OSError, KeyError, ValueError: naming the file, the key or the option.
+    """
     from dld.engine.checkpoint import atomic_write, load_weights_file, save_safetensors
     from dld.inference.predictor import config_from_checkpoint
     from dld.model_zoo import sha256_of
 
-    try:
-        if not args.output.endswith(".safetensors"):
-            raise ValueError(f"--output must end in .safetensors, got {args.output}")
-        cfg = config_from_checkpoint(args.checkpoint)
-        loaded = load_weights_file(args.checkpoint)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
-        cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = ""
-    # paths of the training machine mean nothing to anybody else
-    cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, cfg.DATASETS.REGISTER = "", "output", []
-    save_safetensors(args.output, loaded["model"], {"config": cfg.dump()})
+    if not args.output.endswith(".safetensors"):
+        raise ValueError(f"--output must end in .safetensors, got {args.output}")
+    without = [item for item in args.about if "=" not in item]
+    if without:
+        raise ValueError(f"--about takes KEY=VALUE, got {without[0]!r}")
+    about = dict(item.split("=", 1) for item in args.about)
+    index_file = Path(args.output).with_name("index.json")
+    index = {}
+    if args.name and index_file.exists():
+        try:
+            index = json.loads(index_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{index_file} is not json: {error}") from error
+    cfg = config_from_checkpoint(args.checkpoint)
+    loaded = load_weights_file(args.checkpoint)
+    # Gumbel temperature: what reads has no use for it
+    state = {name: value for name, value in loaded["model"].items() if name != "temperature"}
+    # single numbers stay as they are: mu was calibrated more finely than half precision is
+    state = {name: value.half() if value.is_floating_point() and value.dim() else value for name, value in state.items()}
+    save_safetensors(args.output, state, {"config": _portable(cfg).dump()}, half=False)
     size = os.path.getsize(args.output) / 1e6
     print(f"{args.output}: {size:.1f} MB, iteration {loaded.get('iteration', '?')}")
     if args.name:
-        index_file = Path(args.output).with_name("index.json")
-        index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.exists() else {}
-        about = dict(item.split("=", 1) for item in args.about)
         index[args.name] = {"file": Path(args.output).name, "sha256": sha256_of(args.output), **about}
         text = json.dumps(dict(sorted(index.items())), indent=2) + "\n"
         atomic_write(str(index_file), lambda f: f.write(text.encode("utf-8")))
-    return 0
+
+
+def _portable(cfg: CfgNode) -> CfgNode:
+    """The configuration for reading, without paths of the training machine, which mean nothing to anybody else."""
+    cfg = cfg.clone()
+    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
+        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
+    cfg.DATASETS.REGISTER, cfg.DATASETS.SYNTHWORDS.FONTS_DIR, cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = [], "", ""
+    return cfg

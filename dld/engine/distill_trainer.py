@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import nn
 
-from dld.engine.checkpoint import SpotterCheckpointer
+from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
 from dld.modeling.resolution.gumbel import temperature_at
@@ -63,11 +63,30 @@ class ScaleHistogram(HookBase):
         self.counts = dict.fromkeys(self.counts, 0)
 
 
+class WholeSpotterCheckpointer(SpotterCheckpointer):
+    """SpotterCheckpointer to which a missing or misshapen weight is an error: a random teacher teaches nothing.
+
+    The CTC head may be missing: it is for training alone.
+    """
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        missing = [name for name in incompatible.missing_keys if ".ctc_head." not in name]
+        shapes = [f"{name} {tuple(stored)} instead of {tuple(own)}" for name, stored, own in incompatible.incorrect_shapes]
+        if missing or shapes:
+            raise ValueError(
+                f"not a spotter of this configuration: {len(missing)} of {len(self.model.state_dict())} weights are "
+                f"missing, {len(shapes)} have another shape: {', '.join([*missing, *shapes][:3])}"
+            )
+        super()._log_incompatible_keys(incompatible)
+
+
 class DistillTrainer(SpotterTrainer):
     """SpotterTrainer for :class:`~dld.modeling.meta_arch.distill.DistillMetaArch`.
 
     Raises:
-        ValueError: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty; the message says how to train a teacher.
+        ValueError: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty (the message says how to train a teacher), or the file
+            lacks weights of this configuration's spotter.
+        FileNotFoundError: the file does not exist.
     """
 
     step_class = DistillStep
@@ -87,17 +106,30 @@ class DistillTrainer(SpotterTrainer):
         self._load_spotter(self.unwrapped_model.teacher, path)
 
     def _load_spotter(self, model: nn.Module, path: str) -> None:
-        SpotterCheckpointer(
-            model, charset_transfer=self.cfg.MODEL.CHARSET_TRANSFER, trust_pickle=self.cfg.MODEL.TRUST_PICKLE
-        ).load(path)
+        try:
+            WholeSpotterCheckpointer(
+                model, charset_transfer=self.cfg.MODEL.CHARSET_TRANSFER, trust_pickle=self.cfg.MODEL.TRUST_PICKLE
+            ).load(path)
+        except ValueError as error:
+            if path in str(error):
+                raise
+            raise ValueError(f"{path}: {error}") from error
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As in SpotterTrainer; without MODEL.WEIGHTS and nothing to resume the student starts as the teacher."""
+        """As in SpotterTrainer; with nothing to resume and without MODEL.WEIGHTS the student starts as the teacher.
+
+        MODEL.WEIGHTS may be a student with its selector, or a plain spotter for the student to start from.
+        """
         super().resume_or_load(resume)
-        if not self.start_iter and not self.cfg.MODEL.WEIGHTS:
+        path, model = self.cfg.MODEL.WEIGHTS, self.unwrapped_model
+        if self.start_iter:
+            return
+        if not path:
             logger.info("the student starts from the teacher's weights")
-            model = self.unwrapped_model
             model.student.load_state_dict(model.teacher.state_dict())
+        elif not any(name.startswith("student.") for name in load_weights_file(path, self.cfg.MODEL.TRUST_PICKLE)["model"]):
+            logger.info("the student starts from the spotter %s", path)
+            self._load_spotter(model.student, path)
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:

@@ -74,13 +74,16 @@ class TimeLimit(HookBase):
 
 
 class FinalCheckpoint(HookBase):
-    """Writes `model_final.pth` after the last iteration, wherever a time limit put it."""
+    """Writes `model_final.pth` where a time limit ends training; PeriodicCheckpointer does at the planned end."""
 
     def __init__(self, checkpointer) -> None:
         self.checkpointer = checkpointer
 
+    def before_train(self) -> None:
+        self.planned = self.trainer.max_iter
+
     def after_step(self) -> None:
-        if self.trainer.iter + 1 == self.trainer.max_iter:
+        if self.trainer.iter + 1 == self.trainer.max_iter < self.planned:
             self.checkpointer.save("model_final", iteration=self.trainer.iter)
 
 

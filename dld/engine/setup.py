@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import warnings
 
 import torch
 from detectron2.config import CfgNode
@@ -79,6 +80,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """Configuration, log files and data sets of a run; what detectron2's project scripts call `setup`."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
+    # torch and detectron2 about their own code: nothing a user could mend
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dld", abbrev_name="dld")
     if cfg.MODEL.DEVICE == "cpu":

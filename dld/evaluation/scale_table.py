@@ -106,7 +106,8 @@ def study_row(point: StudyPoint, teacher: StudyPoint) -> dict[str, Any]:
     Returns:
         precision, recall and H-mean of the tasks as fractions; `e2e_interval` (95 % bootstrap over images) and
         `e2e_difference` to the teacher with its paired interval; `spearman` of the scales with the median height of the
-        words that the teacher finds in an image, images without any left out (None where the scale never changes).
+        words that the teacher finds in an image, over the `spearman_images` in which it finds any (None where the scale
+        never changes).
     """
     readings = point.readings
     row: dict[str, Any] = {"name": point.name, "model": point.model, "choice": point.choice, "gamma": None}
@@ -132,6 +133,7 @@ def study_row(point: StudyPoint, teacher: StudyPoint) -> dict[str, Any]:
         (r.scale, float(np.median(t.heights))) for r, t in zip(readings, teacher.readings, strict=True) if t.heights
     ]
     row["spearman"] = spearman(*zip(*pairs, strict=True)) if pairs else None
+    row["spearman_images"] = len(pairs)
     row["images"] = len(readings)
     row["words"] = row["counts"]["e2e"][2]
     return row

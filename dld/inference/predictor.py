@@ -92,5 +92,5 @@ class TextSpotter:
         record = self.mapper({"image": image, "height": height, "width": width})
         output = self.model([record])[0]
         return result_from_instances(
-            output["instances"], None, name, scale=output.get("scale"), cost=output.get("cost")
+            output["instances"], None, name, output.get("scale"), output.get("cost"), output.get("gflops")
         )

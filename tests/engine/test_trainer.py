@@ -171,6 +171,17 @@ def test_checkpoint_knows_its_configuration_and_holds_plain_values(cfg):
     assert len(stored["model"]["roi_heads.recognizer.charset_codes"]) == 95
 
 
+@pytest.mark.parametrize("limit", [0.0, 1e-6])
+def test_training_ends_early_at_its_time_limit_and_writes_the_final_checkpoint_once(cfg, small_set, caplog, limit):
+    cfg.SOLVER.MAX_MINUTES, cfg.SOLVER.MAX_ITER, cfg.DATASETS.TEST = limit, 3, (small_set,)
+    with caplog.at_level(logging.INFO, logger="dld.engine.checkpoint"):
+        trainer = train(cfg)
+    last = 0 if limit else 2
+    assert trainer.iter == last + 1 and set(trainer._last_eval_results) == {"detection", "e2e", "word_spotting"}
+    assert torch.load(os.path.join(cfg.OUTPUT_DIR, "model_final.pth"), weights_only=True)["iteration"] == last
+    assert caplog.text.count("model_final.pth") == 1
+
+
 def test_scores_best_checkpoint_and_pictures(cfg, small_set):
     cfg.DATASETS.TEST = (small_set,)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0

@@ -32,7 +32,7 @@ def test_a_row_by_hand():
     assert row["mean_scale"] == pytest.approx(1.4 / 3) and row["ms_per_image"] == 2
     assert row["scale_histogram"] == {"0.3": 2, "0.8": 1}
     # the image without words is left out; of the other two the one with small words got the larger scale
-    assert row["spearman"] == -1
+    assert row["spearman"] == -1 and row["spearman_images"] == 2
     assert row["e2e_difference"]["value"] == -0.5 and row["e2e_difference"]["high"] < 0
     low, high = row["e2e_interval"]
     assert 0.25 <= low < 0.5 < high <= 0.75

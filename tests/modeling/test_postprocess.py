@@ -66,6 +66,12 @@ def test_full_and_empty_masks_give_the_box():
     assert masks_to_polygons(torch.zeros(0, 28, 28), np.zeros((0, 4))) == []
 
 
+def test_outlines_are_centered_on_their_masks():
+    box = np.array([[10.0, 20, 122, 132]])  # one pixel for each cell of the enlarged mask
+    (polygon,) = masks_to_polygons(torch.ones(1, 28, 28), box)
+    np.testing.assert_allclose((polygon.min(0) + polygon.max(0)) / 2, [66, 76], atol=0.01)
+
+
 def network_output(boxes, texts, image_size, charset, length=6):
     R = len(boxes)
     out = Instances(image_size, pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32)))

@@ -25,7 +25,7 @@ from dld.modeling.losses.feature_distillation import (
 from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
-from dld.modeling.recognition.recognizer import trim
+from dld.modeling.recognition.recognizer import RecognitionFeatures, trim
 from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
 from dld.modeling.resolution.gumbel import (
     draw_scales,
@@ -34,7 +34,7 @@ from dld.modeling.resolution.gumbel import (
     soft_target_loss,
     soft_targets,
 )
-from dld.modeling.resolution.rescale import group_by, rescale_images, rescale_instances
+from dld.modeling.resolution.rescale import group_by_scale, rescale_images, rescale_instances
 
 __all__ = ["DistillMetaArch", "ScaleComparison", "batch_norm_in_eval"]
 
@@ -79,6 +79,8 @@ class DistillMetaArch(DynamicSpotter):
             which is what the reference code does.
         weights: of the losses by name: rec, selector, roi, context, sequence.
         freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
+        training_scale: train every image at this scale; the selector, if there is one, then stays as it is. None: ask
+            the selector, or draw uniformly from the candidates where there is none.
         student: see :class:`DynamicSpotter`, as for all other arguments.
     """
 
@@ -97,6 +99,7 @@ class DistillMetaArch(DynamicSpotter):
         sequence_targets: str = "beams",
         weights: dict[str, float] | None = None,
         freeze_norm: bool = True,
+        training_scale: float | None = None,
         **spotter,
     ) -> None:
         super().__init__(**spotter)
@@ -109,7 +112,10 @@ class DistillMetaArch(DynamicSpotter):
         self.uniform_share, self.num_sequences, self.beam_width = uniform_share, num_sequences, beam_width
         self.sequence_form, self.sequence_targets = sequence_form, sequence_targets
         self.weights = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0, **(weights or {})}
-        self.freeze_norm = freeze_norm
+        self.freeze_norm, self.training_scale = freeze_norm, training_scale
+        if self.selector is not None and training_scale is not None:
+            # no loss reaches it, and distributed training waits in vain for a gradient
+            self.selector.requires_grad_(False)
         self.register_buffer("temperature", torch.tensor(5.0))
         self.last_scales: list[float] = []
 
@@ -135,6 +141,7 @@ class DistillMetaArch(DynamicSpotter):
                 "sequence": node.SEQUENCE_WEIGHT,
             },
             freeze_norm=node.FREEZE_NORM,
+            training_scale=selector.FIXED_SCALE or None,
         )
         return ret
 
@@ -164,7 +171,7 @@ class DistillMetaArch(DynamicSpotter):
     @property
     def selects(self) -> bool:
         """Whether a selector is trained."""
-        return self.selector is not None and self.fixed_scale is None
+        return self.selector is not None and self.training_scale is None
 
     @torch.no_grad()
     def ask_teacher(self, batched_inputs: list[dict]) -> TeacherTargets | None:
@@ -176,13 +183,10 @@ class DistillMetaArch(DynamicSpotter):
         """
         if not (self.distills or self.selects):
             return None
-        teacher = self.teacher
-        images = teacher.preprocess_image(batched_inputs)
-        targets = [x["instances"].to(self.device) for x in batched_inputs]
-        reading, words = teacher.recognize(images.tensor, targets)
-        ids = torch.cat([x.gt_text for x in words])
+        words = [x["instances"].to(self.device) for x in batched_inputs]
+        reading = self._read(self.teacher, self.normalize(batched_inputs), words, 1.0)
         return teacher_targets(
-            teacher.roi_heads.recognizer, reading, trim(ids, self.charset.pad), self.num_sequences, self.beam_width
+            self.teacher.roi_heads.recognizer, reading, self._texts(words), self.num_sequences, self.beam_width
         )
 
     def forward(self, batched_inputs: list[dict], targets: TeacherTargets | None = None):
@@ -190,10 +194,12 @@ class DistillMetaArch(DynamicSpotter):
 
         Args:
             batched_inputs: as the mapper made them, at the teacher's resolution.
-            targets: what :meth:`ask_teacher` returned for this batch.
+            targets: what :meth:`ask_teacher` returned for this batch; None: it is asked here.
         """
         if not self.training:
             return self.inference(batched_inputs)
+        if targets is None:
+            targets = self.ask_teacher(batched_inputs)
         images = self.normalize(batched_inputs)
         words = [x["instances"].to(self.device) for x in batched_inputs]
         losses = {}
@@ -202,11 +208,11 @@ class DistillMetaArch(DynamicSpotter):
             comparison = self.compare_scales(images, words, targets)
             loss, choice = self.selector_loss(logits, comparison)
             losses["loss_selector"] = self.weights["selector"] * loss
-        elif self.fixed_scale is not None:
-            choice = None
+            scales = [self.scales[i] for i in choice.tolist()]
+        elif self.training_scale is not None:
+            scales = [self.training_scale] * len(images)
         else:
-            choice = torch.randint(len(self.scales), (len(images),))
-        scales = [self.fixed_scale] * len(images) if choice is None else [self.scales[i] for i in choice.tolist()]
+            scales = [self.scales[i] for i in torch.randint(len(self.scales), (len(images),)).tolist()]
         self.last_scales = scales
         losses.update(self.train_student(images, words, scales, targets))
         return losses
@@ -217,10 +223,10 @@ class DistillMetaArch(DynamicSpotter):
     ) -> ScaleComparison:
         """Step 2: the student reads the annotated words at every candidate scale, without gradient.
 
-        One batched pass per scale through backbone, top-down path and recogniser. Both decoders are fed the annotated
-        prefix. Words that the teacher itself misreads are not counted.
+        One batched pass per scale (and padded size) through backbone, top-down path and recogniser. Both decoders are
+        fed the annotated prefix. Words that the teacher itself misreads are not counted.
         """
-        ids = trim(torch.cat([x.gt_text[x.gt_readable] for x in words]), self.charset.pad)
+        ids = self._texts(words)
         valid = ids != self.charset.pad
         image_of = torch.repeat_interleave(
             torch.arange(len(words), device=self.device),
@@ -229,8 +235,7 @@ class DistillMetaArch(DynamicSpotter):
         columns, counted = [], None
         with batch_norm_in_eval(self.student):
             for scale in self.scales:
-                batch, scaled = self._at_scale(images, words, scale)
-                reading, _ = self.student.recognize(batch.tensor, scaled)
+                reading = self._read(self.student, images, words, scale)
                 logits = self.student.roi_heads.recognizer.decoder(reading.context, ids)
                 per_word = character_kl(logits, targets.logits, valid)
                 per_image, counted = image_kl(per_word, image_of, len(images), targets.correct)
@@ -259,32 +264,42 @@ class DistillMetaArch(DynamicSpotter):
     def train_student(
         self, images: list[torch.Tensor], words: list[Instances], scales: list[float], targets: TeacherTargets | None
     ) -> dict[str, torch.Tensor]:
-        """Step 3: detection, recognition and distillation losses at the chosen scales, images of one scale together.
+        """Step 3: detection, recognition and distillation losses at the chosen scales.
 
-        Detection losses are averaged over images, those of recognition over words, so grouping changes no weight.
+        Images of one scale and padded size run together. A loss that is a mean over images, words or characters is put
+        together from those of the groups by their share of images, words or characters: grouping changes no weight.
         """
-        counts = [int(x.gt_readable.sum()) for x in words]
-        first = torch.tensor([0, *counts]).cumsum(0).tolist()
-        total_words = max(first[-1], 1)
+        first = _offsets(words)
+        texts = self._texts(words)
+        steps = (texts != self.charset.pad).sum(1)  # (R,), end symbols included
         losses: dict[str, torch.Tensor] = {}
-        for scale, members in group_by(scales).items():
+        for (scale, _), members in self._groups(images, scales).items():
             batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
             found, reading, _ = self.student.losses(batch, scaled)
-            image_share = len(members) / len(images)
-            word_share = sum(counts[i] for i in members) / total_words
+            index = _word_index(first, members).to(self.device)
             if self.distills:
-                index = torch.cat([torch.arange(first[i], first[i + 1]) for i in members]).to(self.device)
-                found.update(self.distillation_losses(reading, targets, index))
+                found.update(self.distillation_losses(reading, targets, index, texts))
+            by_image = len(members) / len(images)
+            by_word = len(index) / max(len(texts), 1)
+            by_step = steps[index].sum() / steps.sum().clamp(min=1)
             for name, value in found.items():
-                by_words = name in ("loss_rec", "loss_ctc") or name.startswith("loss_kd")
-                weight = (self.weights["rec"] if name in ("loss_rec", "loss_ctc") else 1.0) * (
-                    word_share if by_words else image_share
-                )
+                if name == "loss_rec":
+                    weight = self.weights["rec"] * by_step
+                elif name == "loss_ctc":
+                    weight = self.weights["rec"] * by_word
+                else:
+                    weight = by_word if name.startswith("loss_kd") else by_image
                 losses[name] = losses[name] + weight * value if name in losses else weight * value
         return losses
 
-    def distillation_losses(self, reading, targets: TeacherTargets, index: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Feature and sequence losses of the student's words against the teacher's words `index` (R',)."""
+    def distillation_losses(
+        self, reading: RecognitionFeatures, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Feature and sequence losses of the student's words against the teacher's words `index` (R',).
+
+        Args:
+            texts: annotated ids (R, T) of all words of the batch.
+        """
         losses = {}
         if self.weights["roi"] > 0:
             losses["loss_kd_roi"] = self.weights["roi"] * roi_feature_loss(reading.roi, targets.roi[index])
@@ -294,13 +309,14 @@ class DistillMetaArch(DynamicSpotter):
             )
         if self.weights["sequence"] > 0:
             decoder = self.student.roi_heads.recognizer.decoder
-            ids, scores, valid = self._sequences(targets, index)
+            ids, scores, valid = self._sequences(targets, index, texts)
             losses["loss_kd_sequence"] = self.weights["sequence"] * sequence_distillation_loss(
                 decoder(reading.context, ids), ids, scores, valid, self.charset.pad, form=self.sequence_form
             )
         return losses
 
-    def _sequences(self, targets: TeacherTargets, index: torch.Tensor):
+    def _sequences(self, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor):
+        """Ids (R', K, T), scores (R', K) and validity (R', K) of the sequences the student is trained on."""
         if self.sequence_targets == "beams":
             beams = targets.beams
             ids = beams.ids[index]
@@ -308,10 +324,34 @@ class DistillMetaArch(DynamicSpotter):
                 ids = ids[:, :, : max(int((ids != self.charset.pad).sum(-1).max()), 1)]
             return ids, beams.log_probabilities[index], beams.valid[index]
         best = targets.logits[index].argmax(-1)
-        ended = (best == self.charset.end).cumsum(1)
-        after = ended - (best == self.charset.end).long() > 0
-        ids = torch.where(after, self.charset.pad, best).unsqueeze(1)
+        end = best == self.charset.end
+        # nothing after the first end, nor where there is no annotated prefix any more
+        over = (end.cumsum(1) - end.long() > 0) | (texts[index] == self.charset.pad)
+        ids = best.masked_fill(over, self.charset.pad).unsqueeze(1)
         return ids, ids.new_zeros((len(ids), 1), dtype=torch.float32), ids.new_ones((len(ids), 1), dtype=torch.bool)
+
+    def _texts(self, words: list[Instances]) -> torch.Tensor:
+        """Ids (R, T) of the readable words of a batch."""
+        return trim(torch.cat([x.gt_text[x.gt_readable] for x in words]), self.charset.pad)
+
+    def _groups(self, images: list[torch.Tensor], scales: list[float]) -> dict:
+        sizes = [tuple(x.shape[-2:]) for x in images]
+        return group_by_scale(sizes, scales, self.student.backbone.size_divisibility)
+
+    def _read(
+        self, spotter: TextSpottingRCNN, images: list[torch.Tensor], words: list[Instances], scale: float
+    ) -> RecognitionFeatures:
+        """Recognition features of the readable words, in the order of the images, all of which run at one scale."""
+        first = _offsets(words)
+        readings, order = [], []
+        for members in self._groups(images, [scale] * len(images)).values():
+            batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
+            readings.append(spotter.recognize(batch.tensor, scaled)[0])
+            order.append(_word_index(first, members))
+        back = torch.cat(order).argsort().to(self.device)
+        return RecognitionFeatures(
+            torch.cat([x.roi for x in readings])[back], torch.cat([x.context for x in readings])[back]
+        )
 
     def _at_scale(
         self, images: list[torch.Tensor], words: list[Instances], scale: float
@@ -320,3 +360,13 @@ class DistillMetaArch(DynamicSpotter):
         if self.student.channels_last:
             batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
         return batch, [rescale_instances(x, size) for x, size in zip(words, batch.image_sizes, strict=True)]
+
+
+def _offsets(words: list[Instances]) -> list[int]:
+    """Where the readable words of each image begin in a list of all of the batch; the last entry is their number."""
+    return torch.tensor([0, *(int(x.gt_readable.sum()) for x in words)]).cumsum(0).tolist()
+
+
+def _word_index(first: list[int], members: list[int]) -> torch.Tensor:
+    """Positions in that list of the words of the images `members`."""
+    return torch.cat([torch.arange(first[i], first[i + 1]) for i in members])

@@ -93,7 +93,7 @@ def main() -> int:
     started = time.perf_counter()
     weights = find_weights(TEACHER)
     teacher_cfg = config_from_checkpoint(weights)
-    val = ["DATASETS.SYNTHWORDS.VAL_LENGTH", str(args.images), "DATASETS.SYNTHWORDS.DENSE", "False"]
+    val = ["DATASETS.SYNTHWORDS.VAL_LENGTH", str(args.images)]
     cfg = load_config(str(ROOT / "configs/dld_tiny.yaml"), [*val, "DATALOADER.NUM_WORKERS", "0"])
     register_datasets(cfg)
     name = "synthwords_val"
@@ -113,7 +113,7 @@ def main() -> int:
         [
             "--config-file", str(ROOT / "configs/dld_tiny.yaml"),
             "MODEL.DISTILLATION.TEACHER_WEIGHTS", weights, "OUTPUT_DIR", str(training), "DATASETS.TEST", "()",
-            "SOLVER.MAX_MINUTES", str(args.minutes), "SOLVER.IMS_PER_BATCH", "2", *args.opts,
+            "SOLVER.MAX_MINUTES", str(args.minutes), "SOLVER.IMS_PER_BATCH", "2", *val, *args.opts,
         ]
     )  # fmt: skip
     if code:

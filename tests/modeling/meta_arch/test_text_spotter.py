@@ -59,7 +59,8 @@ def test_recognition_only_trains_backbone_and_recogniser(tiny_cfg):
     trained = {n for n, p in build(tiny_cfg).named_parameters() if p.requires_grad}
     assert any(n.startswith("backbone.bottom_up") for n in trained) and "backbone.fpn_output2.weight" in trained
     assert any(n.startswith("roi_heads.recognizer.decoder") for n in trained)
-    assert not any(n.startswith(("proposal_generator", "roi_heads.box", "roi_heads.mask", "backbone.fpn_output5")) for n in trained)
+    others = ("proposal_generator", "roi_heads.box", "roi_heads.mask", "backbone.fpn_output5")
+    assert not any(n.startswith(others) for n in trained)
 
 
 def test_both_stages_have_the_same_weights_by_name(tiny_cfg):
