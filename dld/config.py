@@ -133,6 +133,10 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.SELECTOR.ENABLED = True
     # Candidate scales of the teacher's resolution; 1.0 may be one.
     cfg.MODEL.SELECTOR.SCALES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    # "ResolutionSelector": a small network of its own (CHANNELS, NORM). "BackboneSelector": the teacher's first stages, up to
+    # LEVEL, which know text from the start.
+    cfg.MODEL.SELECTOR.NAME = "ResolutionSelector"
+    cfg.MODEL.SELECTOR.LEVEL = "res3"
     # The selector reads a copy reduced by INPUT_SCALE; output channels of its stem and blocks; "GN" or "".
     cfg.MODEL.SELECTOR.INPUT_SCALE = 0.375
     cfg.MODEL.SELECTOR.CHANNELS = [16, 32, 64, 96]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from detectron2.engine import default_argument_parser
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace):
     cfg = setup(args)
     distils = cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch"
     if args.eval_only:
+        if not cfg.MODEL.WEIGHTS and not args.resume:
+            raise ValueError("--eval-only scores trained weights: give MODEL.WEIGHTS FILE, or --resume for those of OUTPUT_DIR")
         if distils:
             # testing needs student and selector only: no teacher is asked for
             cfg = cfg.clone()
@@ -61,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,))
     except (FileNotFoundError, KeyError, ValueError) as error:
+        logging.getLogger("dld").debug("where the error came from", exc_info=True)  # into log.txt, not onto the screen
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"error: {message}", file=sys.stderr)
         return 2

@@ -127,6 +127,8 @@ class DistillTrainer(SpotterTrainer):
         if not path:
             logger.info("the student starts from the teacher's weights")
             model.student.load_state_dict(model.teacher.state_dict())
+            if hasattr(model.selector, "start_from"):
+                model.selector.start_from(model.teacher.backbone.bottom_up.state_dict())
         elif not any(name.startswith("student.") for name in load_weights_file(path, self.cfg.MODEL.TRUST_PICKLE)["model"]):
             logger.info("the student starts from the spotter %s", path)
             self._load_spotter(model.student, path)

@@ -43,12 +43,24 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
     if len(opts) % 2:
         raise ValueError(f"overrides come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
     try:
-        cfg.merge_from_list(opts)
+        cfg.merge_from_list(whole_numbers_as_floats(cfg, opts))
     except (KeyError, AssertionError) as error:
         raise KeyError(f"override: {error}") from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def whole_numbers_as_floats(cfg: CfgNode, opts: list[str]) -> list[str]:
+    """Overrides in which `5` is written `5.0` where the key holds a float: yacs would refuse it."""
+    out = list(opts)
+    for i in range(0, len(out), 2):
+        node = cfg
+        for part in str(out[i]).split("."):
+            node = node.get(part) if isinstance(node, CfgNode) else None
+        if isinstance(node, float) and str(out[i + 1]).lstrip("+-").isdigit():
+            out[i + 1] = f"{out[i + 1]}.0"
+    return out
 
 
 def register_datasets(cfg: CfgNode) -> None:

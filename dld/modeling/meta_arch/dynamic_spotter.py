@@ -13,7 +13,7 @@ from torch import nn
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.resolution.cost import CostTable
 from dld.modeling.resolution.rescale import group_by, padded_size, rescale_images, scaled_size
-from dld.modeling.resolution.selector import ResolutionSelector
+from dld.modeling.resolution.selector import build_selector
 from dld.text.charset import Charset
 
 __all__ = ["DynamicSpotter"]
@@ -45,7 +45,7 @@ class DynamicSpotter(nn.Module):
         self,
         *,
         student: TextSpottingRCNN,
-        selector: ResolutionSelector | None,
+        selector: nn.Module | None,
         scales: tuple[float, ...],
         cost_table: CostTable,
         mu: float = 0.0,
@@ -64,7 +64,7 @@ class DynamicSpotter(nn.Module):
     def from_config(cls, cfg) -> dict:
         student = TextSpottingRCNN(cfg)
         node = cfg.MODEL.SELECTOR
-        selector = ResolutionSelector(cfg) if node.ENABLED else None
+        selector = build_selector(cfg) if node.ENABLED else None
         return {
             "student": student,
             "selector": selector,

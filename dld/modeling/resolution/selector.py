@@ -11,11 +11,15 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import configurable
 from detectron2.structures import ImageList
+from detectron2.utils.registry import Registry
 from torch import nn
 
 from dld.modeling.resolution.rescale import rescale_images
 
-__all__ = ["MaskedGroupNorm", "ResolutionSelector"]
+__all__ = ["SELECTOR_REGISTRY", "MaskedGroupNorm", "ResolutionSelector", "build_selector"]
+
+SELECTOR_REGISTRY = Registry("SELECTOR")
+SELECTOR_REGISTRY.__doc__ = "Resolution selectors; called as `cls(cfg)`."
 
 _CHANNELS_PER_GROUP = 8
 
@@ -100,6 +104,7 @@ class ResidualDownBlock(nn.Module):
         return torch.relu(self.conv2(inner) + self.shortcut(x)) * mask
 
 
+@SELECTOR_REGISTRY.register()
 class ResolutionSelector(nn.Module):
     """Scores of the candidate scales for each image.
 
@@ -195,3 +200,8 @@ class ResolutionSelector(nn.Module):
             mean = x.sum((2, 3)) / mask.sum((2, 3))
             # x is not negative, so a zero on padding is the maximum only where all of the image is zero
             return self.head(torch.cat([mean, x.amax((2, 3))], 1))
+
+
+def build_selector(cfg) -> nn.Module:
+    """Build `cfg.MODEL.SELECTOR.NAME`."""
+    return SELECTOR_REGISTRY.get(cfg.MODEL.SELECTOR.NAME)(cfg)

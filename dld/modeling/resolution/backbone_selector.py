@@ -1,0 +1,98 @@
+"""A selector whose eyes are the teacher's: the first stages of its backbone know text before the first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone import BACKBONE_REGISTRY
+from torch import nn
+
+from dld.modeling.resolution.rescale import rescale_images
+from dld.modeling.resolution.selector import SELECTOR_REGISTRY
+
+__all__ = ["BackboneSelector"]
+
+
+@SELECTOR_REGISTRY.register()
+class BackboneSelector(nn.Module):
+    """Scores of the candidate scales from early backbone features of a reduced copy of the image.
+
+    Stem and first stages of the spotter's own bottom-up network, then mean and maximum over the image, then two linear
+    layers. Its batch norm keeps the teacher's statistics, so scores do not depend on the batch; the images of one call
+    must be of one size, since padding would be seen (:meth:`forward` runs each size apart).
+
+    Args:
+        body: bottom-up network with one output level.
+        level: name of that level.
+        scales: candidate scales s_i in (0, 1], ascending.
+        hidden: width of the layer between pooling and scores.
+        input_scale: reduction of the image, in (0, 1].
+    """
+
+    @configurable
+    def __init__(
+        self, *, body: nn.Module, level: str, scales: Sequence[float], hidden: int = 64, input_scale: float = 0.375
+    ) -> None:
+        super().__init__()
+        if not scales or list(scales) != sorted(set(scales)) or not (0 < scales[0] and scales[-1] <= 1):
+            raise ValueError(f"MODEL.SELECTOR.SCALES must ascend within (0, 1], got {list(scales)}")
+        if not 0 < input_scale <= 1:
+            raise ValueError(f"MODEL.SELECTOR.INPUT_SCALE must be in (0, 1], got {input_scale}")
+        self.body, self.level = body, level
+        self.scales, self.input_scale = tuple(float(s) for s in scales), input_scale
+        channels = body.output_shape()[level].channels
+        self.head = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, len(self.scales)))
+        # every scale is equally likely at the start
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        node = cfg.MODEL.SELECTOR
+        pyramid = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+        body = pyramid.bottom_up
+        last = body.stage_names.index(node.LEVEL) if node.LEVEL in body.stage_names else None
+        if last is None:
+            raise ValueError(f"MODEL.SELECTOR.LEVEL must be one of {list(body.stage_names)}, got {node.LEVEL!r}")
+        for name in body.stage_names[last + 1 :]:
+            delattr(body, name)
+        body.stages, body.stage_names = body.stages[: last + 1], body.stage_names[: last + 1]
+        body._out_features = [node.LEVEL]
+        return {"body": body, "level": node.LEVEL, "scales": tuple(node.SCALES), "input_scale": node.INPUT_SCALE}
+
+    def train(self, mode: bool = True) -> BackboneSelector:
+        """Training mode, batch norm excepted."""
+        super().train(mode)
+        for m in self.body.modules():
+            if isinstance(m, nn.modules.batchnorm._BatchNorm):
+                m.eval()
+        return self
+
+    def start_from(self, bottom_up: Mapping[str, torch.Tensor]) -> None:
+        """Copy the stages it has from a spotter's bottom-up network.
+
+        Raises:
+            KeyError: that network lacks one of them.
+        """
+        own = self.body.state_dict()
+        missing = [name for name in own if name not in bottom_up]
+        if missing:
+            raise KeyError(f"the teacher's backbone lacks {missing[0]} and {len(missing) - 1} more of the selector's")
+        self.body.load_state_dict({name: bottom_up[name] for name in own})
+
+    def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Logits float32 (N, S); arguments as in :class:`~dld.modeling.resolution.selector.ResolutionSelector`."""
+        logits: list[torch.Tensor | None] = [None] * len(image_sizes)
+        for size in dict.fromkeys(image_sizes):
+            members = [i for i, other in enumerate(image_sizes) if other == size]
+            pixels = [images[i, :, : math.ceil(size[0]), : math.ceil(size[1])] for i in members]
+            with torch.autocast(images.device.type, enabled=False):
+                x = self.body(rescale_images(pixels, self.input_scale, 1).tensor)[self.level]
+                scores = self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+            for i, row in zip(members, scores, strict=True):
+                logits[i] = row
+        return torch.stack(logits)
