@@ -55,10 +55,16 @@ def masks_to_polygons(
             points = (local * [x1 - x0, y1 - y0] + [x0, y0]).astype(np.float32)
             points = cv2.approxPolyDP(points[:, None], epsilon * cv2.arcLength(points[:, None], True), True)[:, 0]
             if len(points) >= 3:
-                polygons.append(points)
+                polygons.append(clockwise(points))
                 continue
         polygons.append(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float32))
     return polygons
+
+
+def clockwise(points: np.ndarray) -> np.ndarray:
+    """Polygon (P, 2) in the order that looks clockwise on a screen (y down), as the official submission formats want it."""
+    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
+    return points if (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() >= 0 else points[::-1].copy()
 
 
 def spotting_postprocess(instances: Instances, height: int, width: int, charset: Charset) -> Instances:

@@ -37,6 +37,8 @@ def test_a_rotated_rectangle_comes_back(degrees, size):
     (polygon,) = masks_to_polygons(soft_masks([word], box), box)
     assert iou(polygon, word) > 0.9
     assert polygon.dtype == np.float32 and len(polygon) < 12
+    x, y = polygon.astype(float).T
+    assert (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() > 0  # clockwise on a screen: the order submissions must have
 
 
 def test_each_word_has_its_own_mask():

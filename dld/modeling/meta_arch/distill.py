@@ -116,7 +116,8 @@ class DistillMetaArch(DynamicSpotter):
         if self.selector is not None and training_scale is not None:
             # no loss reaches it, and distributed training waits in vain for a gradient
             self.selector.requires_grad_(False)
-        self.register_buffer("temperature", torch.tensor(5.0))
+        # follows from the iteration (a hook sets it), so no checkpoint needs it
+        self.register_buffer("temperature", torch.tensor(5.0), persistent=False)
         self.last_scales: list[float] = []
 
     @classmethod

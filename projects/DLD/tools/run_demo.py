@@ -17,7 +17,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch  # noqa: E402
 from detectron2.evaluation import inference_on_dataset  # noqa: E402
-from detectron2.utils.logger import setup_logger  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from dld.cli.train import main as train  # noqa: E402
@@ -89,7 +88,6 @@ def main() -> int:
     args = parser.parse_args()
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    setup_logger(name="dld", abbrev_name="dld")
     started = time.perf_counter()
     weights = find_weights(TEACHER)
     teacher_cfg = config_from_checkpoint(weights)
