@@ -5,7 +5,9 @@ from __future__ import annotations
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
-__all__ = ["add_dld_config", "get_dld_cfg"]
+from dld.text.charset import Charset
+
+__all__ = ["add_dld_config", "configured_charset", "get_dld_cfg"]
 
 
 def get_dld_cfg() -> CN:
@@ -13,6 +15,14 @@ def get_dld_cfg() -> CN:
     cfg = get_cfg()
     add_dld_config(cfg)
     return cfg
+
+
+def configured_charset(cfg: CN) -> Charset:
+    """The charset of MODEL.RECOGNITION: CHARACTERS, else CHARSET_FILE, else the 95 printable ASCII characters."""
+    node = cfg.MODEL.RECOGNITION
+    if node.CHARACTERS:
+        return Charset(node.CHARACTERS)
+    return Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default()
 
 
 def add_dld_config(cfg: CN) -> None:
@@ -88,6 +98,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.RECOGNITION.ONLY = False
     # UTF-8 file with all characters; empty: the 95 printable ASCII ones.
     cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
+    # The characters themselves instead of a file: how packed weights carry their charset.
+    cfg.MODEL.RECOGNITION.CHARACTERS = ""
     # Most characters of a word; longer ones are treated as don't care.
     cfg.MODEL.RECOGNITION.MAX_LENGTH = 32
     # Pyramid level the words are cropped from.

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> float:
     from dld.engine.checkpoint import load_weights_file, save_safetensors
     from dld.engine.setup import register_datasets
     from dld.inference.budget import Budget, choose_scales, gather_scores
+    from dld.inference.predictor import portable_config
     from dld.inference.scale_measurement import StudiedSpotter
     from dld.inference.scale_study import study_set
 
@@ -61,22 +62,15 @@ def run(args: argparse.Namespace) -> float:
     state["mu"] = state["mu"].new_tensor(mu, dtype=spotter.model.mu.dtype)
     about = {"budget": str(budget), "dataset": args.dataset, "images": images.count, "mu": mu,
              "mean_cost": share, "mean_gflops": gflops}  # fmt: skip
+    cfg = portable_config(spotter.cfg)
+    cfg.MODEL.SELECTOR.MU = mu
     # types stay as they are: half precision would round mu
-    save_safetensors(args.output, state, {"config": _config(spotter.cfg, mu), "budget": json.dumps(about)}, half=False)
+    save_safetensors(args.output, state, {"config": cfg.dump(), "budget": json.dumps(about)}, half=False)
     print(f"mu {mu:.4f}: {share:.1%} of the teacher's cost, {gflops:.2f} GFLOPs an image on {images.count} images")
     for index, scale in enumerate(spotter.model.scales):
         print(f"  scale {scale:g}: {(choice == index).mean():.0%} of the images")
     print(f"-> {args.output}")
     return mu
-
-
-def _config(cfg, mu: float) -> str:
-    cfg = cfg.clone()
-    cfg.MODEL.SELECTOR.MU = mu
-    # paths of the training machine mean nothing to anybody else
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
-    cfg.DATASETS.REGISTER = []
-    return cfg.dump()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,10 +7,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from detectron2.config import CfgNode
 
 __all__ = ["add_arguments", "main"]
 
@@ -43,7 +39,7 @@ def pack(args: argparse.Namespace) -> None:
         OSError, KeyError, ValueError: naming the file, the key or the option.
     """
     from dld.engine.checkpoint import atomic_write, load_weights_file, save_safetensors
-    from dld.inference.predictor import config_from_checkpoint
+    from dld.inference.predictor import config_from_checkpoint, portable_config
     from dld.model_zoo import sha256_of
 
     if not args.output.endswith(".safetensors"):
@@ -61,24 +57,12 @@ def pack(args: argparse.Namespace) -> None:
             raise ValueError(f"{index_file} is not json: {error}") from error
     cfg = config_from_checkpoint(args.checkpoint)
     loaded = load_weights_file(args.checkpoint)
-    # Gumbel temperature: what reads has no use for it
-    state = {name: value for name, value in loaded["model"].items() if name != "temperature"}
     # single numbers stay as they are: mu was calibrated more finely than half precision is
-    state = {name: value.half() if value.is_floating_point() and value.dim() else value for name, value in state.items()}
-    save_safetensors(args.output, state, {"config": _portable(cfg).dump()}, half=False)
+    state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}
+    save_safetensors(args.output, state, {"config": portable_config(cfg).dump()}, half=False)
     size = os.path.getsize(args.output) / 1e6
     print(f"{args.output}: {size:.1f} MB, iteration {loaded.get('iteration', '?')}")
     if args.name:
         index[args.name] = {"file": Path(args.output).name, "sha256": sha256_of(args.output), **about}
         text = json.dumps(dict(sorted(index.items())), indent=2) + "\n"
         atomic_write(str(index_file), lambda f: f.write(text.encode("utf-8")))
-
-
-def _portable(cfg: CfgNode) -> CfgNode:
-    """The configuration for reading, without paths of the training machine, which mean nothing to anybody else."""
-    cfg = cfg.clone()
-    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
-    cfg.DATASETS.REGISTER, cfg.DATASETS.SYNTHWORDS.FONTS_DIR, cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = [], "", ""
-    return cfg

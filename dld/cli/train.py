@@ -30,7 +30,7 @@ def run(args: argparse.Namespace):
     """What every process of the job does: set up, then train or evaluate. Returns the last scores."""
     from detectron2.modeling import build_model
 
-    from dld.engine.checkpoint import SpotterCheckpointer
+    from dld.engine.checkpoint import WholeSpotterCheckpointer
     from dld.engine.distill_trainer import DistillTrainer
     from dld.engine.setup import setup
     from dld.engine.trainer import SpotterTrainer
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace):
             cfg.defrost()
             cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
         model = build_model(cfg)
-        SpotterCheckpointer(
+        WholeSpotterCheckpointer(
             model, cfg.OUTPUT_DIR, charset_transfer=cfg.MODEL.CHARSET_TRANSFER, trust_pickle=cfg.MODEL.TRUST_PICKLE
         ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         return SpotterTrainer.test(cfg, model)

@@ -12,6 +12,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
+from dld.config import configured_charset
 from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_shape, rotation_matrix
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
@@ -87,7 +88,7 @@ class TextDatasetMapper:
         node = cfg.MODEL.RECOGNITION
         ret = {
             "is_train": is_train,
-            "charset": Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default(),
+            "charset": configured_charset(cfg),
             "max_length": node.MAX_LENGTH,
             "short_sides": cfg.INPUT.MIN_SIZE_TRAIN if is_train else (cfg.INPUT.MIN_SIZE_TEST,),
             "longest": cfg.INPUT.MAX_SIZE_TRAIN if is_train else cfg.INPUT.MAX_SIZE_TEST,

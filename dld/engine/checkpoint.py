@@ -11,8 +11,15 @@ from detectron2.checkpoint import DetectionCheckpointer
 
 from dld.text.charset import Charset
 
-__all__ = ["SpotterCheckpointer", "atomic_write", "load_weights_file", "rename_torchvision_resnet",
-           "save_safetensors", "transfer_charset"]
+__all__ = [
+    "SpotterCheckpointer",
+    "WholeSpotterCheckpointer",
+    "atomic_write",
+    "load_weights_file",
+    "rename_torchvision_resnet",
+    "save_safetensors",
+    "transfer_charset",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -236,3 +243,20 @@ class SpotterCheckpointer(DetectionCheckpointer):
                 )
             shared = transfer_charset(state, own, stored, wanted, name[: -len(CODES)])
             logger.info("charset transfer: %d of %d characters keep their weights", shared, len(wanted))
+
+
+class WholeSpotterCheckpointer(SpotterCheckpointer):
+    """SpotterCheckpointer to which a missing or misshapen weight is an error: for teachers and for use.
+
+    The CTC head may be missing: it is for training alone.
+    """
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        missing = [name for name in incompatible.missing_keys if ".ctc_head." not in name]
+        shapes = [f"{name} {tuple(stored)} instead of {tuple(own)}" for name, stored, own in incompatible.incorrect_shapes]
+        if missing or shapes:
+            raise ValueError(
+                f"not a spotter of this configuration: {len(missing)} of {len(self.model.state_dict())} weights are "
+                f"missing, {len(shapes)} have another shape: {', '.join([*missing, *shapes][:3])}"
+            )
+        super()._log_incompatible_keys(incompatible)

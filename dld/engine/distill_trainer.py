@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import nn
 
-from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
+from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
 from dld.modeling.resolution.gumbel import temperature_at
@@ -63,23 +63,6 @@ class ScaleHistogram(HookBase):
         self.counts = dict.fromkeys(self.counts, 0)
 
 
-class WholeSpotterCheckpointer(SpotterCheckpointer):
-    """SpotterCheckpointer to which a missing or misshapen weight is an error: a random teacher teaches nothing.
-
-    The CTC head may be missing: it is for training alone.
-    """
-
-    def _log_incompatible_keys(self, incompatible) -> None:
-        missing = [name for name in incompatible.missing_keys if ".ctc_head." not in name]
-        shapes = [f"{name} {tuple(stored)} instead of {tuple(own)}" for name, stored, own in incompatible.incorrect_shapes]
-        if missing or shapes:
-            raise ValueError(
-                f"not a spotter of this configuration: {len(missing)} of {len(self.model.state_dict())} weights are "
-                f"missing, {len(shapes)} have another shape: {', '.join([*missing, *shapes][:3])}"
-            )
-        super()._log_incompatible_keys(incompatible)
-
-
 class DistillTrainer(SpotterTrainer):
     """SpotterTrainer for :class:`~dld.modeling.meta_arch.distill.DistillMetaArch`.
 
@@ -90,6 +73,7 @@ class DistillTrainer(SpotterTrainer):
     """
 
     step_class = DistillStep
+    start_without_weights = "the student starts from the teacher's weights, the selector undecided"
 
     def __init__(self, cfg) -> None:
         path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
@@ -125,13 +109,14 @@ class DistillTrainer(SpotterTrainer):
         if self.start_iter:
             return
         if not path:
-            logger.info("the student starts from the teacher's weights")
             model.student.load_state_dict(model.teacher.state_dict())
-            if hasattr(model.selector, "start_from"):
-                model.selector.start_from(model.teacher.backbone.bottom_up.state_dict())
         elif not any(name.startswith("student.") for name in load_weights_file(path, self.cfg.MODEL.TRUST_PICKLE)["model"]):
             logger.info("the student starts from the spotter %s", path)
             self._load_spotter(model.student, path)
+        else:
+            return
+        if hasattr(model.selector, "start_from"):
+            model.selector.start_from(model.student.backbone.bottom_up.state_dict())
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:

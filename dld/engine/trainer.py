@@ -48,6 +48,7 @@ class SpotterTrainer(DefaultTrainer):
     """
 
     step_class = StepTrainer
+    start_without_weights = "MODEL.WEIGHTS is empty: every layer, the backbone included, starts from random weights"
 
     def __init__(self, cfg) -> None:
         TrainerBase.__init__(self)
@@ -92,7 +93,7 @@ class SpotterTrainer(DefaultTrainer):
         elif self.cfg.MODEL.WEIGHTS:
             start = f"starting from the weights {self.cfg.MODEL.WEIGHTS}"
         else:
-            start = "MODEL.WEIGHTS is empty: every layer, the backbone included, starts from random weights"
+            start = self.start_without_weights
         logger.info(start)
 
     @classmethod

@@ -10,13 +10,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 import dld.modeling  # noqa: F401  only registration
-from dld.config import get_dld_cfg
+from dld.config import configured_charset, get_dld_cfg
 from dld.data.dataset_mapper import TextDatasetMapper, read_dict_image
-from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
+from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
 from dld.model_zoo import find_weights
 from dld.structures.words import SpottingResult, result_from_instances
 
-__all__ = ["TextSpotter", "config_from_checkpoint"]
+__all__ = ["TextSpotter", "config_from_checkpoint", "portable_config"]
 
 
 def config_from_checkpoint(path: str) -> CfgNode:
@@ -31,6 +31,20 @@ def config_from_checkpoint(path: str) -> CfgNode:
     cfg = get_dld_cfg()
     cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
     cfg.MODEL.WEIGHTS = path
+    return cfg
+
+
+def portable_config(cfg: CfgNode) -> CfgNode:
+    """The configuration as it goes with weights for reading: the charset inline, no path of the training machine."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
+        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+    if cfg.MODEL.RECOGNITION.CHARSET_FILE:
+        cfg.MODEL.RECOGNITION.CHARACTERS = "".join(configured_charset(cfg).characters)
+        cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
+    cfg.DATASETS.REGISTER, cfg.DATASETS.SYNTHWORDS.FONTS_DIR, cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = [], "", ""
     return cfg
 
 
@@ -52,11 +66,15 @@ class TextSpotter:
         cfg.defrost()
         if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
             cfg.MODEL.DEVICE = "cpu"
+        if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
+            cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"  # the same weights without building a teacher
         self.cfg = cfg
         self.model = build_model(cfg).eval()
-        SpotterCheckpointer(
+        WholeSpotterCheckpointer(
             self.model, charset_transfer=cfg.MODEL.CHARSET_TRANSFER, trust_pickle=cfg.MODEL.TRUST_PICKLE
         ).load(cfg.MODEL.WEIGHTS)
+        if cfg.MODEL.SELECTOR.MU and hasattr(self.model, "mu"):
+            self.model.mu.fill_(cfg.MODEL.SELECTOR.MU)  # asked for, instead of the one stored with the weights
         self.mapper = TextDatasetMapper(cfg, False)
 
     @classmethod

@@ -72,7 +72,7 @@ def spotting_postprocess(instances: Instances, height: int, width: int, charset:
 
     Args:
         instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M), `pred_ids`,
-            `pred_id_scores` (R, T), in pixels of the network's input.
+            `pred_id_scores` (R, max_length + 1), in pixels of the network's input.
 
     Returns:
         Instances on the CPU with `pred_boxes`, `scores`, `pred_classes`, `pred_polygons` (R arrays (P, 2)),
@@ -85,7 +85,8 @@ def spotting_postprocess(instances: Instances, height: int, width: int, charset:
     boxes.clip((height, width))
     keep = boxes.nonempty()
     boxes = Boxes(boxes.tensor[keep].cpu())
-    ids, id_scores = instances.pred_ids[keep].cpu(), instances.pred_id_scores[keep].cpu()
+    # the last of the max_length + 1 steps is the end symbol's: a word that never ends is cut there
+    ids, id_scores = instances.pred_ids[keep, :-1].cpu(), instances.pred_id_scores[keep, :-1].cpu()
     lengths = ((ids == charset.end).cumsum(1) == 0).sum(1).tolist()
     polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
     for polygon in polygons:

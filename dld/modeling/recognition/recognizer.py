@@ -10,6 +10,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from dld.config import configured_charset
 from dld.modeling.losses.recognition import attention_loss, ctc_loss
 from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.encoder import RecognitionEncoder, conv_norm_relu
@@ -81,7 +82,7 @@ class TextRecognizer(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
         node = cfg.MODEL.RECOGNITION
-        charset = Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default()
+        charset = configured_charset(cfg)
         return {
             "stem": conv_norm_relu(input_shape.channels, node.STEM_DIM, node.NORM, padding=1),
             "pooler": MaskedRoIPooler(

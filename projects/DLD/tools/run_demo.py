@@ -15,7 +15,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import torch  # noqa: E402
 from detectron2.evaluation import inference_on_dataset  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
@@ -24,9 +23,9 @@ from dld.data.build import build_test_loader, get_text_dataset  # noqa: E402
 from dld.data.dataset_mapper import read_dict_image  # noqa: E402
 from dld.engine.setup import load_config, register_datasets  # noqa: E402
 from dld.evaluation.text_evaluator import TextSpottingEvaluator  # noqa: E402
-from dld.inference.predictor import TextSpotter, config_from_checkpoint  # noqa: E402
+from dld.inference.predictor import TextSpotter  # noqa: E402
+from dld.inference.scale_measurement import StudiedSpotter  # noqa: E402
 from dld.model_zoo import find_weights  # noqa: E402
-from dld.structures.words import result_from_instances  # noqa: E402
 from dld.utils.visualizer import TextVisualizer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,33 +39,15 @@ def draw(picture, result, path: Path) -> None:
     visualizer.get_output().save(str(path))
 
 
-def as_dynamic(cfg, weights: str, fixed_scale: float) -> TextSpotter:
-    """A spotter at a fixed scale (0: the selector's), counting its cost; a plain teacher is loaded as its own student."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    plain = cfg.MODEL.META_ARCHITECTURE == "TextSpottingRCNN"
-    cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
-    cfg.MODEL.WEIGHTS = weights
-    cfg.MODEL.SELECTOR.ENABLED = not plain
-    cfg.MODEL.SELECTOR.FIXED_SCALE = fixed_scale
-    if not plain:
-        return TextSpotter(cfg)
-    loaded = TextSpotter.from_checkpoint(weights)
-    cfg.MODEL.WEIGHTS = ""
-    spotter = TextSpotter(cfg)
-    spotter.model.student.load_state_dict(loaded.model.state_dict())
-    return spotter
-
-
-def score(name: str, spotter: TextSpotter, loader, dataset: str) -> tuple[list, TextSpottingEvaluator]:
-    """One row of the table and the evaluator that made it."""
+def score(name: str, spotter: StudiedSpotter, loader, dataset: str) -> list:
+    """One row of the table."""
     evaluator = TextSpottingEvaluator(dataset)
     start = time.perf_counter()
     scores = inference_on_dataset(spotter.model, loader, evaluator)
     seconds = time.perf_counter() - start
     results = list(evaluator.results.values())
     count = max(len(results), 1)
-    row = [
+    return [
         name,
         sum(r.scale for r in results) / count,
         sum(r.gflops for r in results) / count,
@@ -75,7 +56,6 @@ def score(name: str, spotter: TextSpotter, loader, dataset: str) -> tuple[list, 
         scores["word_spotting"]["hmean"],
         1000 * seconds / count,
     ]
-    return row, evaluator
 
 
 def main() -> int:
@@ -90,14 +70,13 @@ def main() -> int:
     output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     weights = find_weights(TEACHER)
-    teacher_cfg = config_from_checkpoint(weights)
     val = ["DATASETS.SYNTHWORDS.VAL_LENGTH", str(args.images)]
     cfg = load_config(str(ROOT / "configs/dld_tiny.yaml"), [*val, "DATALOADER.NUM_WORKERS", "0"])
     register_datasets(cfg)
     name = "synthwords_val"
 
     print(f"1/4  the shipped teacher ({TEACHER}) reads {args.pictures} generated pictures", flush=True)
-    teacher = TextSpotter(teacher_cfg)
+    teacher = TextSpotter.from_checkpoint(weights)
     dataset = get_text_dataset(name)
     for i in range(min(args.pictures, len(dataset))):
         picture = read_dict_image(dataset[i])
@@ -120,28 +99,26 @@ def main() -> int:
     print(f"3/4  scoring on {args.images} images of {name}", flush=True)
     student_weights = str(training / "model_final.pth")
     loader = build_test_loader(cfg, name)
-    rows, last = [], None
-    for label, weight_file, config, scale in (
-        ("teacher, full resolution", weights, teacher_cfg, 1.0),
-        ("teacher, half resolution", weights, teacher_cfg, 0.5),
-        ("student, half resolution", student_weights, cfg, 0.5),
-        ("DLD, scale chosen per image", student_weights, cfg, 0.0),
+    rows = []
+    for label, weight_file, scale in (
+        ("teacher, full resolution", weights, 1.0),
+        ("teacher, half resolution", weights, 0.5),
+        ("student, half resolution", student_weights, 0.5),
+        ("DLD, scale chosen per image", student_weights, None),
     ):
-        row, last = score(label, as_dynamic(config, weight_file, scale), loader, name)
-        rows.append(row)
+        spotter = StudiedSpotter.load(label, weight_file)
+        spotter.set_scale(scale)
+        rows.append(score(label, spotter, loader, name))
     head = ["", "mean scale", "GFLOPs", "detection H", "end-to-end H", "word spotting H", "ms/image"]
     table = tabulate(rows, headers=head, floatfmt=("", ".2f", ".1f", ".1f", ".1f", ".1f", ".0f"))
     (output / "table.txt").write_text(table + "\n", encoding="utf-8")
     print(table, flush=True)
 
     print(f"4/4  drawing what the student reads -> {output}/student", flush=True)
-    spotter = as_dynamic(cfg, student_weights, 0.0)
-    with torch.inference_mode():
-        for i in range(min(args.pictures, len(dataset))):
-            record = dataset[i]
-            found = spotter.model([spotter.mapper(record)])[0]
-            result = result_from_instances(found["instances"], scale=found["scale"], cost=found["cost"])
-            draw(read_dict_image(record), result, output / "student" / f"{i}.jpg")
+    student = TextSpotter.from_checkpoint(student_weights)
+    for i in range(min(args.pictures, len(dataset))):
+        picture = read_dict_image(dataset[i])
+        draw(picture, student(picture), output / "student" / f"{i}.jpg")
     seconds = time.perf_counter() - started
     print(f"done in {seconds:.0f} s: table {output}/table.txt, pictures {output}/teacher and {output}/student")
     return 0

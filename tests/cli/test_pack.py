@@ -1,0 +1,136 @@
+"""`dld pack`: what the packed file holds, what it leaves out, and what the index says of it."""
+
+import json
+import os
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from dld.cli.pack import main
+from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
+from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.model_zoo import sha256_of
+
+
+def pack(checkpoint, output, *more) -> int:
+    return main(["--checkpoint", str(checkpoint), "--output", str(output), *more])
+
+
+@pytest.fixture
+def distilled(tiny_weights, tiny_cfg):
+    """What a distillation leaves behind, made of the two spotters of `tiny_weights`."""
+    tiny_cfg.MODEL.META_ARCHITECTURE = "DistillMetaArch"
+    tiny_cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = tiny_weights["teacher"]
+    tiny_cfg.MODEL.WEIGHTS = tiny_weights["student"]
+    tiny_cfg.DATASETS.REGISTER = [["mine", "/somewhere/mine.json", "/somewhere/images"]]
+    tiny_cfg.DATASETS.SYNTHWORDS.FONTS_DIR = tiny_cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = "/somewhere/else"
+    model = build_model(tiny_cfg)
+    SpotterCheckpointer(model).load(tiny_weights["student"])
+    model.mu.fill_(0.123456789)
+    optimizer = torch.optim.AdamW(model.parameters())
+    SpotterCheckpointer(
+        model, tiny_cfg.OUTPUT_DIR, extra={"config": tiny_cfg.dump()}, optimizer=optimizer
+    ).save("distilled", iteration=41)
+    return os.path.join(tiny_cfg.OUTPUT_DIR, "distilled.pth")
+
+
+def same_words(a, b):
+    assert len(a.words) == len(b.words) == 4 and a.scale == b.scale
+    for p, q in zip(a.words, b.words, strict=True):
+        assert p.text == q.text and p.score == pytest.approx(q.score, abs=1e-5)
+        assert p.polygon == pytest.approx(q.polygon, abs=1e-2)
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_weights_that_half_precision_holds_read_the_same_words(tiny_weights, tmp_path, make_record, capsys, name):
+    content = torch.load(tiny_weights[name], weights_only=True)
+    content["model"] = {k: v.half().float() if v.is_floating_point() else v for k, v in content["model"].items()}
+    torch.save(content, tmp_path / "whole.pth")
+    assert pack(tmp_path / "whole.pth", tmp_path / "half.safetensors") == 0
+    assert f"{tmp_path}/half.safetensors: " in capsys.readouterr().out
+    whole = TextSpotter.from_checkpoint(str(tmp_path / "whole.pth"))
+    half = TextSpotter.from_checkpoint(str(tmp_path / "half.safetensors"))
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32}, "half precision is for the file alone"
+    for seed in range(2):
+        same_words(whole(make_record(seed=seed)["image"]), half(make_record(seed=seed)["image"]))
+
+
+def test_every_weight_is_within_the_rounding_of_half_precision(tiny_weights, tmp_path):
+    before = load_weights_file(tiny_weights["student"])["model"]
+    assert pack(tiny_weights["student"], tmp_path / "half.safetensors") == 0
+    after = load_weights_file(str(tmp_path / "half.safetensors"))["model"]
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        packed = after[name]
+        if value.is_floating_point() and value.dim():
+            assert packed.dtype == torch.float16
+            # 10 bits of mantissa, and steps of 2**-24 near zero
+            torch.testing.assert_close(packed.float(), value, rtol=2**-11, atol=2**-25)
+        else:
+            assert packed.dtype == value.dtype and torch.equal(packed, value)
+    assert os.path.getsize(tmp_path / "half.safetensors") < 0.6 * os.path.getsize(tiny_weights["student"])
+
+
+def test_a_distilled_checkpoint_becomes_a_dynamic_spotter(distilled, tmp_path, make_record, capsys):
+    assert pack(distilled, tmp_path / "packed.safetensors") == 0
+    assert "iteration 41" in capsys.readouterr().out
+    content = load_weights_file(str(tmp_path / "packed.safetensors"))
+    assert set(content) == {"model", "config"}, "no optimizer, no scheduler"
+    assert {n.split(".")[0] for n in content["model"]} == {"student", "selector", "mu"}, "no teacher"
+    # calibrated more finely than half precision, in which it would be 0.12347
+    assert content["model"]["mu"].item() == pytest.approx(0.123456789, rel=1e-6)
+    spotter = TextSpotter.from_checkpoint(str(tmp_path / "packed.safetensors"))
+    assert type(spotter.model).__name__ == "DynamicSpotter"
+    assert spotter(make_record()["image"]).scale in (0.4, 0.6, 0.8)
+
+
+def test_nothing_of_the_training_machine_is_in_it(distilled, tmp_path):
+    assert pack(distilled, tmp_path / "packed.safetensors") == 0
+    text = load_weights_file(str(tmp_path / "packed.safetensors"))["config"]
+    assert "/somewhere" not in text and str(tmp_path) not in text and "/tmp" not in text
+    cfg = config_from_checkpoint(str(tmp_path / "packed.safetensors"))
+    assert cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS == "" and cfg.DATASETS.REGISTER == []
+    # all the rest is as it was
+    assert cfg.MODEL.SELECTOR == config_from_checkpoint(distilled).MODEL.SELECTOR
+
+
+def test_the_index_knows_the_file_by_its_hash(tiny_weights, tmp_path):
+    index_file = tmp_path / "index.json"
+    index_file.write_text(json.dumps({"older": {"file": "older.safetensors", "sha256": "0"}}))
+    about = ["--name", "small", "--about", "what=a small one", "--about", "score=e2e=1.0"]
+    for _ in range(2):
+        assert pack(tiny_weights["student"], tmp_path / "small.safetensors", *about) == 0
+    index = json.loads(index_file.read_text())
+    assert list(index) == ["older", "small"]
+    assert index["small"] == {
+        "file": "small.safetensors", "sha256": sha256_of(tmp_path / "small.safetensors"),
+        "what": "a small one", "score": "e2e=1.0",
+    }  # fmt: skip
+
+
+def test_without_a_name_there_is_no_index(tiny_weights, tmp_path):
+    assert pack(tiny_weights["student"], tmp_path / "x.safetensors") == 0
+    assert not (tmp_path / "index.json").exists()
+
+
+def test_mistakes_end_with_a_message_and_code_2(tiny_weights, tmp_path, capsys):
+    good, out = tiny_weights["student"], tmp_path / "x.safetensors"
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "foreign.pth")
+    torch.save({"model": {}, "config": "MODEL:\n  FUTURE_KEY: 1\n"}, tmp_path / "future.pth")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "index.json").write_text("{")
+    for checkpoint, output, more, message in (
+        (tmp_path / "none.pth", out, [], "none.pth"),
+        (tmp_path / "text.pth", out, [], "text.pth is not a checkpoint"),
+        (tmp_path / "foreign.pth", out, [], "foreign.pth holds no configuration"),
+        (tmp_path / "future.pth", out, [], "FUTURE_KEY"),
+        (good, tmp_path / "x.pth", [], "--output must end in .safetensors"),
+        (good, tmp_path / "no" / "folder" / "x.safetensors", [], "no/folder/x.safetensors"),
+        (good, out, ["--name", "x", "--about", "nothing"], "--about takes KEY=VALUE, got 'nothing'"),
+        (good, tmp_path / "broken" / "x.safetensors", ["--name", "x"], "index.json is not json"),
+    ):
+        assert pack(checkpoint, output, *more) == 2
+        assert message in capsys.readouterr().err
+        assert not output.exists()

@@ -1,0 +1,130 @@
+"""Facts about reading one picture with a checkpoint."""
+
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dld import model_zoo
+from dld.engine.checkpoint import load_weights_file, save_safetensors
+from dld.inference.predictor import TextSpotter, config_from_checkpoint
+
+
+@pytest.fixture
+def spotter(tiny_weights):
+    return TextSpotter.from_checkpoint(tiny_weights["student"])
+
+
+def words_of(result):
+    return [(w.text, w.score, w.polygon.tolist(), w.char_scores) for w in result.words]
+
+
+def test_a_file_gives_the_words_of_its_pixels(spotter, make_record, tmp_path):
+    image = make_record()["image"]
+    cv2.imwrite(str(tmp_path / "drawn.png"), image)
+    from_pixels, from_file = spotter(image), spotter(tmp_path / "drawn.png")
+    assert len(from_pixels.words) == 4 and words_of(from_pixels) == words_of(from_file)
+    assert from_pixels.file_name is None and from_file.file_name == str(tmp_path / "drawn.png")
+    assert (from_file.width, from_file.height) == (128, 96) and from_file.image_id is None
+    json.loads(from_file.to_json())
+
+
+def test_words_lie_in_the_picture_whatever_its_size(spotter, make_record):
+    """The network's input has short side 192, the pictures have not."""
+    small = make_record(height=48, width=64, font=0.3)["image"]
+    for image in (small, cv2.resize(small, (640, 480), interpolation=cv2.INTER_NEAREST)):
+        result = spotter(image)
+        assert (result.height, result.width) == image.shape[:2] and len(result.words) == 4
+        points = np.concatenate([w.polygon for w in result.words])
+        assert (points >= 0).all() and (points <= [result.width, result.height]).all()
+        assert np.ptp(points, axis=0).min() > 0.2 * result.height
+
+
+def test_reading_is_deterministic(spotter, make_record):
+    image = make_record()["image"]
+    first = spotter(image)
+    torch.manual_seed(99)
+    assert spotter(image).to_dict() == first.to_dict()
+    assert not spotter.model.training
+
+
+def test_scale_and_cost_are_in_the_result_of_a_dynamic_spotter(spotter, tiny_weights, make_record):
+    image = make_record()["image"]
+    result = spotter(image)
+    assert result.scale in (0.4, 0.6, 0.8) and 0 < result.cost < 1
+    plain = TextSpotter.from_checkpoint(tiny_weights["teacher"])(image)
+    assert plain.scale is None and plain.cost is None and len(plain.words) == 4
+
+
+def test_options_override_the_checkpoints_configuration(tiny_weights, make_record):
+    opts = ["MODEL.SELECTOR.FIXED_SCALE", 0.6, "TEST.DETECTIONS_PER_IMAGE", "2"]
+    result = TextSpotter.from_checkpoint(tiny_weights["student"], opts)(make_record()["image"])
+    assert result.scale == 0.6 and len(result.words) == 2
+
+
+def test_without_cuda_a_checkpoint_from_a_gpu_runs_on_the_cpu(tiny_weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    spotter = TextSpotter.from_checkpoint(tiny_weights["teacher"], ["MODEL.DEVICE", "cuda:0"])
+    assert spotter.model.device == torch.device("cpu") and spotter.cfg.MODEL.DEVICE == "cpu"
+
+
+def test_the_weights_are_those_of_the_file(tiny_weights):
+    state = TextSpotter.from_checkpoint(tiny_weights["teacher"]).model.state_dict()
+    stored = load_weights_file(tiny_weights["teacher"])["model"]
+    assert state.keys() == stored.keys() and all(torch.equal(v, stored[k]) for k, v in state.items())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((20, 20), np.uint8), np.zeros((20, 20, 4), np.uint8), np.zeros((3, 20, 20), np.uint8),
+        np.zeros((20, 20, 3), np.float32),
+    ],
+    ids=["grey", "alpha", "channels first", "float"],
+)  # fmt: skip
+def test_other_arrays_are_refused(spotter, image):
+    with pytest.raises(ValueError, match="expected uint8 pixels"):
+        spotter(image)
+
+
+def test_files_that_are_no_pictures_are_named(spotter, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    for name in ("notes.png", "missing.png"):
+        with pytest.raises(ValueError, match=name):
+            spotter(tmp_path / name)
+
+
+def test_a_picture_in_which_nothing_is_found(tiny_weights):
+    spotter = TextSpotter.from_checkpoint(tiny_weights["student"], ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 1.1])
+    assert spotter(np.full((50, 70, 3), 127, np.uint8)).words == []
+
+
+def test_weights_without_configuration_are_refused(tmp_path):
+    torch.save({"model": {}}, tmp_path / "foreign.pth")
+    with pytest.raises(ValueError, match=r"foreign\.pth holds no configuration"):
+        config_from_checkpoint(str(tmp_path / "foreign.pth"))
+    with pytest.raises(FileNotFoundError, match="missing.pth"):
+        TextSpotter.from_checkpoint("missing.pth")
+
+
+def test_the_configuration_points_at_its_checkpoint(tiny_weights):
+    cfg = config_from_checkpoint(tiny_weights["student"])
+    assert cfg.MODEL.WEIGHTS == tiny_weights["student"] and cfg.MODEL.META_ARCHITECTURE == "DynamicSpotter"
+    assert cfg.MODEL.SELECTOR.SCALES == [0.4, 0.6, 0.8]
+
+
+def test_shipped_weights_are_found_by_name(tiny_weights, tmp_path, monkeypatch, make_record):
+    loaded = load_weights_file(tiny_weights["teacher"])
+    path = str(tmp_path / "small.safetensors")
+    save_safetensors(path, loaded["model"], {"config": loaded["config"]}, half=False)
+    entry = {"file": os.path.basename(path), "sha256": model_zoo.sha256_of(path)}
+    (tmp_path / "index.json").write_text(json.dumps({"small": entry}))
+    monkeypatch.setattr(model_zoo, "FOLDER", tmp_path)
+    image = make_record()["image"]
+    shipped = TextSpotter.from_pretrained("small", ["TEST.DETECTIONS_PER_IMAGE", 4])
+    assert words_of(shipped(image)) == words_of(TextSpotter.from_checkpoint(tiny_weights["teacher"])(image))
+    with pytest.raises(KeyError, match="no shipped weights are called 'large'; there are: small"):
+        TextSpotter.from_pretrained("large")

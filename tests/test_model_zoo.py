@@ -1,0 +1,54 @@
+"""Facts about shipped weights: found by name, never without a look at their hash."""
+
+import hashlib
+import json
+
+import pytest
+
+from dld import model_zoo
+from dld.model_zoo import find_weights, list_weights, sha256_of
+
+SHIPPED = sorted(json.loads(p.read_text()) if (p := model_zoo.FOLDER / "index.json").is_file() else {})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "a.safetensors").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    entries = {"first": {"file": "a.safetensors", "sha256": digest}, "second": {"file": "b.safetensors", "sha256": "0"}}
+    (tmp_path / "index.json").write_text(json.dumps(entries))
+    monkeypatch.setattr(model_zoo, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_weights_are_found_by_name(folder):
+    assert list(list_weights()) == ["first", "second"]
+    assert find_weights("first") == str(folder / "a.safetensors")
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(folder):
+    with pytest.raises(KeyError, match="no shipped weights are called 'frist'; there are: first, second"):
+        find_weights("frist")
+
+
+def test_a_file_that_is_gone_is_named(folder):
+    with pytest.raises(FileNotFoundError, match="b.safetensors is missing"):
+        find_weights("second")
+
+
+def test_a_changed_file_is_refused(folder):
+    (folder / "a.safetensors").write_bytes(b"abd")
+    with pytest.raises(ValueError, match="a.safetensors has SHA-256 .* the index says ba7816bf"):
+        find_weights("first")
+
+
+def test_the_hash_of_a_file_longer_than_one_block(tmp_path):
+    content = bytes(range(256)) * 8195
+    (tmp_path / "long").write_bytes(content)
+    assert len(content) > 1 << 21 and sha256_of(tmp_path / "long") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped_is_what_the_index_says(name):
+    find_weights(name)
