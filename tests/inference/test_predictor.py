@@ -7,10 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 
 from dld import model_zoo
+from dld.config import configured_charset, get_dld_cfg
 from dld.engine.checkpoint import load_weights_file, save_safetensors
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.inference.predictor import TextSpotter, config_from_checkpoint, portable_config
 
 
 @pytest.fixture
@@ -128,3 +131,22 @@ def test_shipped_weights_are_found_by_name(tiny_weights, tmp_path, monkeypatch, 
     assert words_of(shipped(image)) == words_of(TextSpotter.from_checkpoint(tiny_weights["teacher"])(image))
     with pytest.raises(KeyError, match="no shipped weights are called 'large'; there are: small"):
         TextSpotter.from_pretrained("large")
+
+
+def test_a_portable_configuration_carries_its_charset(tiny_cfg, tmp_path):
+    """The file of the training machine is not needed any more, and a character such as # or a quote survives yaml."""
+    (tmp_path / "own.txt").write_text("ab#'\" é:\n", encoding="utf-8")
+    tiny_cfg.MODEL.RECOGNITION.CHARSET_FILE = str(tmp_path / "own.txt")
+    portable = portable_config(tiny_cfg)
+    (tmp_path / "own.txt").unlink()
+    assert str(tmp_path) not in portable.dump()
+    again = get_dld_cfg()
+    again.merge_from_other_cfg(CfgNode.load_cfg(portable.dump()))
+    assert configured_charset(again).characters == tuple("ab#'\" é:")
+
+
+def test_a_mu_that_is_asked_for_replaces_the_stored_one(tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+    torch.save({"model": build_model(tiny_cfg).state_dict(), "config": tiny_cfg.dump()}, tmp_path / "w.pth")
+    assert float(TextSpotter.from_checkpoint(str(tmp_path / "w.pth")).model.mu) == 0
+    assert float(TextSpotter.from_checkpoint(str(tmp_path / "w.pth"), ["MODEL.SELECTOR.MU", 0.5]).model.mu) == 0.5
