@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,7 +11,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY
 from torch import nn
 
 from dld.modeling.resolution.rescale import rescale_images
-from dld.modeling.resolution.selector import SELECTOR_REGISTRY
+from dld.modeling.resolution.selector import SELECTOR_REGISTRY, check_scales
 
 __all__ = ["BackboneSelector"]
 
@@ -38,10 +37,7 @@ class BackboneSelector(nn.Module):
         self, *, body: nn.Module, level: str, scales: Sequence[float], hidden: int = 64, input_scale: float = 0.375
     ) -> None:
         super().__init__()
-        if not scales or list(scales) != sorted(set(scales)) or not (0 < scales[0] and scales[-1] <= 1):
-            raise ValueError(f"MODEL.SELECTOR.SCALES must ascend within (0, 1], got {list(scales)}")
-        if not 0 < input_scale <= 1:
-            raise ValueError(f"MODEL.SELECTOR.INPUT_SCALE must be in (0, 1], got {input_scale}")
+        check_scales(scales, input_scale)
         self.body, self.level = body, level
         self.scales, self.input_scale = tuple(float(s) for s in scales), input_scale
         channels = body.output_shape()[level].channels
@@ -89,7 +85,7 @@ class BackboneSelector(nn.Module):
         logits: list[torch.Tensor | None] = [None] * len(image_sizes)
         for size in dict.fromkeys(image_sizes):
             members = [i for i, other in enumerate(image_sizes) if other == size]
-            pixels = [images[i, :, : math.ceil(size[0]), : math.ceil(size[1])] for i in members]
+            pixels = [images[i, :, : size[0], : size[1]] for i in members]
             with torch.autocast(images.device.type, enabled=False):
                 x = self.body(rescale_images(pixels, self.input_scale, 1).tensor)[self.level]
                 scores = self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))

@@ -16,7 +16,7 @@ from torch import nn
 
 from dld.modeling.resolution.rescale import rescale_images
 
-__all__ = ["SELECTOR_REGISTRY", "MaskedGroupNorm", "ResolutionSelector", "build_selector"]
+__all__ = ["SELECTOR_REGISTRY", "MaskedGroupNorm", "ResolutionSelector", "build_selector", "check_scales"]
 
 SELECTOR_REGISTRY = Registry("SELECTOR")
 SELECTOR_REGISTRY.__doc__ = "Resolution selectors; called as `cls(cfg)`."
@@ -104,6 +104,14 @@ class ResidualDownBlock(nn.Module):
         return torch.relu(self.conv2(inner) + self.shortcut(x)) * mask
 
 
+def check_scales(scales: Sequence[float], input_scale: float) -> None:
+    """Raises ValueError, naming the key, unless the candidates ascend within (0, 1] and the reduction lies in it."""
+    if not scales or list(scales) != sorted(set(scales)) or not (0 < scales[0] and scales[-1] <= 1):
+        raise ValueError(f"MODEL.SELECTOR.SCALES must ascend within (0, 1], got {list(scales)}")
+    if not 0 < input_scale <= 1:
+        raise ValueError(f"MODEL.SELECTOR.INPUT_SCALE must be in (0, 1], got {input_scale}")
+
+
 @SELECTOR_REGISTRY.register()
 class ResolutionSelector(nn.Module):
     """Scores of the candidate scales for each image.
@@ -136,10 +144,7 @@ class ResolutionSelector(nn.Module):
         input_scale: float = 0.375,
     ) -> None:
         super().__init__()
-        if not scales or list(scales) != sorted(set(scales)) or not (0 < scales[0] and scales[-1] <= 1):
-            raise ValueError(f"MODEL.SELECTOR.SCALES must ascend within (0, 1], got {list(scales)}")
-        if not 0 < input_scale <= 1:
-            raise ValueError(f"MODEL.SELECTOR.INPUT_SCALE must be in (0, 1], got {input_scale}")
+        check_scales(scales, input_scale)
         if not channels:
             raise ValueError("MODEL.SELECTOR.CHANNELS must name at least the stem's channels")
         if norm not in _NORMS:
