@@ -44,7 +44,9 @@ def portable_config(cfg: CfgNode) -> CfgNode:
         cfg.MODEL.RECOGNITION.CHARACTERS = "".join(configured_charset(cfg).characters)
         cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
     cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
-    cfg.DATASETS.REGISTER, cfg.DATASETS.SYNTHWORDS.FONTS_DIR, cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = [], "", ""
+    cfg.DATASETS.REGISTER = []
+    # how the last stage's training images looked says nothing about what is read: synthwords_val is again the default one
+    cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
     return cfg
 
 
