@@ -13,7 +13,7 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
-__all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype"]
+__all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype", "bfloat16_instructions"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ def amp_dtype(enabled: bool, name: str, device: torch.device) -> torch.dtype | N
     if name not in ("float16", "bfloat16"):
         raise ValueError(f"SOLVER.AMP.DTYPE must be float16 or bfloat16, got {name!r}")
     return torch.bfloat16 if device.type == "cpu" else getattr(torch, name)
+
+
+def bfloat16_instructions() -> bool:
+    """Whether this CPU computes in bfloat16 itself (AVX-512 BF16 or AMX); True where torch cannot tell."""
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(check() for check in checks if check) if any(checks) else True
 
 
 class StepTrainer(SimpleTrainer):

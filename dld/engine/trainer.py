@@ -17,7 +17,7 @@ from dld.data.build import build_test_loader, build_train_loader, get_text_datas
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.checkpoint import SpotterCheckpointer
 from dld.engine.hooks import BestSpotter, FinalCheckpoint, PicturesOfPredictions, TimeLimit
-from dld.engine.train_step import StepTrainer, amp_dtype
+from dld.engine.train_step import StepTrainer, amp_dtype, bfloat16_instructions
 from dld.evaluation.text_evaluator import TextSpottingEvaluator
 
 __all__ = ["SpotterTrainer", "distribute", "scaled_learning_rate"]
@@ -58,11 +58,14 @@ class SpotterTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
+        dtype = amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, torch.device(cfg.MODEL.DEVICE))
+        if cfg.MODEL.DEVICE == "cpu" and dtype is not None and not bfloat16_instructions():
+            logger.warning("this CPU has no bfloat16 instructions: SOLVER.AMP.ENABLED False will be faster")
         self._trainer = self.step_class(
             distribute(model),
             loader,
             optimizer,
-            dtype=amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, torch.device(cfg.MODEL.DEVICE)),
+            dtype=dtype,
             clip_groups=self.clip_groups(model),
             clip_norm=self.clip_norms(),
             seed=max(cfg.SEED, 0),

@@ -5,7 +5,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from dld.engine.train_step import NonFiniteLossError, StepTrainer, amp_dtype
+from dld.engine.train_step import NonFiniteLossError, StepTrainer, amp_dtype, bfloat16_instructions
 
 CPU = torch.device("cpu")
 
@@ -112,3 +112,10 @@ def test_a_gradient_that_is_not_finite_stops_too():
     with pytest.raises(NonFiniteLossError, match="gradient is not finite"):
         step(t)
     assert (t.model.linear.weight == 1).all()
+
+
+@pytest.mark.parametrize("has", [(True, False), (False, True), (False, False)])
+def test_either_extension_makes_bfloat16_fast(monkeypatch, has):
+    for name, value in zip(("_is_avx512_bf16_supported", "_is_amx_tile_supported"), has, strict=True):
+        monkeypatch.setattr(torch.cpu, name, lambda value=value: value, raising=False)
+    assert bfloat16_instructions() == any(has)
