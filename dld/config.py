@@ -40,7 +40,7 @@ def _add_data(cfg: CN) -> None:
     # How often each training set is drawn, as weights beside DATASETS.TRAIN; empty: by its number of images.
     cfg.DATASETS.TRAIN_WEIGHTS = []
 
-    # The generated data set: image height and width, most words in an image, share of images of densely packed words.
+    # The generated data set: image height and width in pixels.
     cfg.DATASETS.SYNTHWORDS = CN()
     cfg.DATASETS.SYNTHWORDS.SIZE = [640, 640]
     # Images in synthwords_val.

@@ -34,7 +34,7 @@ from dld.modeling.resolution.gumbel import (
     soft_target_loss,
     soft_targets,
 )
-from dld.modeling.resolution.rescale import group_by_scale, rescale_images, rescale_instances
+from dld.modeling.resolution.rescale import rescale_images, rescale_instances
 
 __all__ = ["DistillMetaArch", "ScaleComparison", "batch_norm_in_eval"]
 
@@ -274,7 +274,7 @@ class DistillMetaArch(DynamicSpotter):
         texts = self._texts(words)
         steps = (texts != self.charset.pad).sum(1)  # (R,), end symbols included
         losses: dict[str, torch.Tensor] = {}
-        for (scale, _), members in self._groups(images, scales).items():
+        for (scale, _), members in self.groups(images, scales).items():
             batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
             found, reading, _ = self.student.losses(batch, scaled)
             index = _word_index(first, members).to(self.device)
@@ -335,17 +335,13 @@ class DistillMetaArch(DynamicSpotter):
         """Ids (R, T) of the readable words of a batch."""
         return trim(torch.cat([x.gt_text[x.gt_readable] for x in words]), self.charset.pad)
 
-    def _groups(self, images: list[torch.Tensor], scales: list[float]) -> dict:
-        sizes = [tuple(x.shape[-2:]) for x in images]
-        return group_by_scale(sizes, scales, self.student.backbone.size_divisibility)
-
     def _read(
         self, spotter: TextSpottingRCNN, images: list[torch.Tensor], words: list[Instances], scale: float
     ) -> RecognitionFeatures:
         """Recognition features of the readable words, in the order of the images, all of which run at one scale."""
         first = _offsets(words)
         readings, order = [], []
-        for members in self._groups(images, [scale] * len(images)).values():
+        for members in self.groups(images, [scale] * len(images)).values():
             batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
             readings.append(spotter.recognize(batch.tensor, scaled)[0])
             order.append(_word_index(first, members))

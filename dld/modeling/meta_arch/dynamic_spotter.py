@@ -12,7 +12,7 @@ from torch import nn
 
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.resolution.cost import CostTable
-from dld.modeling.resolution.rescale import group_by, padded_size, rescale_images, scaled_size
+from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
 from dld.text.charset import Charset
 
@@ -107,17 +107,18 @@ class DynamicSpotter(nn.Module):
         batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
         return self.selector(batch.tensor, batch.image_sizes).float()
 
+    def groups(self, images: list[torch.Tensor], scales: list[float]) -> dict[tuple, list[int]]:
+        """Positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""
+        sizes = [tuple(x.shape[-2:]) for x in images]
+        return group_by_scale(sizes, scales, self.student.backbone.size_divisibility)
+
     def inference(self, batched_inputs: list[dict], do_postprocess: bool = True) -> list[dict]:
         """As `forward`."""
         images = self.normalize(batched_inputs)
         scales = self.select_scales(images)
         divisor = self.student.backbone.size_divisibility
-        keys = [
-            (scale, padded_size(scaled_size(tuple(image.shape[-2:]), scale), divisor))
-            for image, scale in zip(images, scales, strict=True)
-        ]
         outputs: list[dict] = [{} for _ in images]
-        for (scale, _), members in group_by(keys).items():
+        for (scale, _), members in self.groups(images, scales).items():
             batch = rescale_images([images[i] for i in members], scale, divisor)
             if self.student.channels_last:
                 batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)

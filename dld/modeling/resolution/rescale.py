@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,6 @@ __all__ = [
     "padded_size",
     "rescale_images",
     "rescale_instances",
-    "restore_order",
     "scaled_size",
 ]
 
@@ -122,12 +120,3 @@ def group_by_scale(
     """
     sizes = [scaled_size(size, scale) for size, scale in zip(image_sizes, scales, strict=True)]
     return group_by([(scale, padded_size(size, divisibility)) for scale, size in zip(scales, sizes, strict=True)])
-
-
-def restore_order(groups: Mapping[Hashable, Sequence[int]], outputs: Mapping[Hashable, Sequence[Any]]) -> list[Any]:
-    """Outputs of every group, one per image of it, as one list in the order of the batch that was grouped."""
-    restored: list[Any] = [None] * sum(len(indices) for indices in groups.values())
-    for key, indices in groups.items():
-        for i, output in zip(indices, outputs[key], strict=True):
-            restored[i] = output
-    return restored
