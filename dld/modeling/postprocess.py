@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 
+from dld.structures.mask_outlines import mask_outlines
 from dld.text.charset import Charset
 
 __all__ = ["masks_to_polygons", "spotting_postprocess"]
@@ -18,8 +18,8 @@ def masks_to_polygons(
 ) -> list[np.ndarray]:
     """Largest contour of each small mask, simplified, in the pixels of the boxes.
 
-    The masks are enlarged by bilinear interpolation and laid out under each other with a gap, so that one contour
-    search serves all words; nothing of the image's size is ever allocated.
+    The masks are enlarged by bilinear interpolation; nothing of the image's size is ever allocated. See
+    :func:`~dld.structures.mask_outlines.mask_outlines` for the outlines.
 
     Args:
         masks: probabilities (R, M, M) over each box.
@@ -36,37 +36,10 @@ def masks_to_polygons(
         return []
     side = M * upsample
     enlarged = F.interpolate(masks.unsqueeze(1), size=(side, side), mode="bilinear", align_corners=False)[:, 0]
-    strip = np.zeros((R, side + 2, side), dtype=np.uint8)
-    strip[:, 1:-1] = (enlarged > threshold).cpu().numpy()
-    contours, _ = cv2.findContours(strip.reshape(R * (side + 2), side), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    largest: list[np.ndarray | None] = [None] * R
-    areas = np.zeros(R)
-    for contour in contours:
-        row = int(contour[0, 0, 1]) // (side + 2)
-        area = cv2.contourArea(contour)
-        if area > areas[row]:
-            areas[row], largest[row] = area, contour[:, 0]
-    polygons = []
-    for row, contour in enumerate(largest):
-        x0, y0, x1, y1 = boxes[row]
-        if contour is not None:
-            # contours run through pixel centres: + 0.5 puts them where the grid over the box says
-            local = (contour - [0, row * (side + 2) + 1] + 0.5) / side
-            points = (local * [x1 - x0, y1 - y0] + [x0, y0]).astype(np.float32)
-            points = cv2.approxPolyDP(points[:, None], epsilon * cv2.arcLength(points[:, None], True), True)[:, 0]
-            if len(points) >= 3:
-                polygons.append(clockwise(points))
-                continue
-        polygons.append(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float32))
-    return polygons
+    return mask_outlines((enlarged > threshold).cpu().numpy(), boxes, epsilon)
 
 
-def clockwise(points: np.ndarray) -> np.ndarray:
-    """Polygon (P, 2) in the order that looks clockwise on a screen (y down), as the official submission formats want it."""
-    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
-    return points if (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() >= 0 else points[::-1].copy()
-
-
+@torch.no_grad()
 def spotting_postprocess(instances: Instances, height: int, width: int, charset: Charset) -> Instances:
     """Words of one image in the coordinates of the image of `height` x `width` pixels.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, ImageList, Instances
 
+from dld.structures.image_sizes import group_by, group_by_scale, padded_size, scaled_size
 from dld.structures.padded_polygons import PaddedPolygons
 
 __all__ = [
@@ -19,27 +19,6 @@ __all__ = [
     "rescale_instances",
     "scaled_size",
 ]
-
-
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Pixels (H, W) of an unpadded image of `size` (H, W) resized by `scale`.
-
-    Each side is side x scale rounded to the nearest whole number, halves up (Python's `round` takes them to the even
-    neighbour, and a scale would treat 5 and 7 pixels differently), and at least 1.
-
-    Raises:
-        ValueError: `scale` is not a positive finite number.
-    """
-    if not (scale > 0 and math.isfinite(scale)):
-        raise ValueError(f"scale must be positive, got {scale}")
-    # the small term keeps products such as 0.35 x 10 = 3.4999999999999996 on the side they belong to
-    return tuple(max(math.floor(side * scale + 0.5 + 1e-9), 1) for side in size)
-
-
-def padded_size(size: tuple[int, int], divisibility: int) -> tuple[int, int]:
-    """Pixels (H, W) of the batch an image of `size` needs when it runs alone: each side up to the next multiple."""
-    step = max(divisibility, 1)
-    return tuple(-(-side // step) * step for side in size)
 
 
 def rescale_images(images: ImageList | Sequence[torch.Tensor], scale: float, divisibility: int = 32) -> ImageList:
@@ -96,27 +75,3 @@ def rescale_instances(instances: Instances, new_size: tuple[int, int]) -> Instan
             value = value.scale(scale_x, scale_y)
         out.set(name, value)
     return out
-
-
-def group_by(keys: Sequence[Hashable]) -> dict[Hashable, list[int]]:
-    """Positions of equal keys, groups in the order in which their keys first appear."""
-    groups: dict[Hashable, list[int]] = {}
-    for i, key in enumerate(keys):
-        groups.setdefault(key, []).append(i)
-    return groups
-
-
-def group_by_scale(
-    image_sizes: Sequence[tuple[int, int]], scales: Sequence[float], divisibility: int = 32
-) -> dict[tuple[float, tuple[int, int]], list[int]]:
-    """Positions of the images that run together: same scale and same padded size (H, W) at that scale.
-
-    Nothing is padded beyond what the image needs alone, so a batch costs what its images cost one by one, and the
-    network sees of every image exactly the pixels it would see then.
-
-    Args:
-        image_sizes: unpadded (H, W) of N images at full resolution.
-        scales: N scales.
-    """
-    sizes = [scaled_size(size, scale) for size, scale in zip(image_sizes, scales, strict=True)]
-    return group_by([(scale, padded_size(size, divisibility)) for scale, size in zip(scales, sizes, strict=True)])

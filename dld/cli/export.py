@@ -1,0 +1,129 @@
+"""Write a trained spotter as ONNX graphs, and compare what they read with what PyTorch reads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_arguments", "main", "run"]
+
+logger = logging.getLogger(__name__)
+
+EPILOG = """
+examples:
+  dld export --pretrained teacher_tiny --output exported/teacher_tiny
+  python projects/DLD/tools/export_model.py --weights output/dld_tiny/model_best.pth --output exported/dld_tiny \\
+    --images photos/
+
+Read with the result, without PyTorch weights:
+  from dld import TextSpotter
+  spotter = TextSpotter.from_onnx("exported/dld_tiny")
+  print([word.text for word in spotter("photo.jpg").words])
+
+Exit code 1: the graphs were written, but a picture was read differently; parity.json says which.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
+    source.add_argument("--pretrained", metavar="NAME", help="name of weights shipped with the package")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the graphs, spotter.json and parity.json")
+    parser.add_argument(
+        "--images", nargs="+", default=[], metavar="PICTURE", help="pictures, globs or folders to compare on"
+    )
+    parser.add_argument("--limit", type=int, default=8, help="most pictures to compare on; without --images generated ones")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Export, compare, and return what was written to parity.json.
+
+    Raises:
+        ImportError: onnx or onnxruntime is not installed.
+        ValueError, KeyError, FileNotFoundError: naming the file or the option.
+    """
+    from dld.inference.image_input import read_picture
+    from dld.inference.input_files import find_inputs
+
+    if args.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    pictures = find_inputs(args.images)[: args.limit] if args.images else None
+    for picture in pictures or ():
+        read_picture(picture)  # what cannot be read is found before the work is done
+
+    import torch
+
+    from dld import __version__
+    from dld.export.exporter import export_spotter, spotter_parts
+    from dld.export.onnx_spotter import OnnxTextSpotter
+    from dld.export.parity import compare_graphs, compare_pictures
+    from dld.inference.predictor import TextSpotter
+    from dld.model_zoo import find_weights
+
+    weights = args.weights or find_weights(args.pretrained)
+    spotter = TextSpotter.from_checkpoint(weights, args.opts, device="cpu")
+    export_spotter(spotter.model, spotter.cfg, args.output, weights, spotter.budget_table)
+    exported = OnnxTextSpotter(args.output)
+    if pictures is None:
+        pictures = _generated_pictures(args.limit)
+    import onnx
+    import onnxruntime
+
+    report = {
+        "dld": __version__,
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        # another size and batch than the graphs were traced with
+        "graphs": compare_graphs(spotter_parts(spotter.model, (224, 160), 1, seed=1), exported.run),
+        "words": compare_pictures(spotter, exported, pictures),
+    }
+    (Path(args.output) / "parity.json").write_text(
+        json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
+    return report
+
+
+def _generated_pictures(count: int):
+    from dld.data.synthesis.synthwords import SynthWordsDataset
+
+    pictures = SynthWordsDataset("val")
+    return [pictures[index]["image"] for index in range(count)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 1 if a picture was read differently; 2 with a message for what cannot be exported."""
+    parser = argparse.ArgumentParser(
+        prog="dld export", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        report = run(args)
+    except (FileNotFoundError, ImportError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    for name, outputs in report["graphs"].items():
+        print(f"{name:<10} largest difference  " + "  ".join(f"{key} {value:.1e}" for key, value in outputs.items()))
+    words = report["words"]
+    print(
+        f"{words['same_words']} of {words['words']} words the same on {words['pictures']} pictures; scores within "
+        f"{words['score']:.1e}, {words['polygons_within_half']} polygons within half a pixel, the farthest "
+        f"{words['polygon_pixels']:.2g}"
+    )
+    for one in words["different"]:
+        print(f"  different: {one['picture']}: {one['pytorch']} became {one['onnx']}")
+    print(f"-> {args.output}")
+    return 1 if words["different"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Trained spotters as ONNX graphs, and reading with them."""

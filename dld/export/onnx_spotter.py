@@ -1,0 +1,147 @@
+"""From pictures to their words with ONNX graphs: what `dld.TextSpotter` does, without torch and detectron2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dld.data.augmentation import resized_shape
+from dld.export.antialias import resize_antialiased
+from dld.export.bundle import GraphRunner, read_settings
+from dld.export.found_words import words_of
+from dld.export.graph_spotter import GraphSpotter
+from dld.export.scale_rule import ScaleRule
+from dld.inference.image_input import is_picture, read_picture
+from dld.inference.scale_options import check_budget, check_scale
+from dld.structures.image_sizes import group_by_scale, scaled_size
+from dld.structures.words import SpottingResult
+
+__all__ = ["OnnxTextSpotter"]
+
+
+class OnnxTextSpotter:
+    """Reads pictures with the graphs of a folder that `dld export` wrote; called as :class:`dld.TextSpotter` is.
+
+    Args:
+        folder: with `spotter.json` and the graphs, whose hashes are verified.
+        device: "cpu" or, with onnxruntime-gpu, "cuda"; None: a GPU where onnxruntime has one.
+        threads: threads inside one operator; None: as many as there are cores.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`~dld.export.bundle.read_settings`.
+        ImportError: onnxruntime is not installed.
+
+    Example::
+
+        spotter = TextSpotter.from_onnx("exported/teacher_tiny")
+        for word in spotter("photo.jpg").words:
+            print(word.text, word.score, word.polygon)
+    """
+
+    def __init__(self, folder: str | os.PathLike, device: str | None = None, threads: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.settings = read_settings(self.folder)
+        self.run = GraphRunner(self.folder, self.settings, device, threads)
+        self.spot = GraphSpotter(self.settings, self.run)
+        self.rule = ScaleRule(self.settings["scales"], "selector" in self.settings["graphs"])
+        self.characters = tuple(self.settings["charset"])
+
+    def __call__(
+        self,
+        images: Any,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
+        """Words of one picture, or of each of several in their order; arguments, results and errors of `dld.TextSpotter`."""
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
+        fixed = check_scale(scale)
+        if budget is not None:
+            if fixed is not None:
+                raise ValueError("give scale or budget, not both")
+            budget = check_budget(budget)
+        read = partial(self._read, fixed, budget, channel_order)
+        if isinstance(images, list | tuple):
+            return list(_in_chunks(images, batch_size, read))
+        if not is_picture(images) and isinstance(images, Iterable) and not hasattr(images, "__array__"):
+            return _in_chunks(images, batch_size, partial(read, keep=False))
+        return read([images])[0]
+
+    def _read(
+        self,
+        fixed: float | None,
+        budget: float | None,
+        channel_order: str,
+        sources: list,
+        first: int | None = None,
+        keep: bool = True,
+    ) -> list[SpottingResult]:
+        """Results of one batch; `first` is the place of its first picture in what was given."""
+        pictures = []
+        for index, source in enumerate(sources):
+            try:
+                pictures.append(read_picture(source, channel_order))
+            except ValueError as error:
+                raise error if first is None else ValueError(f"picture {first + index}: {error}") from error
+        images = [self.normalize(picture) for picture in pictures]
+        sizes = [x.shape[1:] for x in images]
+        chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
+        # a plain spotter that is told nothing reads at its only scale, and says nothing about it
+        silent = fixed is None and budget is None and self.settings["architecture"] == "TextSpottingRCNN"
+        results: list[SpottingResult | None] = [None] * len(pictures)
+        groups = group_by_scale(sizes, [scale for scale, _ in chosen], self.settings["size_divisibility"])
+        for (scale, _), members in groups.items():
+            inner = [scaled_size(sizes[i], scale) for i in members]
+            found = self.spot([resize_antialiased(images[i], size) for i, size in zip(members, inner, strict=True)])
+            for i, size, one in zip(members, inner, found, strict=True):
+                outer = pictures[i].shape[:2]
+                words = words_of(one, size, outer, self.characters)
+                account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(words))
+                results[i] = SpottingResult(None, _path(sources[i]), outer[1], outer[0], words, *account)
+                if results[i].file_name is not None or keep:
+                    results[i].pixels = partial(read_picture, sources[i], channel_order)
+        return results
+
+    def normalize(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 BGR (H, W, 3) -> normalised float32 (3, H', W') at the teacher's resolution."""
+        settings = self.settings
+        height, width = resized_shape(*picture.shape[:2], settings["short_side"], settings["longest_side"])
+        pixels = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+        mean, std = (np.array(settings[key], dtype=np.float32)[:, None, None] for key in ("pixel_mean", "pixel_std"))
+        return (pixels.transpose(2, 0, 1).astype(np.float32) - mean) / std
+
+    def score_scales(self, image: np.ndarray) -> np.ndarray:
+        """Logits (S,) of the selector for a normalised image (3, H, W)."""
+        reduced = resize_antialiased(image, scaled_size(image.shape[1:], self.rule.input_scale))
+        return self.run("selector", reduced[None])[0][0]
+
+    def _choose(self, image: np.ndarray, budget: float | None) -> tuple[float, bool]:
+        return self.rule.choose(image.shape[1:], lambda: self.score_scales(image), budget)
+
+    def _account(self, size: tuple[int, int], scale: float, selecting: bool, words: int) -> tuple[float, float, float]:
+        """Scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
+        spent = self.rule.flops(size, scale, words, selecting)
+        return scale, spent / self.rule.teacher_flops(size, words), spent / 1e9
+
+
+def _path(source: Any) -> str | None:
+    return str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else None
+
+
+def _in_chunks(pictures: Iterable, size: int, read) -> Iterator[SpottingResult]:
+    first, chunk = 0, []
+    for picture in pictures:
+        chunk.append(picture)
+        if len(chunk) == size:
+            results, first, chunk = read(chunk, first=first), first + size, []
+            yield from results  # the batch is let go before the caller sees them
+    if chunk:
+        yield from read(chunk, first=first)

@@ -1,0 +1,102 @@
+"""Costs and choices from the numbers of a json are those of the spotter that they were taken from."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from dld.export.scale_rule import ScaleRule
+from dld.inference.scale_choice import CappedSpotter, within_budget
+from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
+from dld.modeling.resolution.cost import CostTable, SpotterCost
+
+SIZES = [(320, 448), (97, 640), (640, 641), (33, 40)]
+SCALES = (0.4, 0.6, 1.0)
+TABLE = CostTable(
+    SpotterCost(2e4, 3e3, 8e8, 2e7, 1e5, 32), SpotterCost(5e4, 4e3, 9e8, 2e7, 2e5, 32), SCALES, selector_per_pixel=900.0
+)
+
+
+@pytest.fixture(autouse=True)
+def scores_by_size(monkeypatch):
+    """Scores that follow from the size of an image, instead of from a network."""
+    monkeypatch.setattr(
+        DynamicSpotter,
+        "score_scales",
+        lambda self, images: torch.stack([torch.tensor(logits_of(tuple(x.shape[-2:]))) for x in images]),
+    )
+
+
+def logits_of(size) -> np.ndarray:
+    return np.random.default_rng(size[0] * size[1]).normal(size=len(SCALES)).astype(np.float32)
+
+
+def table(selector: bool) -> CostTable:
+    return TABLE if selector else dataclasses.replace(TABLE, selector_per_pixel=0.0)
+
+
+def spotter(mu=0.0, fixed=None, selector=True):
+    return DynamicSpotter(
+        student=torch.nn.Identity(), selector=torch.nn.Identity() if selector else None, scales=SCALES,
+        cost_table=table(selector), mu=mu, expected_words=8.0, fixed_scale=fixed,
+    )  # fmt: skip
+
+
+def rule(mu=0.0, fixed=None, selects=True, budget_table=()):
+    settings = {
+        "candidates": list(SCALES), "input_scale": 0.375, "mu": mu, "expected_words": 8.0, "fixed_scale": fixed,
+        "decoder_steps": 12, "cost_table": table(selects).to_dict(), "budget_table": list(budget_table),
+    }  # fmt: skip
+    return ScaleRule(settings, selects)
+
+
+def choices(one: ScaleRule, budget=None):
+    return [one.choose(size, lambda size=size: logits_of(size), budget)[0] for size in SIZES]
+
+
+def chosen_by(model):
+    return model.select_scales([torch.zeros(3, *size) for size in SIZES])
+
+
+@pytest.mark.parametrize("words", [0, 1, 7])
+def test_costs_follow_the_table(words):
+    wanted, teacher = TABLE.flops(SIZES, [words] * 4).numpy(), TABLE.teacher_flops(SIZES, [words] * 4).numpy()
+    found = [[rule().flops(size, s, words, True) for s in SCALES] for size in SIZES]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose([rule().teacher_flops(size, words) for size in SIZES], teacher, rtol=1e-12)
+    saved = rule().flops(SIZES[0], 0.6, words, True) - rule().flops(SIZES[0], 0.6, words, False)
+    assert saved == pytest.approx(900.0 * 320 * 448)
+
+
+@pytest.mark.parametrize("mu", [-3.0, 0.0, 0.7, 5.0, 100.0])
+def test_the_selectors_choice(mu):
+    assert choices(rule(mu)) == chosen_by(spotter(mu))
+
+
+def test_a_fixed_scale_asks_nobody():
+    assert rule(fixed=0.5).choose(SIZES[0], lambda: pytest.fail("asked")) == (0.5, False)
+
+
+@pytest.mark.parametrize("budget", [0.2, 0.45, 0.6, 2.0])
+@pytest.mark.parametrize("selects", [True, False])
+def test_a_budget_without_table_holds_for_every_image(budget, selects, caplog):
+    """The smallest image is mostly padding: even its cheapest scale costs three quarters of the teacher."""
+    fixed = None if selects else 1.0
+    with caplog.at_level(logging.WARNING):
+        found = choices(rule(0.3, None, selects), budget)
+    warned = len(caplog.records)
+    assert found == chosen_by(CappedSpotter(spotter(0.3, fixed, selects), budget))
+    costs = table(selects).costs(SIZES, [8.0] * 4).numpy()
+    assert warned == (costs.min(1) > budget).sum() == (0 if budget == 2 else 2 if budget == 0.2 else 1)
+    assert all("cheapest scale, 0.4, takes" in r.message for r in caplog.records)
+
+
+def test_a_budget_with_a_table_takes_its_mu():
+    rows = [[0.3, 50.0], [0.5, 1.0], [0.9, -50.0]]
+    for budget, mu in ((0.3, 50.0), (0.6, 1.0), (3.0, -50.0)):
+        found = choices(rule(0.3, None, True, rows), budget)
+        assert found == choices(rule(mu)) == chosen_by(within_budget(spotter(0.3), budget, rows))
+    with pytest.raises(ValueError, match="below what these weights can do"):
+        choices(rule(budget_table=rows), 0.1)
