@@ -54,6 +54,9 @@ DETECTRON2_NEEDS = [
 # What synthwords is drawn from beside the fonts: photographs, and 82,000 English words by frequency. They are data too.
 SYNTHWORDS = ["scikit-image>=0.22", "symspellpy==6.10.1"]
 MATLAB = ["scipy>=1.11"]  # only the .mat files of SynthText and Total-Text are read with it
+EXPORT = ["onnx>=1.16", "onnxruntime>=1.18"]
+APP = ["gradio>=6.0"]  # asks for an older Pillow than the lock has, so it is not in it; it runs with either
+BROWSER = ["playwright>=1.50"]
 TEST = ["hypothesis>=6.100", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
 
 setup(
@@ -65,10 +68,21 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["dld", "dld.*"]),
-    package_data={"dld": ["**/*.txt", "**/*.json", "**/*.yaml", "**/*.safetensors"]},
+    # configs/ goes into the package as dld/configs, so that `dld train` finds it without a checkout.
+    packages=[*find_packages(include=["dld", "dld.*"]), "dld.configs"],
+    package_dir={"dld.configs": "configs"},
+    package_data={
+        "dld": ["**/*.txt", "**/*.json", "**/*.yaml", "**/*.safetensors", "**/*.html", "**/*.css", "**/*.js"],
+        "dld.configs": ["**/*.yaml"],
+    },
     # The fonts are data: the pictures of a seed are the same everywhere only if their versions are.
     install_requires=RUNTIME + DETECTRON2_NEEDS + SYNTHWORDS + read_pins("fonts.txt"),
-    extras_require={"matlab": MATLAB, "test": TEST + MATLAB},
+    extras_require={
+        "app": APP,
+        "browser": BROWSER,
+        "export": EXPORT,
+        "matlab": MATLAB,
+        "test": TEST + MATLAB + EXPORT,
+    },
     entry_points={"console_scripts": ["dld = dld.cli.main:main"]},
 )

@@ -1,119 +1,239 @@
-"""Read the words in pictures: drawings, a json, and the text on the terminal."""
+"""Read the words in pictures, films and cameras: text on the terminal, drawings, json."""
 
 from __future__ import annotations
 
 import argparse
-import glob
+import itertools
 import logging
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-__all__ = ["add_arguments", "find_pictures", "main"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dld.inference.input_files import FreeNames
+    from dld.inference.output_files import ResultLog
+    from dld.inference.predictor import TextSpotter
+
+__all__ = ["add_arguments", "main", "run"]
 
 logger = logging.getLogger(__name__)
 
-PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+EPILOG = """
+examples:
+  dld spot --input photo.jpg folder/ "more/*.png" --output out --pretrained teacher_tiny
+  dld spot --input clip.mp4 --output out --pretrained teacher_tiny --batch-size 4
+  dld spot --input - --pretrained teacher_tiny < photo.jpg
+  dld spot --camera 0 --output out --weights output/dld_tiny/model_best.pth --budget 0.4
+
+in the output folder: a drawing of every picture (.jpg) and film (.mp4), results.jsonl (a line for every picture and frame,
+written as it goes) and results.json (the same as one file, at the end). An input is never written over.
+
+exit code: 0 everything was read; 1 something could not be read and was skipped, a warning says what; 2 a mistake in the
+options, or a full disk; 130 interrupted (what was read until then is complete in the output folder).
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--input", nargs="+", required=True, help="picture files, globs, or folders (searched recursively)")
-    parser.add_argument("--output", required=True, help="folder for the pictures and results.json")
+    parser.add_argument(
+        "--input", nargs="+", default=[], metavar="FILE",
+        help="picture files, globs, folders (searched recursively for pictures), films; - is one picture on standard input",
+    )  # fmt: skip
+    parser.add_argument("--camera", type=int, metavar="N", help="read camera N until interrupted with ctrl-c")
+    parser.add_argument("--output", metavar="DIR", help="folder for drawings and json; without it the words are only printed")
+    parser.add_argument("--no-pictures", action="store_true", help="write json only, no drawings and films")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", help="checkpoint of our trainer, or packed weights (.safetensors)")
-    source.add_argument("--pretrained", help="name of weights shipped with the package")
+    source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
+    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
     parser.add_argument("--config-file", default="", help="configuration; by default the one inside the checkpoint")
-    parser.add_argument("--font", default=None, help="font file for the drawn text")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--scale", default="auto", help="auto (default), or the share of full resolution to read at: 0.5")
+    choice.add_argument("--budget", type=float, metavar="SHARE", help="largest cost as a share of the teacher's: 0.4")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
+    parser.add_argument("--font", metavar="FILE", help="font file for the drawn text")
     parser.add_argument("--quiet", action="store_true", help="do not print the words")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
 
 
-def find_pictures(inputs: list[str]) -> list[Path]:
-    """Files named by paths, globs and folders, in order and each once.
-
-    Raises:
-        FileNotFoundError: an input names nothing.
-    """
-    found: dict[Path, None] = {}
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_ENDINGS)
-            if not files:
-                raise FileNotFoundError(f"no pictures in folder {name}")
-        elif path.exists():
-            files = [path]
-        else:
-            files = sorted(Path(p) for p in glob.glob(name, recursive=True))
-            if not files:
-                raise FileNotFoundError(f"input {name} is no file, folder or glob that matches anything")
-        found.update(dict.fromkeys(files))
-    return list(found)
-
-
-def output_names(pictures: list[Path], output: Path) -> list[Path]:
-    """One drawing per picture in `output`, never over an input and never over each other."""
-    inputs = {p.resolve() for p in pictures}
-    names: list[Path] = []
-    taken = set(inputs)
-    for picture in pictures:
-        name, count = output / f"{picture.stem}.jpg", 1
-        while name.resolve() in taken:
-            name = output / f"{picture.stem}_{count}.jpg"
-            count += 1
-        taken.add(name.resolve())
-        names.append(name)
-    return names
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: all pictures read; 1: some could not be read; 2: nothing to do with what was given."""
-    parser = argparse.ArgumentParser(prog="dld spot", description=__doc__)
+    """Exit code as in the epilog."""
+    parser = argparse.ArgumentParser(
+        prog="dld spot", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
     args = parser.parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from dld.data.dataset_mapper import read_dict_image
-    from dld.engine.setup import load_config
-    from dld.inference.predictor import TextSpotter
-    from dld.model_zoo import find_weights
-    from dld.structures.words import write_results
-    from dld.utils.visualizer import TextVisualizer
-
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    # torch and detectron2 about their own code: nothing a user could mend
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     try:
-        pictures = find_pictures(args.input)
-        if args.config_file:
-            weights = args.weights or find_weights(args.pretrained)
-            spotter = TextSpotter(load_config(args.config_file, [*args.opts, "MODEL.WEIGHTS", weights]))
-        elif args.pretrained:
-            spotter = TextSpotter.from_pretrained(args.pretrained, args.opts)
-        else:
-            spotter = TextSpotter.from_checkpoint(args.weights, args.opts)
-    except (FileNotFoundError, KeyError, ValueError) as error:
+        return run(args)
+    except (OSError, KeyError, ValueError) as error:
         print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
-    results, failed = [], 0
-    for picture, drawing in zip(tqdm(pictures, unit="picture", disable=None), output_names(pictures, output), strict=True):
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read everything; returns the exit code.
+
+    Raises:
+        OSError, KeyError, ValueError: the message names the file or the option.
+    """
+    from dld.inference.input_files import FreeNames, find_inputs, is_video
+    from dld.inference.output_files import ResultLog
+
+    if not args.input and args.camera is None:
+        raise ValueError("nothing to read: give --input or --camera")
+    if args.max_frames is not None and args.max_frames < 1:
+        raise ValueError(f"--max-frames must be at least 1, got {args.max_frames}")
+    inputs = find_inputs(args.input, args.output)
+    spotter = load_spotter(args)
+    options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
+    spotter([], **options)  # says now what is wrong with the options
+    with ExitStack() as stack:
+        log = names = None
+        if args.output is not None:
+            names = FreeNames(args.output, inputs)
+            log = stack.enter_context(ResultLog(names.fixed("results.jsonl"), names.fixed("results.json")))
+        job = _Job(args, spotter, options, log, None if args.no_pictures else names)
         try:
-            image = read_dict_image({"file_name": str(picture)})
-        except ValueError as error:
-            logger.warning("skipped: %s", error)
-            failed += 1
-            continue
-        result = spotter(image)
-        result.file_name = str(picture)
-        results.append(result)
-        visualizer = TextVisualizer(image[:, :, ::-1], font_path=args.font)
-        visualizer.draw_spotting(result)
-        visualizer.get_output().save(str(drawing))
-        if not args.quiet:
-            tqdm.write(f"{picture}: " + (" | ".join(w.text for w in result.words) or "(no words)"))
-    write_results(output / "results.json", results)
-    print(f"{len(results)} pictures, {sum(len(r.words) for r in results)} words -> {output}/results.json")
-    if failed:
-        print(f"{failed} of {len(pictures)} inputs could not be read", file=sys.stderr)
-    return 1 if failed else 0
+            job.pictures([path for path in inputs if not is_video(path)])
+            for path in filter(is_video, inputs):
+                job.film(path)
+            if args.camera is not None:
+                job.film(args.camera)
+        except KeyboardInterrupt:
+            # how one stops a camera
+            job.interrupted = not job.filming_camera
+    return job.report()
+
+
+def load_spotter(args: argparse.Namespace) -> TextSpotter:
+    """The spotter that the options ask for."""
+    from dld.engine.setup import load_config
+    from dld.inference.predictor import TextSpotter, checked_device
+    from dld.model_zoo import find_weights
+
+    if not args.config_file:
+        if args.pretrained:
+            return TextSpotter.from_pretrained(args.pretrained, args.device, args.opts)
+        return TextSpotter.from_checkpoint(args.weights, args.opts, args.device)
+    weights = args.weights or find_weights(args.pretrained)
+    device = ["MODEL.DEVICE", checked_device(args.device)] if args.device else []
+    return TextSpotter(load_config(args.config_file, [*args.opts, *device, "MODEL.WEIGHTS", weights]))
+
+
+@dataclass(eq=False)
+class _Picture:
+    path: Path
+    pixels: np.ndarray
+
+
+class _Job:
+    """Reads inputs one after another and counts what became of them."""
+
+    def __init__(
+        self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None
+    ) -> None:
+        self.args, self.spotter, self.options, self.log, self.names = args, spotter, options, log, names
+        self.read = self.words = self.failed = 0
+        self.interrupted = self.filming_camera = False
+
+    def pictures(self, paths: list[Path]) -> None:
+        from dld.inference.output_files import save_drawing
+        from dld.inference.predictor import spot_items
+
+        for picture, result in spot_items(self.spotter, self._readable(paths), **self.options):
+            result.file_name, more = str(picture.path), {}
+            if self.names is not None:
+                drawing = self.names.like(picture.path, ".jpg")
+                save_drawing(result, picture.pixels, drawing, self.args.font)
+                more["drawing"] = drawing.name
+            self._add(result, **more)
+            self._say(f"{picture.path}: ", result)
+
+    def _readable(self, paths: list[Path]) -> Iterator[_Picture]:
+        from dld.inference.image_input import read_picture
+        from dld.inference.input_files import STDIN
+
+        # without bar for a single one, and where nobody looks at the terminal
+        for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True):
+            try:
+                pixels = read_picture(sys.stdin.buffer if path == STDIN else path)
+            except (OSError, ValueError) as error:
+                self._skip(error)
+            else:
+                yield _Picture(path, pixels)
+
+    def film(self, source: Path | int) -> None:
+        from dld.inference.output_files import DrawnFilm
+        from dld.inference.predictor import spot_items
+        from dld.inference.video import VideoReader
+
+        self.filming_camera = isinstance(source, int)
+        try:
+            reader = VideoReader(source)
+        except (OSError, ValueError) as error:
+            self._skip(error)
+            return
+        with reader, ExitStack() as stack:
+            stem = Path(f"camera{source}" if self.filming_camera else source)
+            film = None
+            if self.names is not None:
+                film = stack.enter_context(DrawnFilm(self.names.like(stem, ".mp4"), reader.fps, self.args.font))
+            count = min(filter(None, (reader.count, self.args.max_frames)), default=None)
+            frames = itertools.islice(reader, self.args.max_frames)
+            frames = tqdm(frames, desc=reader.name, total=count, unit="frame", disable=None)
+            shown = None
+            try:
+                for frame, result in spot_items(self.spotter, frames, **self.options):
+                    result.file_name, result.image_id = reader.name, f"{stem.stem}_{frame.index:06d}"
+                    if film is not None:
+                        film.add(result, frame.pixels)
+                    self._add(result, frame=frame.index, seconds=round(frame.seconds, 3))
+                    texts = [word.text for word in result.words]
+                    if texts != shown:
+                        shown = texts
+                        self._say(f"{reader.name} {frame.seconds:.2f} s: ", result)
+            except ValueError as error:
+                self._skip(error)
+
+    def _add(self, result, **more) -> None:
+        self.read += 1
+        self.words += len(result.words)
+        if self.log is not None:
+            self.log.add(result, **more)
+
+    def _say(self, where: str, result) -> None:
+        if not self.args.quiet:
+            tqdm.write(where + (" | ".join(word.text for word in result.words) or "(no words)"))
+
+    def _skip(self, error: Exception) -> None:
+        logger.warning("skipped: %s", error)
+        self.failed += 1
+
+    def report(self) -> int:
+        where = f" -> {self.log.document}" if self.log is not None else ""
+        print(f"{self.read} images, {self.words} words{where}", file=sys.stderr if self.log is None else sys.stdout)
+        if self.failed:
+            print(f"{self.failed} inputs could not be read", file=sys.stderr)
+        if self.interrupted:
+            print("interrupted: the rest was not read", file=sys.stderr)
+            return 130
+        return 1 if self.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,22 +1,36 @@
-"""From a picture to its words."""
+"""From pictures to their words."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 
 import dld.modeling  # noqa: F401  only registration
 from dld.config import configured_charset, get_dld_cfg
-from dld.data.dataset_mapper import TextDatasetMapper, read_dict_image
+from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
+from dld.inference.image_input import is_picture, read_picture
+from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
 from dld.model_zoo import find_weights
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
 
-__all__ = ["TextSpotter", "config_from_checkpoint", "portable_config"]
+if TYPE_CHECKING:
+    from dld.export.onnx_spotter import OnnxTextSpotter
+
+__all__ = ["TextSpotter", "config_from_checkpoint", "portable_config", "spot_items"]
+
+Item = TypeVar("Item")
 
 
 def config_from_checkpoint(path: str) -> CfgNode:
@@ -56,11 +70,16 @@ class TextSpotter:
     Args:
         cfg: configuration with MODEL.WEIGHTS; MODEL.DEVICE falls back to the CPU where there is no CUDA.
 
+    Attributes:
+        model: what it runs, in eval mode.
+        budget_table: rows of mean cost and mu (see :func:`~dld.inference.scale_choice.mu_table`) where the weights were
+            calibrated with one, else empty.
+
     Example::
 
-        spotter = TextSpotter.from_checkpoint("output/teacher_tiny/model_best.pth")
+        spotter = TextSpotter.from_pretrained("teacher_tiny")
         for word in spotter("photo.jpg").words:
-            print(word.text, word.score)
+            print(word.text, word.score, word.polygon)
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -78,39 +97,187 @@ class TextSpotter:
         if cfg.MODEL.SELECTOR.MU and hasattr(self.model, "mu"):
             self.model.mu.fill_(cfg.MODEL.SELECTOR.MU)  # asked for, instead of the one stored with the weights
         self.mapper = TextDatasetMapper(cfg, False)
+        self.budget_table: list[list[float]] = []
+        self._views: dict[tuple, nn.Module] = {}  # the model told a scale or a budget; they share its networks
 
     @classmethod
-    def from_checkpoint(cls, path: str, opts: list[str] = ()) -> TextSpotter:
-        """From a checkpoint written by our trainer, which holds its configuration; `opts` override it."""
-        cfg = config_from_checkpoint(path)
-        cfg.merge_from_list(list(opts))
-        return cls(cfg)
-
-    @classmethod
-    def from_pretrained(cls, name: str, opts: list[str] = ()) -> TextSpotter:
-        """From weights shipped with the package; their hash is verified. `dld.model_zoo.list_weights()` names them."""
-        return cls.from_checkpoint(find_weights(name), opts)
-
-    @torch.inference_mode()
-    def __call__(self, image: str | Path | np.ndarray) -> SpottingResult:
-        """Words of one picture.
+    def from_checkpoint(cls, path: str, opts: Sequence = (), device: str | None = None) -> TextSpotter:
+        """From a checkpoint of our trainer or packed weights, which hold their configuration.
 
         Args:
-            image: a file, or uint8 BGR pixels (H, W, 3).
+            path: the file.
+            opts: configuration overrides, KEY VALUE KEY VALUE ...
+            device: "cpu", "cuda", "cuda:1", ...; None: a GPU where there is one (MODEL.DEVICE among `opts` goes before that).
 
         Raises:
-            ValueError: the file is not a readable picture, or the array has another shape or type.
+            FileNotFoundError, ValueError, KeyError: naming the file, the key or the device.
         """
-        name = None
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise ValueError(f"expected uint8 pixels (H, W, 3) in BGR, got {image.dtype} {image.shape}")
-        else:
-            name = str(image)
-            image = read_dict_image({"file_name": name})
-        height, width = image.shape[:2]
-        record = self.mapper({"image": image, "height": height, "width": width})
-        output = self.model([record])[0]
-        return result_from_instances(
-            output["instances"], None, name, output.get("scale"), output.get("cost"), output.get("gflops")
-        )
+        cfg = config_from_checkpoint(path)
+        cfg.MODEL.DEVICE = "cuda"  # not that of the training machine
+        cfg.merge_from_list(list(opts))
+        if device is not None:
+            cfg.MODEL.DEVICE = checked_device(device)
+        spotter = cls(cfg)
+        spotter.budget_table = json.loads(load_weights_file(path).get("budget") or "{}").get("table", [])
+        return spotter
+
+    @classmethod
+    def from_pretrained(cls, name: str, device: str | None = None, opts: Sequence = ()) -> TextSpotter:
+        """From weights shipped with the package, whose hash is verified; `dld.model_zoo.list_weights()` names them.
+
+        Arguments as in :meth:`from_checkpoint`.
+        """
+        return cls.from_checkpoint(find_weights(name), opts, device)
+
+    @staticmethod
+    def from_onnx(folder: str | os.PathLike, device: str = "cpu") -> OnnxTextSpotter:
+        """From the graphs that `dld export` wrote into a folder, run by onnxruntime; needs no weights of torch.
+
+        Raises:
+            FileNotFoundError, ValueError, ImportError: see :class:`~dld.export.onnx_spotter.OnnxTextSpotter`.
+        """
+        from dld.export.onnx_spotter import OnnxTextSpotter
+
+        return OnnxTextSpotter(folder, device)
+
+    def __call__(
+        self,
+        images: Any,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
+        """Words of one picture, or of each of several in their order.
+
+        Args:
+            images: one picture, as a path, an array of uint8 or uint16 (BGR unless `channel_order` says otherwise), a PIL
+                image, bytes or an open binary file (see :func:`~dld.inference.image_input.read_picture`); or a list or tuple of
+                pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
+                `batch_size` pictures ahead and keeps none.
+            batch_size: pictures read at once. Those of one scale and padded size run together, so each gets the words that
+                it gets alone.
+            scale: "auto", what the selector chooses (1 where there is none); or a share of the full resolution, from 0 to 2.
+            budget: largest cost as a share of what reading at full resolution would cost, such as 0.4. The guarantee: for
+                weights stored by `dld calibrate` with a table, the mean over the calibration images is at most this. For
+                others it holds for every image by itself: the selector picks among the scales that cost no more, and
+                weights without a selector read at the largest of them. Both count MODEL.SELECTOR.EXPECTED_WORDS words an
+                image; `result.cost` counts the words found. Where even the smallest scale costs more, a table refuses; without
+                one that scale is used, with a warning.
+            channel_order: "BGR" or "RGB", of arrays.
+
+        Returns:
+            results with coordinates in pixels of the picture as viewers show it (EXIF orientation applied).
+
+        Raises:
+            FileNotFoundError, ValueError: a picture that cannot be read, naming the file or its place in the list; or an
+                option that makes no sense.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
+        read = partial(self._read, self._view(scale, budget), channel_order)
+        if is_picture(images):
+            return read([images])[0]
+        if isinstance(images, (list, tuple)):
+            return list(_in_chunks(images, batch_size, read))
+        if isinstance(images, Iterable) and not hasattr(images, "__array__"):
+            return _in_chunks(images, batch_size, partial(read, keep=False))
+        return read([images])[0]  # says what is expected
+
+    def _view(self, scale: str | float, budget: float | None) -> nn.Module:
+        """The model, or its networks told a scale or a budget; nothing of the model itself is changed."""
+        fixed = check_scale(scale)
+        if budget is None and fixed is None:
+            return self.model
+        if budget is not None and fixed is not None:
+            raise ValueError("give scale or budget, not both")
+        key = (fixed, None if budget is None else check_budget(budget))
+        if key not in self._views:
+            if () not in self._views:
+                self._views[()] = dynamic(self.model, self.cfg)
+            base = self._views[()]
+            self._views[key] = at_scale(base, fixed) if fixed else within_budget(base, key[1], self.budget_table)
+        return self._views[key]
+
+    @torch.inference_mode()
+    def _read(
+        self, model: nn.Module, channel_order: str, pictures: list, first: int | None = None, keep: bool = True
+    ) -> list[SpottingResult]:
+        """Results of one batch; `first` is the place of its first picture in what was given."""
+        records = []
+        for index, source in enumerate(pictures):
+            try:
+                pixels = read_picture(source, channel_order)
+            except ValueError as error:
+                raise error if first is None else ValueError(f"picture {first + index}: {error}") from error
+            height, width = pixels.shape[:2]
+            records.append(self.mapper({"image": pixels, "height": height, "width": width}))
+        results = []
+        for source, output in zip(pictures, _run(model, records), strict=True):
+            name = str(source) if _is_path(source) else None
+            result = result_from_instances(
+                output["instances"], None, name, output.get("scale"), output.get("cost"), output.get("gflops")
+            )
+            if name is not None or keep:
+                result.pixels = partial(read_picture, source, channel_order)
+            results.append(result)
+        return results
+
+
+def spot_items(spotter: TextSpotter, items: Iterable[Item], **options) -> Iterator[tuple[Item, SpottingResult]]:
+    """Each item with the result of its picture `item.pixels`; no more than a batch of items is alive at any time.
+
+    Args:
+        items: frames of a film, say.
+        options: of the spotter's call.
+    """
+    waiting: deque[Item] = deque()
+
+    def pictures():
+        for item in items:
+            waiting.append(item)
+            yield item.pixels
+
+    for result in spotter(pictures(), **options):
+        yield waiting.popleft(), result
+
+
+def checked_device(device: str | torch.device) -> str:
+    """The name of a device that is there.
+
+    Raises:
+        ValueError: no such device, here or anywhere.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used: {reason}") from error
+    return str(device)
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str) or hasattr(source, "__fspath__")
+
+
+def _in_chunks(pictures: Iterable, size: int, read) -> Iterator[SpottingResult]:
+    chunk, first = [], 0
+    for picture in pictures:
+        chunk.append(picture)
+        if len(chunk) == size:
+            results, first, chunk = read(chunk, first=first), first + size, []
+            yield from results  # the batch is let go before the caller sees them
+    if chunk:
+        yield from read(chunk, first=first)
+
+
+def _run(model: nn.Module, records: list[dict]) -> list[dict]:
+    """Outputs of a batch. A plain spotter pads all images of a batch alike: it gets those of one padded size at once."""
+    if not isinstance(model, TextSpottingRCNN):
+        return model(records)
+    sizes = [tuple(record["image"].shape[-2:]) for record in records]
+    outputs: list[dict] = [{} for _ in records]
+    for members in group_by_scale(sizes, [1.0] * len(sizes), model.backbone.size_divisibility).values():
+        for index, output in zip(members, model([records[i] for i in members]), strict=True):
+            outputs[index] = output
+    return outputs

@@ -1,4 +1,7 @@
-"""Pictures of images for each scale that a selector chose."""
+"""Images of a study read again with their words: pictures for each scale that a selector chose, and the report's gallery.
+
+The study's own cache keeps numbers only; a study may have a hundred thousand images.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,43 @@ from pathlib import Path
 import torch
 
 from dld.data.dataset_mapper import read_dict_image
-from dld.evaluation.measurement_cache import file_label
+from dld.evaluation.measurement_cache import MeasurementCache, file_label
 from dld.inference.scale_measurement import Measurement, StudySet
-from dld.structures.words import result_from_instances
+from dld.structures.words import SpottingResult, result_from_instances
 from dld.utils.visualizer import TextVisualizer
 
-__all__ = ["draw_examples", "pick_examples"]
+__all__ = ["ExampleReader", "draw_examples", "pick_examples"]
+
+
+class ExampleReader:
+    """Reads single images as a measurement did, and keeps their words beside it: a report made again runs no network.
+
+    Args:
+        measurement: of a spotter at a fixed scale or at its own choice.
+    """
+
+    def __init__(self, measurement: Measurement) -> None:
+        self.spotter, self.scale = measurement.spotter, measurement.scale
+        folder = measurement.cache.path.parent
+        label = f"{self.spotter.name}_words" + (f"_{self.scale:g}" if self.scale is not None else "")
+        self.cache = MeasurementCache(folder, label, {**measurement.cache.key, "what": "words"})
+
+    def read(self, index: int, record: dict) -> SpottingResult:
+        """Words of image `index` in pixels of the original.
+
+        Args:
+            record: the mapped image.
+        """
+        if index not in self.cache:
+            self.cache.add(index, self._run(record).to_dict())
+        return SpottingResult.from_dict(self.cache[index])
+
+    @torch.inference_mode()
+    def _run(self, record: dict) -> SpottingResult:
+        self.spotter.set_scale(self.scale)
+        output = self.spotter.model([record])[0]
+        spent = {key: float(output[key]) for key in ("scale", "cost", "gflops")}
+        return result_from_instances(output["instances"], str(record["image_id"]), **spent)
 
 
 def pick_examples(chosen: Sequence[float], per_scale: int) -> list[int]:
@@ -25,7 +59,6 @@ def pick_examples(chosen: Sequence[float], per_scale: int) -> list[int]:
     return picked
 
 
-@torch.inference_mode()
 def draw_examples(measurement: Measurement, images: StudySet, folder: Path, per_scale: int) -> int:
     """Draw `scale_S_NAME_INDEX.jpg` with the words read and the scale chosen; what was drawn already is left alone.
 
@@ -49,14 +82,12 @@ def draw_examples(measurement: Measurement, images: StudySet, folder: Path, per_
         if not same or name not in wanted:
             (folder / name).unlink(missing_ok=True)
     missing = {name: index for name, index in wanted.items() if not (folder / name).exists()}
+    reader = ExampleReader(measurement)
     for name, index in missing.items():
         item = images.images[index]
         picture = read_dict_image(item)
-        spotter.set_scale(None)
-        output = spotter.model([images.mapper({**item, "image": picture})])[0]
-        spent = {key: float(output[key]) for key in ("scale", "cost", "gflops")}
         visualizer = TextVisualizer(picture[:, :, ::-1])
-        visualizer.draw_spotting(result_from_instances(output["instances"], str(item["image_id"]), **spent))
+        visualizer.draw_spotting(reader.read(index, images.mapper({**item, "image": picture})))
         visualizer.get_output().save(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"of": measurement.cache.path.name, "pictures": list(wanted)}

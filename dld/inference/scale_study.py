@@ -8,7 +8,7 @@ exactly what it reads there when the scale is fixed, so another mu only picks ot
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def study_set(cfg, name: str, limit: int = 0) -> StudySet:
     if limit < 0 or not count:
         raise ValueError(f"data set {name!r} has {len(images)} images, {limit} were asked for")
     node = cfg.DATASETS.SYNTHWORDS
-    settings = {key: node[key] for key in node if key not in ("VAL_LENGTH", "DENSE")}
+    settings = {key: node[key] for key in node if key not in ("VAL_LENGTH", "DENSE", "REUSE")}
     if name.endswith("_train"):
         settings["DENSE"] = node.DENSE
     return StudySet(name, images, TextDatasetMapper(cfg, False), dataset_protocol(name), count, settings)
@@ -62,6 +62,10 @@ def crossed_choice(scores: ScaleScores, budget: Budget) -> tuple[np.ndarray, lis
     return choice, used
 
 
+def _descending(scales: Iterable[float]) -> list[float]:
+    return sorted({float(s) for s in scales}, reverse=True)
+
+
 class Study:
     """Teacher and students on the same images.
 
@@ -69,22 +73,33 @@ class Study:
         spotters: the teacher first. All are given images of the teacher's test size: a scale means the same for all.
         dataset: registered name; what the generated one looks like is the teacher's configuration's to say.
         limit: first images of it; 0: all.
-        scales: fixed scales; 1 is added, as what everything is compared with.
+        scales: fixed scales of the teacher; 1 is added, as what everything is compared with.
         cache: folder.
+        student_scales: fixed scales of the students; None: the teacher's.
+        only_chosen: names of students that are read at their own choice alone.
     """
 
     def __init__(
-        self, spotters: Sequence[StudiedSpotter], dataset: str, limit: int, scales: Sequence[float], cache: Path
-    ) -> None:
-        if any(not 0 < s <= 1 for s in scales):
-            raise ValueError(f"scales must lie in (0, 1], got {list(scales)}")
+        self, spotters: Sequence[StudiedSpotter], dataset: str, limit: int, scales: Sequence[float], cache: Path,
+        *, student_scales: Sequence[float] | None = None, only_chosen: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        for given in (scales, student_scales or ()):
+            if any(not 0 < s <= 1 for s in given):
+                raise ValueError(f"scales must lie in (0, 1], got {list(given)}")
         self.teacher, *self.students = spotters
-        self.scales = sorted({float(s) for s in scales} | {1.0}, reverse=True)
+        self.scales = _descending({*scales, 1.0})
+        unknown = set(only_chosen) - {s.name for s in self.students if s.selects}
+        if unknown:
+            raise ValueError(f"no student with a resolution selector is named {sorted(unknown)[0]!r}")
+        self.only_chosen = frozenset(only_chosen)
         register_datasets(self.teacher.cfg)
         self.images = study_set(self.teacher.cfg, dataset, limit)
         self.cache = Path(cache)
+        of_students = self.scales if student_scales is None else _descending(student_scales)
+        wanted = {s.name: () if s.name in self.only_chosen else of_students for s in self.students}
+        wanted[self.teacher.name] = self.scales
         self.fixed = {
-            spotter.name: {s: Measurement.of(spotter, self.images, self.cache, s) for s in self.scales}
+            spotter.name: {s: Measurement.of(spotter, self.images, self.cache, s) for s in wanted[spotter.name]}
             for spotter in spotters
         }
         self.chosen = {s.name: Measurement.of(s, self.images, self.cache) for s in self.students if s.selects}
@@ -110,7 +125,7 @@ class Study:
             )
         if calibration_dataset:
             self.calibration_set = study_set(self.teacher.cfg, calibration_dataset, limit)
-        for spotter in (s for s in self.students if s.selects):
+        for spotter in (s for s in self.students if s.selects and s.name not in self.only_chosen):
             self.scored[spotter.name] = Measurement.of(spotter, self.images, self.cache, what="score")
             for scale in spotter.model.scales:
                 self.fixed[spotter.name].setdefault(scale, Measurement.of(spotter, self.images, self.cache, scale))
@@ -149,7 +164,7 @@ class Study:
         ]
 
     def _budget_points(self, student: StudiedSpotter, about: dict, own: list[Reading]) -> list[StudyPoint]:
-        if not self.budgets:
+        if student.name not in self.scored:
             return []
         count, scales = self.images.count, student.model.scales
         scored = self.scored[student.name]
@@ -183,6 +198,22 @@ class Study:
             more = {**about, "budget": str(budget), "mu": mu, "calibration": how, "composed_of_fixed_scales": True}
             points.append(StudyPoint(f"{student.name}, budget {budget}", student.name, "budget", picked(choice), more))
         return points
+
+    def compared(self) -> dict[str, Measurement]:
+        """What a gallery shows side by side, by the name of the row: the teacher at scale 1, each student at its own choice.
+
+        A student without selector stands at the scale it is told by its configuration, else at the largest one below 1
+        that was measured.
+        """
+        shown = {f"{self.teacher.name} @ 1": self.fixed[self.teacher.name][1.0]}
+        for student in self.students:
+            if student.selects:
+                shown[student.name] = self.chosen[student.name]
+            elif scales := self.fixed[student.name]:
+                told = student.cfg.MODEL.SELECTOR.FIXED_SCALE
+                scale = told if told in scales else max((s for s in scales if s < 1), default=1.0)
+                shown[f"{student.name} @ {scale:g}"] = scales[scale]
+        return shown
 
     def draw_examples(self, folder: Path, per_scale: int) -> None:
         """Pictures of the first images of every scale that a student chose."""

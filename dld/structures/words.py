@@ -12,12 +12,13 @@ network worked at. The results file is json::
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 __all__ = ["RESULTS_SCHEMA", "SpottingResult", "Word", "read_results", "result_from_instances", "write_results"]
 
@@ -94,6 +95,8 @@ class SpottingResult:
         scale: the scale that was chosen, relative to the teacher's resolution, or None where nothing chooses.
         cost: fraction of the teacher's total FLOPs, or None where it is not known.
         gflops: 1e9 FLOPs (2 for each multiply-accumulate) that were spent on the image, or None.
+        pixels: gives the image that was read, uint8 BGR (H, W, 3), for `draw`; None where it was not kept. No part of the
+            json.
     """
 
     image_id: str | None
@@ -104,8 +107,32 @@ class SpottingResult:
     scale: float | None = None
     cost: float | None = None
     gflops: float | None = None
+    pixels: Callable[[], np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+    def draw(self, image: np.ndarray | None = None, font_path: str | os.PathLike | None = None, **options) -> Image.Image:
+        """The image with its words, scale and cost, as an RGB picture of PIL: `result.draw().save("out.jpg")`.
+
+        Args:
+            image: uint8 BGR (H, W, 3); by default the one that was read, from its file or from the array that was given.
+            font_path: a font with the script of the words.
+            options: of :meth:`dld.utils.visualizer.TextVisualizer.draw_spotting`: wrong, dont_care, caption, show_scores.
+
+        Raises:
+            ValueError: the image is neither given nor kept (results of an iterator keep none), or is of another size.
+            FileNotFoundError: it was read from a file that is gone.
+        """
+        # imported here: drawing needs detectron2 and matplotlib, scoring a results file does not
+        from dld.utils.visualizer import TextVisualizer
+
+        if image is None:
+            if self.pixels is None:
+                raise ValueError("this result does not keep its image: give the pixels, draw(image)")
+            image = self.pixels()
+        visualizer = TextVisualizer(image[:, :, ::-1], font_path=font_path)
+        return Image.fromarray(visualizer.draw_spotting(self, **options).get_image())
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain json types."""
         return {
             "image_id": self.image_id,
             "file_name": self.file_name,
@@ -173,13 +200,17 @@ def read_results(path: str | os.PathLike) -> list[SpottingResult]:
 
 
 def write_results(path: str | os.PathLike, results: Iterable[SpottingResult], dataset: str | None = None) -> None:
-    """Write a results file; the file appears whole or not at all."""
+    """Write a results file; the file appears whole or not at all. Of `results` only one is held at a time."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = {"schema": RESULTS_SCHEMA, "dataset": dataset, "images": [result.to_dict() for result in results]}
+    head = json.dumps({"schema": RESULTS_SCHEMA, "dataset": dataset}, ensure_ascii=False)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        unfinished.write_text(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        with open(unfinished, "w", encoding="utf-8") as f:
+            f.write(f'{head[:-1]}, "images": [')
+            for index, result in enumerate(results):
+                f.write((", " if index else "") + result.to_json())
+            f.write("]}\n")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Facts about reading one picture with a checkpoint."""
+"""Facts about reading pictures with a checkpoint."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from PIL import Image
 
 from dld import model_zoo
 from dld.config import configured_charset, get_dld_cfg
@@ -74,30 +75,60 @@ def test_without_cuda_a_checkpoint_from_a_gpu_runs_on_the_cpu(tiny_weights, monk
     assert spotter.model.device == torch.device("cpu") and spotter.cfg.MODEL.DEVICE == "cpu"
 
 
+def test_the_device_is_a_gpu_where_there_is_one_unless_it_is_named(tiny_weights, monkeypatch):
+    """Not the device of the machine that trained the weights."""
+    built = []
+    monkeypatch.setattr(TextSpotter, "__init__", lambda self, cfg: built.append(cfg.MODEL.DEVICE))
+    TextSpotter.from_checkpoint(tiny_weights["teacher"])
+    TextSpotter.from_checkpoint(tiny_weights["teacher"], ["MODEL.DEVICE", "cuda:1"])
+    TextSpotter.from_checkpoint(tiny_weights["teacher"], ["MODEL.DEVICE", "cuda:1"], device="cpu")
+    assert built == ["cuda", "cuda:1", "cpu"]
+    for device in ("gpu", "cuda:77"):
+        with pytest.raises(ValueError, match=f"device '{device}' cannot be used"):
+            TextSpotter.from_checkpoint(tiny_weights["teacher"], device=device)
+
+
 def test_the_weights_are_those_of_the_file(tiny_weights):
     state = TextSpotter.from_checkpoint(tiny_weights["teacher"]).model.state_dict()
     stored = load_weights_file(tiny_weights["teacher"])["model"]
     assert state.keys() == stored.keys() and all(torch.equal(v, stored[k]) for k, v in state.items())
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((20, 20), np.uint8), np.zeros((20, 20, 4), np.uint8), np.zeros((3, 20, 20), np.uint8),
-        np.zeros((20, 20, 3), np.float32),
-    ],
-    ids=["grey", "alpha", "channels first", "float"],
-)  # fmt: skip
-def test_other_arrays_are_refused(spotter, image):
-    with pytest.raises(ValueError, match="expected uint8 pixels"):
-        spotter(image)
+def test_what_is_no_picture_is_refused(spotter):
+    for image, message in (
+        (np.zeros((20, 20, 3), np.float32), "expected uint8 or uint16 pixels, got float32"),
+        (np.zeros((3, 20, 20), np.uint8), "its channels come first"),
+        (torch.zeros(3, 20, 20), "expected a path, a NumPy array, a PIL image, or a list of them, got torch.Tensor"),
+        (7, "got int"),
+        (None, "got NoneType"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            spotter(image)
+        with pytest.raises(ValueError, match=f"picture 1: .*{message}"):
+            spotter([np.zeros((20, 20, 3), np.uint8), image])
 
 
 def test_files_that_are_no_pictures_are_named(spotter, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
-    for name in ("notes.png", "missing.png"):
-        with pytest.raises(ValueError, match=name):
-            spotter(tmp_path / name)
+    with pytest.raises(ValueError, match="notes.png"):
+        spotter(tmp_path / "notes.png")
+    with pytest.raises(FileNotFoundError, match="missing.png"):
+        spotter(tmp_path / "missing.png")
+
+
+def test_pictures_of_extreme_shapes_are_read(spotter):
+    for size in ((1, 1), (1, 20_000), (3, 20_000), (700, 2)):
+        result = spotter(np.full((*size, 3), 127, np.uint8))
+        assert (result.height, result.width) == size
+
+
+def test_coordinates_are_those_of_the_upright_picture(spotter, make_record, tmp_path):
+    image = make_record()["image"]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    turned = Image.fromarray(image[:, :, ::-1]).transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "phone.png", exif=exif)
+    assert words_of(spotter(tmp_path / "phone.png")) == words_of(spotter(image))
 
 
 def test_a_picture_in_which_nothing_is_found(tiny_weights):
@@ -127,7 +158,7 @@ def test_shipped_weights_are_found_by_name(tiny_weights, tmp_path, monkeypatch, 
     (tmp_path / "index.json").write_text(json.dumps({"small": entry}))
     monkeypatch.setattr(model_zoo, "FOLDER", tmp_path)
     image = make_record()["image"]
-    shipped = TextSpotter.from_pretrained("small", ["TEST.DETECTIONS_PER_IMAGE", 4])
+    shipped = TextSpotter.from_pretrained("small", "cpu", ["TEST.DETECTIONS_PER_IMAGE", 4])
     assert words_of(shipped(image)) == words_of(TextSpotter.from_checkpoint(tiny_weights["teacher"])(image))
     with pytest.raises(KeyError, match="no shipped weights are called 'large'; there are: small"):
         TextSpotter.from_pretrained("large")
@@ -150,3 +181,8 @@ def test_a_mu_that_is_asked_for_replaces_the_stored_one(tiny_cfg, tmp_path):
     torch.save({"model": build_model(tiny_cfg).state_dict(), "config": tiny_cfg.dump()}, tmp_path / "w.pth")
     assert float(TextSpotter.from_checkpoint(str(tmp_path / "w.pth")).model.mu) == 0
     assert float(TextSpotter.from_checkpoint(str(tmp_path / "w.pth"), ["MODEL.SELECTOR.MU", 0.5]).model.mu) == 0.5
+
+
+def test_a_folder_without_graphs_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        TextSpotter.from_onnx(tmp_path)

@@ -179,3 +179,15 @@ def test_a_student_without_selector_has_fixed_scales_only(make_study, tiny_weigh
     study.measure()
     assert {p.choice for p in study.points()} == {"fixed"}
     assert all(p.about.get("gamma") is None for p in study.points())
+
+
+def test_students_have_scales_of_their_own_or_only_their_choice(make_study):
+    study = make_study(scales=[0.5], student_scales=[0.4])
+    # 4 pictures: the teacher at 1 and .5, the student at .4 and at its choice
+    assert study.measure() == 4 * (2 + 1 + 1)
+    study = make_study(scales=[], only_chosen=["student"])
+    study.plan_budgets(["0.7"])
+    assert study.measure() == 0, "the teacher at 1 and the choice are known, no budget is asked of this student"
+    assert [p.name for p in study.points()] == ["teacher @ 1", "student"]
+    with pytest.raises(ValueError, match="no student with a resolution selector is named 'other'"):
+        make_study(only_chosen=["other"])

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dld.structures.polygon import (
+    MOST_CROSSINGS,
     clip_polygon,
+    count_crossings,
     is_simple,
     mask_to_polygon,
     polygon_area,
@@ -157,3 +159,18 @@ def test_any_mask_gives_a_simple_polygon_or_none(rows):
 def test_a_wrong_shape_is_named(points):
     with pytest.raises(ValueError, match="polygon"):
         to_shapely(points)
+
+
+def test_crossings_of_an_outline_with_itself():
+    angle = 2 * np.pi * np.arange(5) / 5
+    star = np.stack([np.cos(2 * angle), np.sin(2 * angle)], 1)  # every second corner of a pentagon
+    assert count_crossings([[0, 0], [4, 0], [4, 4], [0, 4]]) == 0
+    assert count_crossings([[0, 0], [4, 4], [4, 0], [0, 4]]) == 1
+    assert count_crossings(star) == 5
+    # edges that meet at a corner, or touch a side, do not cross it
+    assert count_crossings([[0, 0], [4, 0], [2, 0], [2, 3]]) == 0
+
+
+def test_a_tangle_is_no_word():
+    tangle = np.random.default_rng(0).uniform(0, 100, (60, 2))
+    assert count_crossings(tangle) > MOST_CROSSINGS and repair_polygon(tangle) is None

@@ -30,6 +30,42 @@ def test_decimals_are_the_shortest_that_read_back():
     assert json.loads(result().to_json())["words"][0]["text"] == "Café"
 
 
+def test_results_are_written_one_by_one_as_the_same_json(tmp_path):
+    """A results file of any length needs the memory of one result."""
+    written = []
+
+    def results():
+        for index in range(3):
+            written.append(index)
+            yield result(image_id=f"img_{index}")
+
+    write_results(tmp_path / "r.json", results(), "Größe \"a\"")
+    values = {"schema": "dld-results/1", "dataset": "Größe \"a\"", "images": [r.to_dict() for r in results()]}
+    assert (tmp_path / "r.json").read_text(encoding="utf-8") == json.dumps(values, ensure_ascii=False) + "\n"
+    write_results(tmp_path / "none.json", [])
+    assert read_results(tmp_path / "none.json") == []
+    with pytest.raises(ZeroDivisionError):
+        write_results(tmp_path / "r.json", (1 / 0 for _ in range(1)))
+    assert len(read_results(tmp_path / "r.json")) == 3 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_drawing_shows_the_words_on_the_image():
+    image = np.full((480, 640, 3), 120, np.uint8)
+    drawn = np.asarray(result(words=[Word("EXIT", [[300, 200], [400, 200], [400, 240], [300, 240]])]).draw(image))
+    changed = np.argwhere((drawn != 120).any(2))
+    assert drawn.shape == image.shape and (image == 120).all()
+    assert changed.min(0).tolist() > [150, 290] and changed.max(0).tolist() < [250, 450]
+    blue = image.copy()
+    blue[:, :, 0] = 200  # BGR in, RGB out
+    assert np.asarray(result(words=[]).draw(blue))[0, 0].tolist() == [120, 120, 200]
+    kept = result(words=[], pixels=lambda: blue)
+    assert np.asarray(kept.draw())[0, 0, 2] == 200 and "pixels" not in kept.to_dict() and kept == result(words=[])
+    with pytest.raises(ValueError, match="does not keep its image"):
+        result().draw()
+    with pytest.raises(ValueError, match="the words are of an image of 640 x 480, this one is 480 x 640"):
+        result().draw(image.transpose(1, 0, 2))
+
+
 def test_numbers_that_are_none_become_null_and_stay_readable():
     given = result(words=[Word("x", [[np.nan, 0], [1, 0], [1, 1]], float("nan"))])
     values = json.loads(given.to_json())

@@ -1,0 +1,211 @@
+"""`dld spot` as a user meets it: what is printed, what is written, what is skipped, and the exit code."""
+
+import io
+import json
+import os
+import sys
+import types
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dld.cli import spot
+from dld.inference import video
+from dld.inference.predictor import TextSpotter
+from dld.inference.video import VideoReader, VideoWriter
+from dld.structures.words import read_results
+
+
+@pytest.fixture
+def folder(tmp_path, make_record, monkeypatch):
+    """Three pictures (two of one stem, one deep), a film of three frames, a damaged file; the working folder."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name, words in (("in/a.png", ("stone",)), ("in/b.png", ("river",)), ("in/deep/a.png", ("north", "42"))):
+        cv2.imwrite(str(tmp_path / name), make_record(words)["image"])
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    with VideoWriter(tmp_path / "clip.mp4", 12.5, (128, 96)) as writer:
+        for k in range(3):
+            writer.write(make_record((f"frame{k}",), seed=k)["image"])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(tiny_weights, folder):
+    def run(*arguments, kind="student") -> int:
+        return spot.main(["--weights", tiny_weights[kind], *arguments])
+
+    return run
+
+
+def lines(path="out/results.jsonl"):
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def test_a_folder_of_pictures(run, folder, tiny_weights, capsys):
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    assert run("--input", "in", "--output", "out", "--batch-size", "2") == 0
+    assert {path: path.read_bytes() for path in before} == before
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed[:3]] == ["in/a.png", "in/b.png", "in/deep/a.png"]
+    assert printed[3] == f"3 images, {sum(len(r['words']) for r in lines())} words -> out/results.json"
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "a.jpg", "a_1.jpg", "b.jpg", "results.json", "results.jsonl",
+    ]  # fmt: skip
+    assert [(line["file_name"], line.pop("drawing")) for line in lines()] == [
+        ("in/a.png", "a.jpg"), ("in/b.png", "b.jpg"), ("in/deep/a.png", "a_1.jpg"),
+    ]  # fmt: skip
+    document = read_results("out/results.json")
+    alone = TextSpotter.from_checkpoint(tiny_weights["student"], device="cpu")
+    for line, result in zip(lines(), document, strict=True):
+        line.pop("drawing")
+        assert result.to_dict() == line
+        expected = alone(result.file_name)
+        assert [w.text for w in result.words] == [w.text for w in expected.words] and result.scale == expected.scale
+    drawn, plain = np.asarray(Image.open("out/b.jpg")).astype(int), np.asarray(Image.open("in/b.png")).astype(int)
+    assert drawn.shape == plain.shape and np.abs(drawn - plain).max() > 100
+
+
+def test_unreadable_files_are_skipped_with_a_warning_and_exit_code_1(run, capsys, caplog):
+    assert run("--input", "broken.jpg", "in/a.png", "--output", "out", "--no-pictures", "--quiet") == 1
+    assert "skipped: cannot read image broken.jpg" in caplog.text
+    said = capsys.readouterr()
+    assert "1 inputs could not be read" in said.err and said.out.startswith("1 images, ")
+    assert [line["file_name"] for line in lines()] == ["in/a.png"]
+    assert "drawing" not in lines()[0] and sorted(os.listdir("out")) == ["results.json", "results.jsonl"]
+
+
+def test_a_film_has_a_line_and_a_drawing_for_every_frame(run, folder, capsys):
+    assert run("--input", "clip.mp4", "in/a.png", "--output", "out") == 0
+    picture, *frames = lines()
+    assert picture["file_name"] == "in/a.png"
+    assert [(f["file_name"], f["image_id"], f["frame"], f["seconds"]) for f in frames] == [
+        ("clip.mp4", "clip_000000", 0, 0.0), ("clip.mp4", "clip_000001", 1, 0.08), ("clip.mp4", "clip_000002", 2, 0.16),
+    ]  # fmt: skip
+    assert all(f["scale"] in (0.4, 0.6, 0.8) for f in frames)
+    assert [r.image_id for r in read_results("out/results.json")] == [line["image_id"] for line in lines()]
+    with VideoReader("out/clip.mp4") as reader, VideoReader("clip.mp4") as source:
+        assert (reader.fps, reader.size, reader.count) == (12.5, (128, 96), 3)
+        change = np.abs(next(iter(reader)).pixels.astype(int) - next(iter(source)).pixels)
+        assert change.max() > 100
+    assert "clip.mp4 0.00 s: " in capsys.readouterr().out
+
+
+def test_scale_budget_and_frames_are_passed_on(run):
+    assert run("--input", "clip.mp4", "--output", "o1", "--scale", "0.5", "--max-frames", "2", "--no-pictures") == 0
+    assert [line["scale"] for line in lines("o1/results.jsonl")] == [0.5, 0.5]
+    assert run("--input", "in", "--output", "o2", "--budget", "0.05", "--no-pictures") == 0
+    assert {line["scale"] for line in lines("o2/results.jsonl")} == {0.4}
+    assert run("--input", "in/a.png", "--output", "o3", "--no-pictures", kind="teacher") == 0
+    assert lines("o3/results.jsonl")[0]["scale"] is None
+    assert run("--input", "in/a.png", "--output", "o4", "--opts", "TEST.DETECTIONS_PER_IMAGE", "1") == 0
+    assert len(lines("o4/results.jsonl")[0]["words"]) == 1
+
+
+def test_standard_input_and_no_output_folder(run, folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO((folder / "in/a.png").read_bytes())))
+    before = sorted(folder.rglob("*"))
+    assert run("--input", "-") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("-: ") and said.out.count("\n") == 1 and said.err.endswith("words\n")
+    assert sorted(folder.rglob("*")) == before
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert run("--input", "-", "--output", "out") == 1
+    assert lines() == [] and read_results("out/results.json") == []
+
+
+def test_reading_a_folder_into_itself_leaves_its_pictures_alone(run, folder):
+    jpeg = folder / "in" / "c.jpg"
+    Image.open("in/a.png").convert("RGB").save(jpeg)
+    before = jpeg.read_bytes()
+    assert run("--input", "in/c.jpg", "--output", "in") == 0
+    assert jpeg.read_bytes() == before and (folder / "in" / "c_1.jpg").exists()
+    assert run("--input", "in/results.jsonl", "in/a.png", "--output", "in") == 2
+    assert len(lines("in/results.jsonl")) == 1
+
+
+def test_a_camera_is_read_until_ctrl_c(run, monkeypatch, make_record):
+    class Camera:
+        def __init__(self, number):
+            self.frames = iter([make_record(seed=k)["image"] for k in range(3)])
+
+        def isOpened(self):
+            return True
+
+        def get(self, key):
+            return 0.0
+
+        def read(self):
+            try:
+                return True, next(self.frames)
+            except StopIteration:
+                raise KeyboardInterrupt from None
+
+        def release(self):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video.cv2, "VideoCapture", Camera)
+        assert run("--camera", "0", "--output", "out") == 0
+    assert [(line["file_name"], line["frame"]) for line in lines()] == [("camera 0", 0), ("camera 0", 1), ("camera 0", 2)]
+    assert len(read_results("out/results.json")) == 3
+    with VideoReader("out/camera0.mp4") as reader:
+        assert reader.fps == 25 and reader.count == 3
+
+
+def test_an_interruption_keeps_what_was_read(run, monkeypatch, capsys):
+    from dld.inference import image_input
+
+    read = image_input.read_picture
+
+    def interrupted(source, *arguments):
+        if str(source).endswith("b.png"):
+            raise KeyboardInterrupt
+        return read(source, *arguments)
+
+    monkeypatch.setattr(image_input, "read_picture", interrupted)
+    assert run("--input", "in", "--output", "out") == 130
+    assert [r.file_name for r in read_results("out/results.json")] == ["in/a.png"]
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_mistakes_end_with_a_message_and_code_2(run, folder, capsys):
+    (folder / "file").write_text("")
+    for arguments, message in (
+        ((), "nothing to read: give --input or --camera"),
+        (("--input", "missing/*.jpg"), "input missing/*.jpg is no file"),
+        (("--input", "in", "--scale", "half"), "got 'half'"),
+        (("--input", "in", "--budget", "-1"), "budget must be a share"),
+        (("--input", "in", "--batch-size", "0"), "batch_size must be a whole number from 1"),
+        (("--input", "in", "--max-frames", "0"), "--max-frames must be at least 1"),
+        (("--input", "in", "--device", "gpu"), "device 'gpu' cannot be used"),
+        (("--input", "in", "--config-file", "configs/none.yaml"), "configs/none.yaml does not exist"),
+        (("--input", "in", "--output", "file"), "file"),
+    ):
+        assert run(*arguments) == 2, arguments
+        assert message in capsys.readouterr().err
+    assert not (folder / "out").exists()
+    assert spot.main(["--input", "in", "--pretrained", "large"]) == 2
+    assert "no shipped weights are called 'large'" in capsys.readouterr().err
+
+
+def test_a_film_that_cannot_be_read_or_written_is_said(run, folder, monkeypatch, caplog, capfd):
+    (folder / "notes.mp4").write_text("no film")
+    assert run("--input", "notes.mp4", "--output", "out") == 1
+    assert "skipped: cannot read film notes.mp4" in caplog.text
+    monkeypatch.setattr(video, "CODECS", {".mp4": ("XXXX",)})
+    assert run("--input", "clip.mp4", "--output", "out") == 1
+    assert "OpenCV has no encoder XXXX here" in caplog.text
+
+
+def test_a_configuration_file_goes_before_the_one_inside(run, tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.META_ARCHITECTURE = "TextSpottingRCNN"
+    tiny_cfg.TEST.DETECTIONS_PER_IMAGE = 2
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    (tmp_path / "own.yaml").write_text(tiny_cfg.dump())
+    arguments = ("--input", "in/a.png", "--output", "out", "--config-file", "own.yaml")
+    assert run(*arguments, kind="teacher") == 0
+    assert len(lines()[0]["words"]) == 2

@@ -1,0 +1,169 @@
+"""Pictures of every kind come out as upright BGR pixels, or are refused with a message that says why."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dld.data.dataset_mapper import read_dict_image
+from dld.inference import image_input
+from dld.inference.image_input import is_picture, read_picture
+
+# red, green, blue and white, two rows of two: each corner is told from the others
+CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+BGR = CORNERS[:, :, ::-1]
+
+
+def saved(image: Image.Image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def with_orientation(value: int, ending: str, path):
+    """CORNERS stored so that a viewer who obeys the tag shows them upright."""
+    undo = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
+    image = Image.fromarray(np.repeat(np.repeat(CORNERS, 8, 0), 16, 1))
+    exif = Image.Exif()
+    exif[0x0112] = value
+    image = image.transpose(undo[value])
+    return saved(image, path / f"turned{ending}", exif=exif, **({"quality": 100} if ending == ".jpg" else {}))
+
+
+def test_channels_of_arrays_are_bgr_unless_said_otherwise():
+    assert read_picture(BGR) is BGR
+    assert (read_picture(CORNERS, "RGB") == BGR).all()
+    for order in ("BGR", "RGB"):  # a PIL image knows its own
+        assert (read_picture(Image.fromarray(CORNERS), order) == BGR).all()
+    with pytest.raises(ValueError, match="channel_order must be one of BGR, RGB, got 'rgb'"):
+        read_picture(BGR, "rgb")
+
+
+def test_paths_bytes_files_and_pil_images_give_the_same(tmp_path):
+    path = saved(Image.fromarray(CORNERS), tmp_path / "ä b.png")
+    with open(path, "rb") as file, Image.open(path) as image:
+        for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), file, image):
+            assert is_picture(source) and (read_picture(source) == BGR).all()
+
+
+def test_ordinary_photos_are_read_as_in_training(tmp_path):
+    path = tmp_path / "photo.jpg"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    assert (read_picture(path) == read_dict_image({"file_name": str(path)})).all()
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_pictures_are_turned_upright_once(tmp_path, ending, orientation):
+    pixels = read_picture(with_orientation(orientation, ending, tmp_path))
+    assert pixels.shape == (16, 32, 3)
+    corners = pixels[[[2, 2], [13, 13]], [[2, 29], [2, 29]]].astype(int)
+    assert np.abs(corners - BGR).max() < 70  # JPEG and WebP blur colours
+
+
+def test_damaged_exif_leaves_the_picture_as_it_is_stored(tmp_path):
+    path = saved(Image.fromarray(CORNERS), tmp_path / "a.png", exif=b"Exif\0\0II*\0garbage and more garbage")
+    assert (read_picture(path) == BGR).all()
+
+
+def test_grey_palette_and_bilevel_pictures(tmp_path):
+    grey = np.array([[0, 100], [200, 255]], np.uint8)
+    for source in (grey, grey[:, :, None], saved(Image.fromarray(grey), tmp_path / "g.png"), Image.fromarray(grey)):
+        assert (read_picture(source) == grey[:, :, None]).all() and read_picture(source).shape == (2, 2, 3)
+    palette = Image.fromarray(CORNERS).quantize(4)
+    assert palette.mode == "P" and (read_picture(palette) == BGR).all()
+    assert (read_picture(Image.fromarray(grey).convert("1", dither=0))[:, :, 0] == [[0, 0], [255, 255]]).all()
+
+
+def test_what_is_transparent_is_white():
+    rgba = np.dstack([CORNERS, np.array([[255, 0], [128, 255]], np.uint8)])
+    expected = BGR.astype(int).copy()
+    expected[0, 1] = 255
+    expected[1, 0] = [255, 127, 127]  # blue at 128 / 255 over white
+    bgra = np.ascontiguousarray(rgba[:, :, [2, 1, 0, 3]])
+    for pixels in (read_picture(bgra), read_picture(rgba, "RGB"), read_picture(Image.fromarray(rgba))):
+        assert np.abs(pixels.astype(int) - expected).max() <= 1
+    keyed = Image.fromarray(CORNERS).quantize(4)
+    keyed.info["transparency"] = keyed.getpixel((0, 0))
+    assert (read_picture(keyed)[0, 0] == 255).all() and (read_picture(keyed)[0, 1] == BGR[0, 1]).all()
+    grey = Image.fromarray(np.array([[[10, 0], [10, 255]]], np.uint8), "LA")
+    assert read_picture(grey)[:, :, 0].tolist() == [[255, 10]]
+
+
+def test_of_16_bits_the_upper_8_are_kept(tmp_path):
+    deep = np.array([[0, 255], [256, 65535]], np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    cv2.imwrite(str(tmp_path / "deep.tif"), deep)
+    cv2.imwrite(str(tmp_path / "colour.png"), np.dstack([deep, deep * 0, deep]))
+    for source in (deep, tmp_path / "deep.png", tmp_path / "deep.tif", Image.fromarray(deep.astype(np.int32))):
+        assert read_picture(source)[:, :, 0].tolist() == [[0, 0], [1, 255]], source
+    assert read_picture(tmp_path / "colour.png")[:, :, 1:].tolist() == [[[0, 0], [0, 0]], [[0, 1], [0, 255]]]
+
+
+def test_cmyk_is_turned_into_colours(tmp_path):
+    path = saved(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), tmp_path / "print.jpg", quality=100)
+    assert np.abs(read_picture(path).astype(int) - [0, 0, 255]).max() < 10
+
+
+@pytest.mark.parametrize("ending", [".gif", ".tif", ".webp"])
+def test_of_several_pictures_in_a_file_the_first_is_read(tmp_path, ending):
+    pages = [Image.new("RGB", (9, 7), colour) for colour in ("red", "blue")]
+    path = saved(pages[0], tmp_path / f"pages{ending}", save_all=True, append_images=pages[1:])
+    pixels = read_picture(path)
+    assert pixels.shape == (7, 9, 3) and np.abs(pixels.astype(int) - [0, 0, 255]).max() < 20
+
+
+def test_a_single_pixel_and_a_very_long_picture():
+    assert read_picture(Image.new("RGB", (1, 1), "red")).tolist() == [[[0, 0, 255]]]
+    assert read_picture(Image.new("L", (20_000, 3))).shape == (3, 20_000, 3)
+
+
+def test_more_pixels_than_fit_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    path = saved(Image.new("1", (30_000, 6_000)), tmp_path / "bomb.png")  # 180 million pixels in a few kilobytes
+    with pytest.raises(ValueError, match=r"cannot read image .*bomb\.png: more than 178,956,970 pixels"):
+        read_picture(path)
+    monkeypatch.setattr(image_input, "MAX_PIXELS", 100)
+    with pytest.raises(ValueError, match="picture: 11 x 10 pixels are more than 100"):
+        read_picture(Image.new("RGB", (11, 10)))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"got float32 \(4, 4, 3\); if its values run from 0 to 1"),
+        (np.zeros((4, 4, 3), np.int64), "expected uint8 or uint16 pixels, got int64"),
+        (np.zeros((4, 4), bool), "got bool"),
+        (np.zeros((0, 4, 3), np.uint8), r"an array of none: \(0, 4, 3\)"),
+        (np.zeros((3, 4, 5), np.uint8), r"got \(3, 4, 5\); its channels come first"),
+        (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"several are given as list\(array\)"),
+        (np.zeros(5, np.uint8), r"got \(5,\)"),
+        (Image.new("F", (3, 3)), "floating-point pixels have no known range"),
+        (Image.fromarray(np.full((2, 2), 70_000, np.int32)), "32-bit pixels have no known range"),
+        (Image.new("RGB", (0, 5)), r"it has no pixels \(0 x 5\)"),
+        (b"no picture at all", "not a picture in any known format"),
+        (io.StringIO("text"), "mode 'rb'"),
+        (None, "expected a path, a NumPy array, a PIL image, or a list of them, got NoneType"),
+        (42, "got int"),
+    ],
+    ids=lambda value: None if not isinstance(value, str) else value[:20],
+)
+def test_what_cannot_be_read_is_said(source, message):
+    with pytest.raises(ValueError, match=message):
+        read_picture(source)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(whole, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(whole.getvalue()[:-900])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for name in ("notes.png", "cut.jpg", "empty.jpg"):
+        with pytest.raises(ValueError, match=f"cannot read image .*{name}"):
+            read_picture(tmp_path / name)
+    with pytest.raises(ValueError, match="is a folder"):
+        read_picture(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"missing\.png does not exist"):
+        read_picture(tmp_path / "missing.png")
