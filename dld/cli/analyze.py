@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales"
     )
+    parser.add_argument("--student-scales", type=float, nargs="+", help="fixed scales of the students; default: --scales")
+    parser.add_argument(
+        "--only-chosen", nargs="+", default=[], metavar="NAME",
+        help="students that are read at their own choice alone, without fixed scales and budgets",
+    )  # fmt: skip
     parser.add_argument(
         "--budgets", nargs="+", default=[], metavar="BUDGET",
         help="wanted mean costs: shares of the teacher's (0.4), or GFLOPs an image (150G)",
@@ -49,6 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--calibration-limit", type=int, default=500, help="first images of it; 0: all")
     parser.add_argument("--examples", type=int, default=3, help="pictures per student and chosen scale")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write everything as one self-contained page too, with a gallery of the worst images"
+    )
+    parser.add_argument("--html-images", type=int, default=40, metavar="N", help="most images of its gallery (40)")
+    parser.add_argument(
+        "--times", metavar="FILE",
+        help="results.json of the same study on fewer images and a quiet machine: its times replace those of this one, "
+        "which may then run beside other work",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor, recorded with the times")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
@@ -68,6 +82,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     from dld.evaluation.scale_table import study_row, study_table
     from dld.inference.scale_measurement import StudiedSpotter
     from dld.inference.scale_study import Study
+    from dld.report.study_report import check_report_path, make_report, write_report
 
     students = _students(args.student)
     for name, path in {"teacher": args.teacher, **students}.items():
@@ -75,28 +90,38 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
             raise FileNotFoundError(f"weights of {name}: {path} does not exist")
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
+    if args.html:
+        check_report_path(args.html, args.html_images)
     torch.set_num_threads(args.threads)
     output = Path(args.output)
     spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in {"teacher": args.teacher, **students}.items()]
-    study = Study(spotters, args.dataset, args.limit, args.scales, output / "cache")
+    study = Study(
+        spotters, args.dataset, args.limit, args.scales, output / "cache",
+        student_scales=args.student_scales, only_chosen=args.only_chosen,
+    )  # fmt: skip
     study.plan_budgets(args.budgets, args.calibration_dataset, args.calibration_limit)
     study.measure()
     points = study.points()
     about = {"dataset": args.dataset, "short_side": study.images.mapper.short_sides[0], "threads": args.threads,
              "device": spotters[0].model.device.type, "command": command}  # fmt: skip
     rows = [{**study_row(point, points[0]), **about} for point in points]
+    if args.times:
+        rows = _with_times(rows, args.times)
     table = study_table(rows)
     _write(output / "results.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
     _write(output / "table.md", table + "\n")
     plot_accuracy_cost(rows, output / "accuracy_cost.png")
     plot_scales(rows, output / "scales.png")
     study.draw_examples(output / "examples", args.examples)
+    if args.html:
+        write_report(args.html, make_report(study, rows, args.html_images))
     first = rows[0]
     print(f"\n{args.dataset}: {first['images']} images, {first['words']} words, {args.threads} threads\n\n{table}\n")
     for row in (r for r in rows if r["choice"] == "chosen"):
         shares = "  ".join(f"{s}: {n / row['images']:.0%}" for s, n in row["scale_histogram"].items())
         print(f"{row['name']} chose {shares}; Spearman with the height of words: {_show(row['spearman'])}")
-    print(f"-> {output}/results.json, table.md, accuracy_cost.png, scales.png, examples/")
+    page = f", {args.html}" if args.html else ""
+    print(f"-> {output}/results.json, table.md, accuracy_cost.png, scales.png, examples/{page}")
     return rows
 
 
@@ -131,6 +156,19 @@ def _students(given: list[str]) -> dict[str, str]:
             raise ValueError(f"--student {item}: the name {name!r} is taken")
         students[name] = path
     return students
+
+
+def _with_times(rows: list[dict], path: str) -> list[dict]:
+    try:
+        timed = {row["name"]: row for row in json.loads(Path(path).read_text(encoding="utf-8"))}
+        missing = [row["name"] for row in rows if row["name"] not in timed]
+        keys = {"ms_per_image": "ms_per_image", "threads": "threads", "ms_images": "images", "ms_command": "command"}
+        taken = {name: {ours: row[key] for ours, key in keys.items()} for name, row in timed.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--times: {path} is no results.json of this program: {error!r}") from error
+    if missing:
+        raise ValueError(f"--times: {path} has no row {missing[0]!r}: run it with the same students, scales and budgets")
+    return [{**row, **taken[row["name"]]} for row in rows]
 
 
 def _show(value: float | None) -> str:

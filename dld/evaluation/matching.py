@@ -16,7 +16,7 @@ from dld.evaluation.protocol import TASKS, Protocol
 from dld.evaluation.transcription import end_to_end_match, read_transcription, spotting_match, spotting_word
 from dld.structures.words import Word
 
-__all__ = ["Counts", "ImageMatch", "Pair", "Score", "TaskScore", "match_image", "score", "score_dataset"]
+__all__ = ["Counts", "ImageMatch", "Pair", "Score", "TaskScore", "Verdicts", "match_image", "score", "score_dataset"]
 
 
 class Pair(NamedTuple):
@@ -35,6 +35,14 @@ class Counts(NamedTuple):
     words: int
 
 
+class Verdicts(NamedTuple):
+    """What became of every word ("right", "misread", "missed", "dont_care") and of every detection ("right", "misread",
+    "false", "dont_care"), in their order."""
+
+    words: list[str]
+    detections: list[str]
+
+
 @dataclass(frozen=True)
 class ImageMatch:
     """Attributes: the pairs in the order of matching, and which words (G,) and detections (D,) are don't care."""
@@ -50,6 +58,15 @@ class ImageMatch:
             int((~self.ignored_detections).sum()),
             int((~self.ignored_words).sum()),
         )
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Word by word what the counts pool. A word whose detection has a wrong text is misread, and so is the detection."""
+        words = ["dont_care" if ignored else "missed" for ignored in self.ignored_words]
+        detections = ["dont_care" if ignored else "false" for ignored in self.ignored_detections]
+        for pair in self.pairs:
+            words[pair.truth] = detections[pair.detection] = "right" if pair.correct else "misread"
+        return Verdicts(words, detections)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ def arguments(tiny_weights, small_set, tmp_path):
 
 
 def test_everything_is_written(arguments, tmp_path, capsys):
-    assert analyze.main([*arguments, "--budgets", "0.7"]) == 0
+    html = tmp_path / "pages" / "report.html"
+    assert analyze.main([*arguments, "--budgets", "0.7", "--html", str(html), "--html-images", "1"]) == 0
     output = tmp_path / "study"
     rows = json.loads((output / "results.json").read_text())
     assert [row["name"] for row in rows] == [
@@ -40,7 +41,9 @@ def test_everything_is_written(arguments, tmp_path, capsys):
     assert {p.name for p in output.glob("*.png")} == {"accuracy_cost.png", "scales.png"}
     assert list((output / "examples").glob("scale_*_dld_*.jpg"))
     printed = capsys.readouterr().out
-    assert "| teacher @ 1 " in printed and "dld chose" in printed
+    assert "| teacher @ 1 " in printed and "dld chose" in printed and str(html) in printed
+    page = html.read_text(encoding="utf-8")
+    assert page.count("<article") == 1 and "analyze_model.py --teacher" in page and "2 images, 4 words" in page
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,8 @@ def test_everything_is_written(arguments, tmp_path, capsys):
         (["--dataset", "nothing"], "unknown data set 'nothing'"),
         (["--budgets", "much"], "budget 'much' is neither"),
         (["--threads", "0"], "--threads must be at least 1"),
+        (["--html", "."], "--html . is a folder"),
+        (["--html", "report.html", "--html-images", "-1"], "--html-images must be at least 0"),
         (["--opts", "MODEL.NOTHING", "1"], "override"),
     ],
 )
@@ -67,3 +72,17 @@ def test_an_interruption_is_no_traceback(arguments, capsys, monkeypatch):
     monkeypatch.setattr(analyze, "run", interrupt)
     assert analyze.main(arguments) == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+def test_times_come_from_a_quiet_run(arguments, tmp_path, capsys):
+    quiet = [*arguments[:-1], str(tmp_path / "quiet"), "--limit", "1", "--examples", "0"]
+    assert analyze.main(quiet) == 0
+    file = tmp_path / "quiet" / "results.json"
+    assert analyze.main([*arguments, "--examples", "0", "--times", str(file)]) == 0
+    rows = json.loads((tmp_path / "study" / "results.json").read_text())
+    for row, timed in zip(rows, json.loads(file.read_text()), strict=True):
+        assert row["ms_per_image"] == timed["ms_per_image"] and row["ms_images"] == 1 and row["images"] == 2
+        assert "--limit 1" in row["ms_command"]
+    file.write_text(json.dumps(json.loads(file.read_text())[1:]))
+    assert analyze.main([*arguments, "--examples", "0", "--times", str(file)]) == 2
+    assert "has no row 'teacher @ 1'" in capsys.readouterr().err

@@ -55,6 +55,21 @@ def test_a_wrong_text_uses_up_word_and_detection():
     assert counts(word, right_after_wrong, protocol=replace(icdar2015, wrong_text_keeps_pair=False)) == (1, 2, 1)
 
 
+def test_every_word_and_detection_gets_a_verdict():
+    words = [
+        truth("EXIT", 0, 0, 100, 20), truth("left", 0, 50, 100, 20), truth("river", 0, 100, 100, 20),
+        truth("###", 0, 150, 100, 20),
+    ]  # fmt: skip
+    detections = [
+        found("nothing", 300, 0, 50, 20), found("lift", 0, 50, 100, 20), found("exit", 0, 0, 100, 20),
+        found("blur", 0, 150, 100, 20), found("EXIT", 0, 0, 100, 20),
+    ]  # fmt: skip
+    match = match_image(words, detections, icdar2015, "e2e")
+    assert match.verdicts.words == ["right", "misread", "missed", "dont_care"]
+    assert match.verdicts.detections == ["false", "misread", "right", "dont_care", "false"]
+    assert match_image([], [], icdar2015, "e2e").verdicts == ([], [])
+
+
 def test_first_in_the_file_wins_not_the_best_nor_the_surest():
     word = [truth("EXIT", 0, 0, 100, 20)]
     loose = Word("EXIT", box(0, 0, 60, 20), score=0.1)

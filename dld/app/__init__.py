@@ -1,0 +1,1 @@
+"""A page to try a spotter in the browser; needs the optional extra `app`."""

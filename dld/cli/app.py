@@ -1,0 +1,123 @@
+"""Try a spotter in the browser: drop a picture, move the budget, see words, scale, cost and time."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+__all__ = ["add_arguments", "main", "run"]
+
+EPILOG = """
+examples:
+  dld app
+  dld app --weights output/dld_tiny/model_best.pth --port 8000
+
+The page is for this computer alone, unless --host says otherwise. It sends nothing anywhere, and the pictures given to it are
+deleted when it is stopped with ctrl-c. It needs gradio: pip install "dld[app]".
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument(
+        "--weights", nargs="+", default=[], metavar="FILE",
+        help="checkpoints or packed weights to choose from, beside those shipped with the package",
+    )  # fmt: skip
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
+    parser.add_argument("--font", metavar="FILE", help="font file for the drawn text")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this computer only)")
+    parser.add_argument("--port", type=int, help="by default the first free one from 7860 on")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 when stopped with ctrl-c; 2 with a message for a mistake in the options, a taken port, or no gradio."""
+    parser = argparse.ArgumentParser(
+        prog="dld app", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        run(args)
+    except (ImportError, OSError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve the page until interrupted.
+
+    Raises:
+        ImportError: gradio is not installed.
+        OSError, KeyError, ValueError: naming the file, the device or the port.
+    """
+    from dld.app.page import build_page, import_gradio, launch_page
+
+    if args.port is not None and not 0 < args.port < 65536:
+        raise ValueError(f"--port must lie between 1 and 65535, got {args.port}")
+    if not is_this_computer(args.host):
+        print(
+            f"warning: with --host {args.host} everyone who reaches this computer over the network can use the page; "
+            "it asks for no password", file=sys.stderr,
+        )  # fmt: skip
+    weights = offered_weights(args.weights)
+    with tempfile.TemporaryDirectory(prefix="dld_app_", ignore_cleanup_errors=True) as folder:
+        # read by gradio when it is imported: where it keeps what is uploaded
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        import_gradio()
+
+        from dld.app.reader import Reader
+
+        reader = Reader(weights, args.device, args.font)
+        reader.spotter(next(iter(reader.weights)))  # says now what is wrong with it
+        page = build_page(reader)
+        try:
+            print(f"the page is at {launch_page(page, args.host, args.port)}  (stop it with ctrl-c)", flush=True)
+            # whoever ends the program, the pictures that it was given are deleted
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def offered_weights(files: list[str]) -> dict[str, str]:
+    """Path by name of the given files, then of the shipped weights.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that is not there or damaged.
+    """
+    from dld.model_zoo import find_weights, list_weights
+
+    offered = {}
+    for path in files:
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"--weights {path} does not exist")
+        # the folder tells checkpoints apart, they are all called model_best.pth
+        name = "/".join(Path(path).resolve().parts[-2:])
+        offered[path if name in offered else name] = path
+    return offered | {name: find_weights(name) for name in list_weights()}
+
+
+def is_this_computer(host: str) -> bool:
+    """Whether only this computer reaches a server that listens at that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
