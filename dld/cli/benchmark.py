@@ -1,72 +1,156 @@
-"""Measure speed on this machine: scoring and picture generation. Nothing else should be running."""
+"""Measure speed and memory on this machine. Nothing else should be running.
+
+Two variants are always measured alternately. Parts: inference (teacher at full size against half scale and against a
+student at its own choice, with a split by stage), operators, beams (against a search word by word), training (a DLD step
+against the published algorithm read plainly and against a plain step, and its peak memory), data (pictures a second),
+growth (time and memory against size, words and scales, with a picture), evaluation (scoring).
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
 import statistics
-import time
+import sys
 from pathlib import Path
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["add_arguments", "main", "run"]
+
+PARTS = ("inference", "operators", "beams", "training", "data", "growth", "evaluation")
+EPILOG = """
+examples:
+  python projects/DLD/tools/benchmark.py                          all of it, about ten minutes on two cores
+  python projects/DLD/tools/benchmark.py --only beams training    two parts
+  python projects/DLD/tools/benchmark.py --only inference --student output/dld_tiny/model_best.pth --update
+  python projects/DLD/tools/benchmark.py --quick --output ''      does all of it run?
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=sorted(PARTS), help="parts to measure")
-    parser.add_argument("--output", default="", help="json file to write")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument(
+        "--output", metavar="FILE",
+        help="json to write, after every part; default in a checkout: projects/DLD/results/benchmark_cpu.json (or _gpu)",
+    )  # fmt: skip
+    parser.add_argument("--update", action="store_true", help="keep what --output has of the parts not measured now")
+    parser.add_argument(
+        "--weights", default="teacher_tiny", metavar="NAME|FILE", help="trained spotter: of the package, or a checkpoint"
+    )
+    parser.add_argument("--student", default="", metavar="NAME|FILE", help="one with a selector, read at its own choice")
+    parser.add_argument(
+        "--config", default="", metavar="FILE",
+        help="spotter measured with random weights; default configs/teacher_R50.yaml, 'none' for none",
+    )  # fmt: skip
+    parser.add_argument("--device", default="", help="cpu, cuda, ...; default: a GPU where there is one")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the processor; default: the usable cores")
+    parser.add_argument("--minutes", type=float, default=12.0, help="about how long all parts may take together")
+    parser.add_argument("--quick", action="store_true", help="everything as small as possible: only to see that it runs")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
 
 
-def measure_evaluation() -> dict:
-    """All tasks on 500 images of 20 words, median of three runs; CPU seconds are those of one core."""
+def measure_evaluation(setting) -> dict:
+    """The part "evaluation": all tasks on 500 images of 20 words, median of three runs; seconds of one core."""
     from dld.evaluation.benchmark import benchmark_evaluation
 
-    runs = [benchmark_evaluation(images=500, words=20) for _ in range(3)]
-    middle = statistics.median(r["cpu_seconds"] for r in runs)
-    return {"what": "score 500 images of 20 words, all tasks", "cpu_seconds": middle, "runs": runs}
+    images = setting.either(500, 5)
+    setting.say(f"evaluation: {images} images of 20 words, all tasks")
+    runs = [benchmark_evaluation(images=images, words=20) for _ in range(setting.either(3, 1))]
+    return {"cpu_seconds": statistics.median(r["cpu_seconds"] for r in runs), "runs": runs}
 
 
-def measure_generator() -> dict:
-    """Images of 640 x 640 with 8 words and all effects, one process, after warm-up."""
-    from dld.data.synthesis.config import SynthWordsConfig
-    from dld.data.synthesis.synthwords import SynthWordsDataset
+def parts() -> dict:
+    """Every part by name: a function of the setting."""
+    from dld.benchmark.beams import measure_beams
+    from dld.benchmark.data import measure_data
+    from dld.benchmark.growth import measure_growth
+    from dld.benchmark.inference import measure_inference
+    from dld.benchmark.operators import measure_operators
+    from dld.benchmark.training import measure_training
 
-    images = SynthWordsDataset("train", config=SynthWordsConfig(max_words=8, density=1.0))
-    for i in range(10):
-        images[i]
-    wall, cpu = time.perf_counter(), time.process_time()
-    count = 100
-    for i in range(10, 10 + count):
-        images[i]
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {
-        "what": "render synthwords, 640 x 640, 8 words",
-        "images_per_second": count / wall,
-        "images_per_cpu_second": count / cpu,
-    }
+    functions = (measure_inference, measure_operators, measure_beams, measure_training, measure_data, measure_growth)
+    return dict(zip(PARTS, (*functions, measure_evaluation), strict=True))
 
 
-PARTS = {"evaluation": measure_evaluation, "generator": measure_generator}
+def default_output(device: str) -> Path | None:
+    """Where `make bench` puts its results; None outside of a checkout."""
+    import dld
+
+    project = Path(dld.__file__).resolve().parents[1] / "projects" / "DLD"
+    name = f"benchmark_{'gpu' if device.startswith('cuda') else 'cpu'}.json"
+    return project / "results" / name if project.is_dir() else None
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measure the parts asked for, one after another; returns the report.
+
+    A part in which two ways do not compute the same, or whose process fails, is reported and the others go on.
+
+    Raises:
+        ValueError, KeyError, FileNotFoundError: for what cannot be measured; the message names it.
+    """
+    import logging
+    import warnings
+
+    import cv2
+    import torch
+
+    from dld.benchmark.report import describe_machine, markdown, merge_part, write_report
+    from dld.benchmark.setting import Setting
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: torch sees no GPU here")
+    if args.threads < 0 or args.minutes <= 0:
+        raise ValueError(f"--threads must not be negative, --minutes above 0; got {args.threads} and {args.minutes}")
+    about = describe_machine(device)
+    threads = args.threads or about["cores"]
+    torch.set_num_threads(threads)
+    # torch and detectron2 about their own code: nothing a user could mend
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    cv2.setNumThreads(0)
+    output = default_output(device) if args.output is None and not args.quick else args.output and Path(args.output)
+    report = {**about, "threads": threads, "quick": args.quick, "weights": args.weights, "failed": {}}
+    if args.update and output and output.is_file():
+        report = {**json.loads(output.read_text(encoding="utf-8")), **report}
+    setting = Setting(
+        weights=args.weights, student=args.student, config=args.config, device=device, threads=threads, quick=args.quick,
+        # an eighth of the time for each of the comparisons that stop by the clock: the other parts take about the rest
+        seconds=args.minutes * 60 / 8, folder=output.parent if output else None, opts=list(args.opts),
+    )  # fmt: skip
+    setting.check()
+    measures = parts()
+    for name in args.only:
+        try:
+            merge_part(report, name, measures[name](setting))
+        except RuntimeError as error:
+            report["failed"][name] = str(error)
+            setting.say(f"{name} failed: {error}")
+        if output:
+            write_report(report, output)
+    setting.say("done" + (f" -> {output}" if output else ""))
+    print(f"\n{about['machine']}, {report['device']}, {threads} threads, torch {about['versions']['torch']}\n")
+    print(markdown(report), flush=True)
+    return report
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a line a part and, with --output, write them as json with the machine they were measured on."""
-    parser = argparse.ArgumentParser(prog="dld benchmark", description=__doc__)
+    """Exit code 0; 1 if a part failed; 2 with a message for what cannot be measured."""
+    parser = argparse.ArgumentParser(
+        prog="dld benchmark", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
     args = parser.parse_args(argv)
-    import cv2
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        report = run(args)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    return 1 if report["failed"] else 0
 
-    cv2.setNumThreads(0)  # one core: what is stated is per core
-    report = {"cores": os.cpu_count(), "machine": platform.processor() or platform.machine(), "parts": {}}
-    for name in args.only:
-        found = PARTS[name]()
-        report["parts"][name] = found
-        numbers = ", ".join(f"{k} {v:.2f}" for k, v in found.items() if isinstance(v, float))
-        print(f"{name}: {found['what']}: {numbers}", flush=True)
-    if args.output:
-        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        print(f"-> {args.output}")
-    return 0
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -139,22 +139,35 @@ class AttentionDecoder(nn.Module):
         Returns:
             ids int64 (R, T) with the end id from the first end on, and their probabilities float (R, T), 1 after the end.
         """
-        R = context.shape[0]
-        previous = torch.full((R, 1), self.start, dtype=torch.int64, device=context.device)
-        ended = torch.zeros((R, 1), dtype=torch.bool, device=context.device)
-        ids, probabilities = [], []
-        if R:
-            memory = self.prepare(context)
-            state = self.initial_state(memory)
-            for t in range(max_length + 1):
-                logits, state = self.step(previous, state, memory)
-                probability, best = logits.float().softmax(-1).max(-1)
-                previous = torch.where(ended, self.end, best)
-                probabilities.append(torch.where(ended, 1.0, probability))
-                ids.append(previous)
-                ended = ended | (previous == self.end)
-                if (t + 1) % check_every == 0 and bool(ended.all()):
-                    break
-        if not ids:
-            return previous.new_zeros((R, 0)), context.new_zeros((R, 0), dtype=torch.float32)
-        return torch.cat(ids, 1), torch.cat(probabilities, 1)
+        R, device = context.shape[0], context.device
+        ids = torch.full((R, max_length + 1), self.end, dtype=torch.int64, device=device)
+        probabilities = torch.ones((R, max_length + 1), device=device)
+        memory = self.prepare(context)
+        state = self.initial_state(memory)
+        words = torch.arange(R, device=device)  # those still being read
+        previous = torch.full((R, 1), self.start, dtype=torch.int64, device=device)
+        ended = torch.zeros((R, 1), dtype=torch.bool, device=device)
+        t, live = 0, R
+        while live and t <= max_length:
+            best, logits = [], []
+            for _ in range(min(check_every, max_length + 1 - t)):
+                step, state = self.step(previous, state, memory)
+                previous = step.argmax(-1)
+                best.append(previous)
+                logits.append(step)
+            found = torch.cat(best, 1)  # (R', steps)
+            ends = found == self.end
+            over = ended | (ends.cumsum(1) - ends.long() > 0)  # after the first end
+            # one softmax for several steps: reading few words on a CPU is all overhead
+            chosen = torch.cat(logits, 1).float().softmax(-1).gather(-1, found.unsqueeze(-1)).squeeze(-1)
+            ids[words, t : t + len(best)] = found.masked_fill(over, self.end)
+            probabilities[words, t : t + len(best)] = chosen.masked_fill(over, 1.0)
+            t += len(best)
+            ended = ended | ends.any(1, keepdim=True)
+            live = int((~ended).sum())
+            if live <= len(words) // 2:
+                # taking the others out costs as much as a step
+                still = (~ended[:, 0]).nonzero()[:, 0]
+                words, previous, ended = words[still], previous[still], ended[still]
+                memory, state = DecoderMemory(*(x[still] for x in memory)), DecoderState(*(x[still] for x in state))
+        return ids[:, :t], probabilities[:, :t]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import ROIAlign
 from torch import nn
 
+from dld.modeling.roi_heads.channels_last_roi_align import ChannelsLastRoIAlign
 from dld.structures.padded_polygons import PaddedPolygons
 
 __all__ = ["MaskedRoIPooler", "is_tall"]
@@ -33,8 +33,8 @@ class MaskedRoIPooler(nn.Module):
         super().__init__()
         H, W = output_size
         self.output_size = (H, W)
-        self.lying = ROIAlign((H, W), 1.0 / stride, sampling_ratio, aligned=True)
-        self.standing = ROIAlign((W, H), 1.0 / stride, sampling_ratio, aligned=True)
+        self.lying = ChannelsLastRoIAlign((H, W), 1.0 / stride, sampling_ratio, aligned=True)
+        self.standing = ChannelsLastRoIAlign((W, H), 1.0 / stride, sampling_ratio, aligned=True)
 
     def forward(
         self, features: torch.Tensor, boxes: list[torch.Tensor], masks: torch.Tensor, tall: torch.Tensor

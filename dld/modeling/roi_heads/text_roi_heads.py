@@ -10,7 +10,9 @@ from detectron2.structures import ImageList, Instances, pairwise_iou
 
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
 from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer, build_recognizer
+from dld.modeling.roi_heads.channels_last_roi_align import read_channels_last
 from dld.modeling.roi_heads.masked_roi_pooler import is_tall
+from dld.modeling.sampling import random_numbers_of
 from dld.structures.padded_polygons import PaddedPolygons
 
 __all__ = ["TextROIHeads", "readable_words"]
@@ -50,6 +52,12 @@ class TextROIHeads(StandardROIHeads):
         self.recognizer_feature = recognizer_feature
         self.ignore_overlap = ignore_overlap
         self.words_per_chunk = words_per_chunk
+        for pooler in (self.box_pooler, self.mask_pooler):
+            read_channels_last(pooler)
+        # of the last batch: sampled proposals, and those of them on words (a tensor); the losses are means over them
+        self.sampled: tuple[int, torch.Tensor] | None = None
+        self._seeds: list[int | None] | None = None
+        self._image = 0
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -71,7 +79,18 @@ class TextROIHeads(StandardROIHeads):
             positive = self.proposal_matcher(pairwise_iou(target.gt_boxes, found.proposal_boxes))[1] == 1
             kept.append(found[positive | ~covered])
             words.append(target)
-        return super().label_and_sample_proposals(kept, words)
+        self._image = 0
+        sampled = super().label_and_sample_proposals(kept, words)
+        foreground = sum((x.gt_classes < self.num_classes).sum() for x in sampled)
+        self.sampled = (sum(map(len, sampled)), foreground)
+        return sampled
+
+    def _sample_proposals(self, matched_idxs, matched_labels, gt_classes):
+        # detectron2 calls this once per image, in order
+        seed = self._seeds[self._image] if self._seeds else None
+        self._image += 1
+        with random_numbers_of(seed, matched_idxs.device):
+            return super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
 
     def detection_losses(
         self, images: ImageList, features: dict[str, torch.Tensor], proposals: list[Instances], targets: list[Instances]
@@ -79,6 +98,7 @@ class TextROIHeads(StandardROIHeads):
         """Losses of the box and mask heads by name."""
         # RoIAlign takes boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
         features = {name: level.float() for name, level in features.items()}
+        self._seeds = getattr(images, "sampling_seeds", None)
         return super().forward(images, features, proposals, targets)[1]
 
     def read_ground_truth(

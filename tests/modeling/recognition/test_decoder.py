@@ -125,6 +125,25 @@ def test_a_word_is_read_alike_alone_and_among_others(decoder, context):
         torch.testing.assert_close(p[0], probabilities[r, :n])
 
 
+def test_words_that_ended_are_left_out_of_the_steps(decoder, monkeypatch):
+    # many words end at once, some later, some never
+    decoder.output.weight.data *= 8
+    decoder.output.bias.data[END] += 2
+    decoder.cell.weight_ih.data *= 4
+    many = 3 * torch.randn(60, L, C, generator=torch.Generator().manual_seed(5))
+    rows, step = [], decoder.step
+    monkeypatch.setattr(decoder, "step", lambda previous, *rest: rows.append(len(previous)) or step(previous, *rest))
+    ids, probabilities = decoder.greedy(many, 30, check_every=2)
+    assert rows[0] == 60 and rows == sorted(rows, reverse=True) and len(set(rows)) > 2 and rows[-1] < 10
+    ends = (ids == END).float().argmax(1)
+    assert len(ends.unique()) > 3, "words of several lengths"
+    for r in (int(ends.argmin()), int(ends.argmax()), 30):
+        alone, p = decoder.greedy(many[r : r + 1], 30, check_every=31)
+        n = min(alone.shape[1], ids.shape[1])
+        assert torch.equal(alone[0, :n], ids[r, :n])
+        torch.testing.assert_close(p[0, :n], probabilities[r, :n])
+
+
 def test_no_words_give_empty_results_and_zero_gradients(decoder):
     none = torch.zeros(0, L, C, requires_grad=True)
     assert [x.shape for x in decoder.greedy(none, 5)] == [(0, 0), (0, 0)]

@@ -1,0 +1,69 @@
+"""Reading a given number of words with any weights: untrained ones find nothing, and reading is what must be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.utils.analysis import DECODER_STEPS
+
+__all__ = ["annotated_boxes", "forced_words", "random_boxes"]
+
+
+@contextmanager
+def forced_words(spotter: TextSpottingRCNN, steps: int = DECODER_STEPS) -> Iterator[dict]:
+    """Inside, every image "has" the words of `given["boxes"]`, and each of them is read for `steps` steps.
+
+    Everything is computed as always, the choice among the scored proposals included; only then the given boxes take the
+    place of the kept ones. Untrained decoders do not end a word: the steps are bounded instead.
+
+    Yields:
+        `given`: set `given["boxes"]` to float (R, 4) and `given["size"]` to the (H, W) of the image these are pixels of,
+        before each call with one image.
+    """
+    given: dict = {}
+    predictor, recognizer = spotter.roi_heads.box_predictor, spotter.roi_heads.recognizer
+    inference, length = predictor.inference, recognizer.max_length
+
+    def infer(predictions, proposals):
+        found, kept = inference(predictions, proposals)
+        size = found[0].image_size
+        boxes = given["boxes"].to(found[0].scores.device, copy=True)
+        boxes[:, 0::2] *= size[1] / given["size"][1]
+        boxes[:, 1::2] *= size[0] / given["size"][0]
+        words = Instances(size)
+        words.pred_boxes, words.scores = Boxes(boxes), torch.ones(len(boxes), device=boxes.device)
+        words.pred_classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        return [words, *found[1:]], kept
+
+    with patch.object(predictor, "inference", infer):
+        recognizer.max_length = min(length, steps - 1)
+        try:
+            yield given
+        finally:
+            recognizer.max_length = length
+
+
+def annotated_boxes(record: dict) -> torch.Tensor:
+    """Boxes (R, 4) of the annotated words of a mapped test picture, in pixels of its "image"."""
+    height, width = record["image"].shape[-2:]
+    zoom = np.array([width / record["width"], height / record["height"]])
+    polygons = [np.asarray(a["polygon"]) * zoom for a in record["annotations"]]
+    return torch.tensor(np.array([[*p.min(0), *p.max(0)] for p in polygons]).reshape(-1, 4), dtype=torch.float32)
+
+
+def random_boxes(count: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
+    """Boxes (count, 4) of words, one in eight of them standing, anywhere in an image of `size` (H, W)."""
+    g = torch.Generator().manual_seed(seed)
+    sides = torch.rand(count, 2, generator=g) * torch.tensor([80.0, 20.0]) + torch.tensor([20.0, 12.0])
+    sides[::8] = sides[::8].flip(1)
+    limit = torch.tensor([float(size[1]), float(size[0])])
+    sides = torch.minimum(sides, limit)
+    corner = torch.rand(count, 2, generator=g) * (limit - sides)
+    return torch.cat([corner, corner + sides], 1)

@@ -1,0 +1,102 @@
+"""What was measured, where: json and a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from dld import __version__
+
+__all__ = ["TARGETS", "describe_machine", "markdown", "merge_part", "write_report"]
+
+# What was asked for: name of a ratio, the number in it, the bound on CPU and GPU, and whether it must be at least that.
+TARGETS = (
+    ("inference_tiny_half", "efficiency", 0.8, 0.8, True),
+    ("inference_tiny_dld", "efficiency", 0.8, 0.8, True),
+    ("inference_R50_half", "efficiency", 0.8, 0.8, True),
+    ("beam_search", "ratio", 10.0, 100.0, True),
+    ("training_step_published", "ratio", 1.3, 3.0, True),
+    ("training_step_plain", "over_arithmetic", 1.2, 1.2, False),
+    ("training_memory", "ratio", 1.2, 1.2, False),
+)
+PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless")
+
+
+def describe_machine(device: str) -> dict:
+    """Processor, GPU, cores, versions: without them a time means nothing."""
+    versions = {"python": platform.python_version(), "dld": __version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    cuda = torch.device(device).type == "cuda"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "machine": _processor(),
+        "cores": usable,
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def merge_part(report: dict, name: str, found: dict) -> None:
+    """Put what a part found where it belongs: `ratios` and `stages` of all parts lie together, the rest under `parts`."""
+    report.setdefault("ratios", {}).update(found.get("ratios", {}))
+    report.setdefault("stages", {}).update(found.get("stages", {}))
+    rest = {k: v for k, v in found.items() if k not in ("ratios", "stages")}
+    report.setdefault("parts", {})[name] = {**rest, "ratios": sorted(found.get("ratios", {}))}
+
+
+def write_report(report: dict, path: Path) -> None:
+    """Write the json whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def markdown(report: dict) -> str:
+    """Tables of ratios, targets and stages."""
+    lines = ["| what | a / b | a | b | spread | of |", "|---|---|---|---|---|---|"]
+    for name, entry in report.get("ratios", {}).items():
+        a, b = (_amount(entry[k], entry.get("unit", "seconds")) for k in ("a_median", "b_median"))
+        lines.append(f"| {name} | {entry['ratio']:.2f} | {a} | {b} | {entry['spread']:.0%} | {entry['size']} |")
+    lines += ["", "| target | wanted | measured | |", "|---|---|---|---|"]
+    for name, field, cpu, gpu, at_least in TARGETS:
+        entry = report.get("ratios", {}).get(name)
+        if entry is None:
+            continue
+        bound, value = gpu if report.get("device", "cpu") != "cpu" else cpu, entry[field]
+        met = value >= bound if at_least else value <= bound
+        sign = ">=" if at_least else "<="
+        lines.append(f"| {name}: {field} | {sign} {bound:g} | {value:.2f} | {'met' if met else '**missed**'} |")
+    stages = report.get("stages", {})
+    if stages:
+        columns = list(dict.fromkeys(stage for split in stages.values() for stage in split))
+        lines += ["", f"| ms an image | {' | '.join(columns)} | sum |", "|---" * (len(columns) + 2) + "|"]
+        for name, split in stages.items():
+            cells = [f"{1000 * split[s]:.1f}" if s in split else "" for s in columns]
+            lines.append(f"| {name} | {' | '.join(cells)} | {1000 * sum(split.values()):.1f} |")
+    return "\n".join(lines)
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{value / 2**20:.0f} MiB"
+    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.2f} ms"

@@ -1,0 +1,133 @@
+"""What the parts of the benchmark share: the options, the models, the pictures."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+import dld
+from dld.data.build import build_train_loader, get_text_dataset
+from dld.data.dataset_mapper import TextDatasetMapper
+from dld.engine.setup import load_config, register_datasets
+from dld.inference.predictor import TextSpotter
+from dld.inference.scale_choice import dynamic
+from dld.model_zoo import find_weights
+from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
+
+__all__ = ["Setting", "configuration_file", "QUICK_OPTIONS", "spotter_of", "train_batches", "untrained_spotter", "val_records"]
+
+
+# overrides that make any of our configurations as small as it runs, but for the networks themselves
+QUICK_OPTIONS = [
+    "INPUT.MIN_SIZE_TEST", 128, "INPUT.MIN_SIZE_TRAIN", (128,), "DATASETS.SYNTHWORDS.SIZE", [128, 128],
+    "SOLVER.IMS_PER_BATCH", 2, "MODEL.RPN.POST_NMS_TOPK_TEST", 50,
+]  # fmt: skip
+
+
+@dataclass
+class Setting:
+    """Options of a run. `quick` makes everything as small as it can be: to see that all runs, not how fast.
+
+    Attributes:
+        weights: of the trained spotter, a file or a name of the model zoo; its student is the same spotter at half scale.
+        student: weights with a selector to measure at its own choice of scales; "": none.
+        config: a yaml of a spotter measured with random weights; "": `configs/teacher_R50.yaml`; "none": none.
+        seconds: what a part may take, as a rule; it measures at least once.
+        folder: where pictures of growth are put, beside the json; None: nowhere.
+    """
+
+    weights: str = "teacher_tiny"
+    student: str = ""
+    config: str = ""
+    device: str = "cpu"
+    threads: int = 2
+    quick: bool = False
+    seconds: float = 90.0
+    folder: Path | None = None
+    opts: list[str] = field(default_factory=list)
+    _begun: float = field(default_factory=time.perf_counter, repr=False)
+
+    def check(self) -> None:
+        """Look for what is named, before anything is measured.
+
+        Raises:
+            FileNotFoundError, KeyError: naming the file or the weights.
+        """
+        for name in filter(None, (self.weights, self.student)):
+            weights_file(name)
+        if self.config not in ("", "none") and not Path(self.config).is_file():
+            raise FileNotFoundError(f"--config {self.config} does not exist")
+
+    def say(self, text: str) -> None:
+        """A line of progress with the seconds since the start."""
+        print(f"[{time.perf_counter() - self._begun:5.0f} s] {text}", flush=True)
+
+    def either(self, full, quick):
+        """`full`, or `quick` where everything is to be small."""
+        return quick if self.quick else full
+
+
+def configuration_file(name: str) -> str:
+    """A file of `configs/` in the checkout that this package runs from.
+
+    Raises:
+        FileNotFoundError: there is none, as where the package was installed without its repository.
+    """
+    path = Path(dld.__file__).resolve().parents[1] / "configs" / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: run the benchmark from a checkout, or give --config FILE")
+    return str(path)
+
+
+def weights_file(name: str) -> str:
+    return name if Path(name).is_file() else find_weights(name)
+
+
+def spotter_of(setting: Setting, name: str) -> tuple[CfgNode, DynamicSpotter]:
+    """Configuration and model of weights; a plain spotter is wrapped, so that it can be told a scale.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError: naming the file or the weights.
+    """
+    opts = ["MODEL.DEVICE", setting.device, *setting.opts]
+    spotter = TextSpotter.from_checkpoint(weights_file(name), opts)
+    return spotter.cfg, dynamic(spotter.model, spotter.cfg)
+
+
+def untrained_spotter(setting: Setting, config: str) -> tuple[CfgNode, DynamicSpotter]:
+    """Configuration and model of a yaml, with random weights: nothing is downloaded."""
+    cfg = load_config(config, ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "", *setting.opts])
+    cfg.MODEL.META_ARCHITECTURE = "TextSpottingRCNN"
+    torch.manual_seed(0)
+    return cfg, dynamic(build_model(cfg).eval(), cfg)
+
+
+def val_records(cfg: CfgNode, count: int, short_side: int = 0) -> list[dict]:
+    """The first generated validation pictures, mapped as for a test, with their "annotations".
+
+    Args:
+        short_side: pixels, 0 for the configuration's.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    if short_side:
+        cfg.INPUT.MIN_SIZE_TEST = short_side
+    register_datasets(cfg)
+    images, mapper = get_text_dataset("synthwords_val"), TextDatasetMapper(cfg, False)
+    return [mapper(images[i]) for i in range(count)]
+
+
+def train_batches(cfg: CfgNode, count: int) -> Iterator[list[dict]]:
+    """The first training batches of a configuration, mapped in this process."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATALOADER.NUM_WORKERS = 0
+    register_datasets(cfg)
+    yield from itertools.islice(build_train_loader(cfg), count)
