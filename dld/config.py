@@ -49,6 +49,8 @@ def _add_data(cfg: CN) -> None:
     cfg.DATASETS.SYNTHWORDS.SEED = 0
     # Pack training images with as many words as fit: for training the recogniser.
     cfg.DATASETS.SYNTHWORDS.DENSE = False
+    # Use every training image this often, augmented anew each time: where rendering takes longer than the training step.
+    cfg.DATASETS.SYNTHWORDS.REUSE = 1
     # Folders of .ttf files and of photographs to use instead of the installed ones.
     cfg.DATASETS.SYNTHWORDS.FONTS_DIR = ""
     cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = ""
@@ -77,6 +79,9 @@ def _add_data(cfg: CN) -> None:
 def _add_model(cfg: CN) -> None:
     # Convolutions in channels-last layout: on CPU and recent GPUs markedly faster.
     cfg.MODEL.CHANNELS_LAST = True
+    # Number format of convolutions and matrix products at test: "float32", or "bfloat16" or "float16" where the processor
+    # computes in it. Words may then differ in the last place from those of float32.
+    cfg.MODEL.INFERENCE_DTYPE = "float32"
     # Load a checkpoint of another charset: keep the rows of the characters both have, start the others anew.
     cfg.MODEL.CHARSET_TRANSFER = False
     # Read pickled (.pkl) weights. A pickle can run any code when it is loaded: only for files you trust.
@@ -155,9 +160,9 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.SELECTOR.NORM = ""
     # Train and test every image at this scale; 0: ask the selector.
     cfg.MODEL.SELECTOR.FIXED_SCALE = 0.0
-    # "soft_target": cross entropy to softmax(-(KL + gamma cost) / TARGET_TEMPERATURE); "gumbel": the paper's
-    # straight-through choice with a temperature of TEMPERATURE x DECAY^(EPOCHS x progress).
-    cfg.MODEL.SELECTOR.FORM = "soft_target"
+    # "risk": the scores regress -(KL + gamma cost) / TARGET_TEMPERATURE; "soft_target": cross entropy to the softmax of that;
+    # "gumbel": the paper's straight-through choice with a temperature of TEMPERATURE x DECAY^(EPOCHS x progress).
+    cfg.MODEL.SELECTOR.FORM = "risk"
     cfg.MODEL.SELECTOR.TARGET_TEMPERATURE = 0.1
     cfg.MODEL.SELECTOR.TEMPERATURE = 5.0
     cfg.MODEL.SELECTOR.DECAY = 0.965
@@ -165,6 +170,8 @@ def _add_distillation(cfg: CN) -> None:
     # Share of the training scales drawn uniformly, or the rarely chosen ones stop being trained.
     cfg.MODEL.SELECTOR.UNIFORM_SHARE = 0.15
     cfg.MODEL.SELECTOR.WEIGHT = 1.0
+    # Its learning rate as a multiple of SOLVER.BASE_LR: the student starts trained, the selector's head does not.
+    cfg.MODEL.SELECTOR.LR_FACTOR = 1.0
     # Gradient clip of the selector alone.
     cfg.MODEL.SELECTOR.CLIP_VALUE = 5.0
     # At test the score of a scale is lowered by MU x its cost; EXPECTED_WORDS are assumed in an image for that.

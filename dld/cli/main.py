@@ -14,13 +14,16 @@ from dld import __version__
 __all__ = ["VERBS", "available_verbs", "main"]
 
 VERBS = {
-    "spot": "read the words in pictures: drawings, a json, and the text",
+    "spot": "read the words in pictures and films: drawings, json, and the text",
     "train": "train or evaluate a model (projects/DLD/train_net.py)",
     "prepare": "bring a data set's official files into this project's layout",
     "check": "look for errors in a prepared data set",
     "evaluate": "score a results file by a data set's protocol",
     "analyze": "accuracy against cost of a teacher and its students, at every scale",
+    "fit": "fit the resolution selector of a trained student, for any gamma",
     "calibrate": "store a wanted mean cost with the weights",
+    "app": "try a spotter in the browser (needs the extra: pip install \"dld[app]\")",
+    "export": "write ONNX graphs and compare them with PyTorch",
     "pack": "pack a checkpoint for use: half precision, configuration inside",
     "benchmark": "measure speed on this machine",
     "synth": "write synthetic word images to disk",

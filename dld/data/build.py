@@ -12,6 +12,8 @@ from detectron2.data import DatasetCatalog, build_detection_test_loader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dld.data.dataset_mapper import TextDatasetMapper
+from dld.data.reuse import ReusedPictures
+from dld.data.synthesis.synthwords import SynthWordsDataset
 
 __all__ = ["MixtureDataset", "PositionSampler", "build_test_loader", "build_train_loader", "get_text_dataset"]
 
@@ -145,6 +147,9 @@ def build_train_loader(cfg, rank: int = 0, world: int = 1, mapper=None) -> DataL
     if not names:
         raise ValueError("DATASETS.TRAIN is empty")
     datasets = [get_text_dataset(n) for n in names]
+    if cfg.DATASETS.SYNTHWORDS.REUSE != 1:
+        reuse = cfg.DATASETS.SYNTHWORDS.REUSE
+        datasets = [ReusedPictures(d, reuse) if isinstance(d, SynthWordsDataset) else d for d in datasets]
     weights = list(cfg.DATASETS.TRAIN_WEIGHTS) or [len(d) for d in datasets]
     mapper = mapper or TextDatasetMapper(cfg, True)
     report_dont_care(names, datasets, mapper)

@@ -182,6 +182,16 @@ def test_a_run_step_by_step(cfg, caplog):
     assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(list(trainer.model.parameters()))
 
 
+def test_the_selector_learns_at_a_rate_of_its_own(cfg):
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.REFERENCE_BATCH, cfg.MODEL.SELECTOR.LR_FACTOR = 0.01, 0, 5.0
+    cfg.SOLVER.BIAS_LR_FACTOR = 1.0
+    trainer = DistillTrainer(cfg)
+    selector = {id(p) for p in trainer.unwrapped_model.selector.parameters()}
+    for group in trainer.optimizer.param_groups:
+        for p in group["params"]:
+            assert group["initial_lr"] == pytest.approx(0.05 if id(p) in selector else 0.01)
+
+
 def test_student_and_selector_are_clipped_apart(cfg):
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE, cfg.MODEL.SELECTOR.CLIP_VALUE = 35.0, 5.0
     trainer = DistillTrainer(cfg)

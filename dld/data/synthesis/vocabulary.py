@@ -227,7 +227,8 @@ class Vocabulary:
             return [self.word(rng) for _ in range(min(1 + int(rng.geometric(0.4)), 8))]
         template = self._pick(rng, self.sections["phrases"])
         text = _SLOT.sub(lambda match: self.slot(rng, match.group(1)), template)
-        return [w for w in text.split() if len(w) <= _MAX_LENGTH]
+        # an address alone may be longer than any word that is read
+        return [w for w in text.split() if len(w) <= _MAX_LENGTH] or [self.word(rng)]
 
     def case_style(self, rng: np.random.Generator) -> str:
         """Case of a whole sign; capitals dominate in streets."""

@@ -31,6 +31,7 @@ from dld.modeling.resolution.gumbel import (
     draw_scales,
     gumbel_selector_loss,
     gumbel_straight_through,
+    risk_regression_loss,
     soft_target_loss,
     soft_targets,
 )
@@ -70,8 +71,8 @@ class DistillMetaArch(DynamicSpotter):
     Args:
         teacher: frozen spotter.
         gamma: weight of cost against accuracy in the selector's training.
-        selector_form: "soft_target" or "gumbel" (the paper's).
-        target_temperature: tau of the soft targets.
+        selector_form: "risk", "soft_target" or "gumbel" (the paper's).
+        target_temperature: tau of the soft targets and of the scores of the risk form.
         uniform_share: share of the training scales drawn uniformly.
         num_sequences, beam_width: K and the width of the teacher's beam search.
         sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
@@ -103,8 +104,8 @@ class DistillMetaArch(DynamicSpotter):
         **spotter,
     ) -> None:
         super().__init__(**spotter)
-        if selector_form not in ("soft_target", "gumbel"):
-            raise ValueError(f"MODEL.SELECTOR.FORM must be soft_target or gumbel, got {selector_form!r}")
+        if selector_form not in ("risk", "soft_target", "gumbel"):
+            raise ValueError(f"MODEL.SELECTOR.FORM must be risk, soft_target or gumbel, got {selector_form!r}")
         if sequence_targets not in ("beams", "forced_top1"):
             raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be beams or forced_top1, got {sequence_targets!r}")
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
@@ -252,10 +253,11 @@ class DistillMetaArch(DynamicSpotter):
             loss = gumbel_selector_loss(onehot, comparison.kl, comparison.cost, self.gamma, comparison.counted)
             choice = draw_scales(logits, uniform_share=self.uniform_share, onehot=onehot)
         else:
-            wanted = soft_targets(
-                comparison.kl, comparison.cost, self.gamma, self.target_temperature, comparison.counted
-            )
-            loss = soft_target_loss(logits, wanted)
+            known = (comparison.kl, comparison.cost, self.gamma, self.target_temperature, comparison.counted)
+            if self.selector_form == "risk":
+                loss = risk_regression_loss(logits, *known)
+            else:
+                loss = soft_target_loss(logits, soft_targets(*known))
             choice = draw_scales(logits, uniform_share=self.uniform_share)
         storage = get_event_storage()
         storage.put_scalar("selector/kl", float(comparison.kl.mean()))

@@ -14,6 +14,18 @@ from dld.text.charset import Charset
 __all__ = ["TextSpottingRCNN"]
 
 
+def inference_dtype(name: str) -> torch.dtype | None:
+    """What MODEL.INFERENCE_DTYPE says; None for float32, in which nothing is converted.
+
+    Raises:
+        ValueError: it is neither float32, bfloat16 nor float16.
+    """
+    known = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ValueError(f"MODEL.INFERENCE_DTYPE must be one of {', '.join(known)}, got {name!r}")
+    return known[name]
+
+
 @META_ARCH_REGISTRY.register()
 class TextSpottingRCNN(GeneralizedRCNN):
     """GeneralizedRCNN whose `roi_heads` is a :class:`~dld.modeling.roi_heads.text_roi_heads.TextROIHeads`.
@@ -24,12 +36,22 @@ class TextSpottingRCNN(GeneralizedRCNN):
 
     Args:
         recognition_only: train backbone and recogniser alone, on annotated boxes: the cheap first stage of training.
+        inference_dtype: number format of convolutions and matrix products at test; None: float32. The recogniser's
+            recurrences, box decoding and RoIAlign stay in float32.
     """
 
     @configurable
-    def __init__(self, *, recognition_only: bool = False, channels_last: bool = False, **rcnn) -> None:
+    def __init__(
+        self,
+        *,
+        recognition_only: bool = False,
+        channels_last: bool = False,
+        inference_dtype: torch.dtype | None = None,
+        **rcnn,
+    ) -> None:
         super().__init__(**rcnn)
         self.recognition_only = recognition_only
+        self.inference_dtype = inference_dtype
         self.channels_last = channels_last
         if recognition_only:
             self._freeze_detection()
@@ -41,6 +63,7 @@ class TextSpottingRCNN(GeneralizedRCNN):
         ret = super().from_config(cfg)
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
+        ret["inference_dtype"] = inference_dtype(cfg.MODEL.INFERENCE_DTYPE)
         return ret
 
     def _freeze_detection(self) -> None:
@@ -65,6 +88,8 @@ class TextSpottingRCNN(GeneralizedRCNN):
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
+        # an image is sampled alike in whichever process and at whichever place of the batch it is
+        images.sampling_seeds = [x.get("sampling_seed") for x in batched_inputs]
         targets = [x["instances"].to(self.device) for x in batched_inputs]
         losses, reading, words = self.losses(images, targets)
         return losses
@@ -97,9 +122,14 @@ class TextSpottingRCNN(GeneralizedRCNN):
 
     def spot(self, images: ImageList) -> list[Instances]:
         """Words of a normalised, padded batch, in pixels of that batch; see `spotting_postprocess` for what is in them."""
-        features = self.backbone(images.tensor)
-        proposals, _ = self.proposal_generator(images, features, None)
-        return self.roi_heads(images, features, proposals, None)[0]
+        reduced = self.inference_dtype is not None
+        with torch.autocast(images.tensor.device.type, self.inference_dtype, enabled=reduced):
+            features = self.backbone(images.tensor)
+            proposals, _ = self.proposal_generator(images, features, None)
+            if reduced:
+                # RoIAlign takes boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
+                features = {name: level.float() for name, level in features.items()}
+            return self.roi_heads(images, features, proposals, None)[0]
 
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
         """Polygons and text in the pixels of the images the inputs say they came from (`height`, `width`)."""

@@ -1,4 +1,4 @@
-"""How the resolution selector is trained: the paper's Gumbel form and the target form.
+"""How the resolution selector is trained: the paper's Gumbel form, the target form and the risk form.
 
 N images, S candidate scales s_i, costs c_i as fractions of the teacher's, gamma the weight of cost.
 
@@ -19,6 +19,7 @@ __all__ = [
     "draw_scales",
     "gumbel_selector_loss",
     "gumbel_straight_through",
+    "risk_regression_loss",
     "soft_target_loss",
     "soft_targets",
     "temperature_at",
@@ -125,6 +126,42 @@ def soft_target_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     return -(targets.detach() * logits.float().log_softmax(-1)).sum(-1).mean()
 
 
+def risk_regression_loss(
+    logits: torch.Tensor,
+    kl: torch.Tensor,
+    cost: torch.Tensor,
+    gamma: float,
+    tau: float,
+    has_words: torch.Tensor | None = None,
+    beta: float = 0.3,
+) -> torch.Tensor:
+    """Regression of the scores to the risk: smooth L1 between -tau z_i and KL_i + gamma c_i, each less its mean over scales.
+
+    Where an image leaves open how hard it is to read, the scale with the least *expected* risk is wanted. Cross entropy to
+    :func:`soft_targets` finds the scale that is best most often instead, and underrates a small scale that is seldom but
+    badly wrong, since there its share is 0 whether it loses one nat or three.
+
+    Args:
+        logits: z (N, S).
+        tau: unit of the scores in nats, so that softmax(z) is the :func:`soft_targets` of the predicted risk.
+        beta: distance in nats from which the loss grows linearly.
+
+    The others as in :func:`gumbel_selector_loss`.
+
+    Returns:
+        scalar; 0 (with a graph) without images.
+    """
+    if not len(logits):
+        return logits.sum() * 0
+    if tau <= 0:
+        raise ValueError(f"tau must be above 0, got {tau}")
+    risk = _risk(kl, cost, gamma, has_words)
+    predicted = -tau * logits.float()
+    return F.smooth_l1_loss(
+        predicted - predicted.mean(1, keepdim=True), risk - risk.mean(1, keepdim=True), beta=beta
+    )
+
+
 @torch.no_grad()
 def draw_scales(
     logits: torch.Tensor,
@@ -135,7 +172,7 @@ def draw_scales(
     """The scale each image is trained at.
 
     Most images take the selector's decision: the one-hot `onehot` of the Gumbel form, so that the student trains where
-    the selector was charged, else (target form) a draw from softmax(logits). Each image is instead, with probability
+    the selector was charged, else (the other forms) a draw from softmax(logits). Each image is instead, with probability
     `uniform_share`, given any scale: otherwise scales that are rarely chosen stop being trained and are then rightly
     never chosen again.
 

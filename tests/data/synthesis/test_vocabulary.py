@@ -52,3 +52,11 @@ def test_a_missing_or_useless_word_list_is_named(tmp_path):
     (tmp_path / "greek.txt").write_text("λόγος", encoding="utf-8")
     with pytest.raises(ValueError, match="greek.txt"):
         load_vocabulary(str(tmp_path / "greek.txt"))
+
+
+def test_a_phrase_that_is_one_overlong_word_becomes_another_word(monkeypatch):
+    vocabulary = load_vocabulary()
+    monkeypatch.setattr(vocabulary, "_pick", lambda rng, section: "www." + 30 * "long" + ".example")
+    monkeypatch.setattr(vocabulary, "word", lambda rng: "SHOP")
+    rng = np.random.default_rng(0)
+    assert all(vocabulary.phrase(rng) for _ in range(40))

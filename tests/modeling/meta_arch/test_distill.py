@@ -260,7 +260,7 @@ def comparison(N, kl=None):
     return ScaleComparison(torch.zeros(N, 3) if kl is None else kl, cost, torch.full((N,), kl is not None))
 
 
-@pytest.mark.parametrize("form", ["soft_target", "gumbel"])
+@pytest.mark.parametrize("form", ["risk", "soft_target", "gumbel"])
 def test_the_uniform_share_keeps_every_scale_in_training(cfg, storage, form):
     model = build(cfg, "MODEL.SELECTOR.FORM", form)
     certain = torch.tensor([[50.0, 0.0, 0.0]]).expand(600, 3)
@@ -279,11 +279,12 @@ def test_images_without_words_pull_towards_cheap_scales(cfg, storage):
     model.selector_loss(logits, silly)[0].backward()
     assert logits.grad[0, 0] < logits.grad[0, 1] < logits.grad[0, 2] and logits.grad[0, 0] < 0 < logits.grad[0, 2]
     # target form: cross entropy of even scores is log 3 whatever the target
+    model.selector_form = "soft_target"
     assert model.selector_loss(logits, silly)[0].item() == pytest.approx(np.log(3))
 
 
-def test_the_two_forms_of_the_selectors_loss(cfg, storage):
-    model = build(cfg)
+def test_the_forms_of_the_selectors_loss(cfg, storage):
+    model = build(cfg, "MODEL.SELECTOR.FORM", "soft_target")
     model.gamma, model.target_temperature, model.uniform_share = 0.5, 0.1, 0.0
     kl = torch.tensor([[0.3, 0.1, 0.0]])
     # risks KL + gamma c: 0.4, 0.35, 0.5; softmax of -4, -3.5, -5
@@ -292,6 +293,10 @@ def test_the_two_forms_of_the_selectors_loss(cfg, storage):
     log_p = np.array([1.0, 2, 3]) - np.log(np.exp([1.0, 2, 3]).sum())
     expected = -(weights / weights.sum() * log_p).sum()
     assert model.selector_loss(logits, comparison(1, kl))[0].item() == pytest.approx(expected, rel=1e-5)
+    # risks less their mean .4167: -.0167, -.0667, .0833; scores 1, 2, 3 at tau .1 say .1, 0, -.1; smooth L1 with beta .3
+    expected = np.mean(np.square([0.7 / 6, 0.4 / 6, 1.1 / 6])) / 0.6
+    model.selector_form = "risk"
+    assert model.selector_loss(logits, comparison(1, kl))[0].item() == pytest.approx(expected, rel=1e-4)
     model.selector_form = "gumbel"
     for _ in range(5):
         loss, choice = model.selector_loss(logits, comparison(1, kl))

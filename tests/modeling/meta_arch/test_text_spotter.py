@@ -152,6 +152,32 @@ def test_results_are_in_pixels_of_the_original_image(tiny_cfg, reader, make_reco
         assert (q >= 0).all() and (q <= [128, 96]).all() and (p <= [640, 960]).all()
 
 
+def test_bfloat16_at_test_finds_the_same_words_but_for_its_rounding():
+    from dld.data.synthesis.config import SynthWordsConfig
+    from dld.data.synthesis.synthwords import SynthWordsDataset
+    from dld.inference.predictor import TextSpotter
+
+    config = SynthWordsConfig(size=(320, 448), min_height=24, max_words=6)
+    pictures = [SynthWordsDataset("val", config=config)[i]["image"] for i in range(2)]
+    read = {}
+    for dtype in ("float32", "bfloat16"):
+        options = ["MODEL.INFERENCE_DTYPE", dtype, "INPUT.MIN_SIZE_TEST", "320", "MODEL.DEVICE", "cpu"]
+        spotter = TextSpotter.from_pretrained("teacher_tiny", opts=options)
+        assert spotter.model.inference_dtype == (None if dtype == "float32" else torch.bfloat16)
+        read[dtype] = [word for picture in pictures for word in spotter(picture).words]
+    assert len(read["float32"]) >= 4
+    centres = {dtype: np.array([np.mean(w.polygon, 0) for w in words]) for dtype, words in read.items()}
+    distance = np.linalg.norm(centres["float32"][:, None] - centres["bfloat16"][None], axis=-1)
+    assert np.mean(distance.min(1) < 4) > 0.7 and np.mean(distance.min(0) < 4) > 0.7
+    assert any(a.score != b.score for a, b in zip(*read.values(), strict=False)), "it was used"
+
+
+def test_an_unknown_number_format_is_named(tiny_cfg):
+    tiny_cfg.MODEL.INFERENCE_DTYPE = "int8"
+    with pytest.raises(ValueError, match="one of float32, bfloat16, float16, got 'int8'"):
+        build(tiny_cfg)
+
+
 def test_what_inference_returns(tiny_cfg, reader, make_record):
     words = spot(reader, tiny_cfg, [make_record()])[0]
     assert set(words.get_fields()) == {

@@ -83,3 +83,12 @@ def test_every_image_of_a_batch_has_its_own_regions(rpn):
     assert (together[0] == 0).all(), "an image without words is background"
     assert (together[1][there] == -1).all()
     assert (together[2][there] == 0).all()
+
+
+def test_many_ignored_regions_cover_what_each_of_them_covers():
+    corners = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * 90
+    ignored = Boxes(torch.cat([corners[:150], corners[:150] + 8], 1))
+    boxes = Boxes(torch.cat([corners[150:], corners[150:] + 12], 1))
+    alone = [covered_by_ignored(boxes, ignored[i], 0.5) for i in range(150)]
+    together = covered_by_ignored(boxes, ignored, 0.5)
+    assert torch.equal(together, torch.stack(alone).any(0)) and 0 < together.sum() < 50

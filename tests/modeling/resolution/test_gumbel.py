@@ -9,6 +9,7 @@ from dld.modeling.resolution.gumbel import (
     draw_scales,
     gumbel_selector_loss,
     gumbel_straight_through,
+    risk_regression_loss,
     soft_target_loss,
     soft_targets,
     temperature_at,
@@ -115,6 +116,7 @@ def test_no_images_give_zero_with_a_graph():
     for loss in (
         soft_target_loss(logits, nothing),
         gumbel_selector_loss(gumbel_straight_through(logits, 1.0), nothing, nothing, 0.1),
+        risk_regression_loss(logits, nothing, nothing, 0.1, 0.1),
     ):
         assert loss.item() == 0
         loss.backward()
@@ -153,3 +155,42 @@ def test_the_target_form_finds_the_best_scale_of_every_kind_of_image():
         soft_target_loss(logits, soft_targets(kl, cost, gamma=0.1, tau=0.01)).backward()
         optimizer.step()
     assert logits.argmax(1).tolist() == [0, 1, 2, 3, 4, 5, 0]
+
+
+def test_risk_regression_worked_by_hand():
+    # risks .4 and 0 are +-.2 around their mean; scores that say +-.1 miss each by .1, inside beta: .1^2 / 2 / .5 = .01
+    kl, free = torch.tensor([[0.4, 0.0]]), torch.zeros(1, 2)
+    logits = torch.tensor([[-0.1, 0.1]]) / 0.2
+    assert risk_regression_loss(logits, kl, free, 0.1, tau=0.2, beta=0.5).item() == pytest.approx(0.01)
+    # a constant in the scores is free, and scores -risk / tau are perfect
+    assert risk_regression_loss(7 - kl / 0.2, kl, free, 0.1, tau=0.2).item() == pytest.approx(0, abs=1e-12)
+    # without words the divergence is not looked at: only the cost counts
+    cost = torch.tensor([[0.1, 0.5]])
+    wanted = -0.3 * cost / 0.2
+    without = risk_regression_loss(wanted, kl, cost, 0.3, 0.2, torch.tensor([False]))
+    assert without.item() == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="tau"):
+        risk_regression_loss(logits, kl, free, 0.1, tau=0.0)
+
+
+def test_where_the_image_leaves_it_open_risk_regression_takes_the_least_expected_risk():
+    # six pictures look alike: four read as well at the small scale, two lose two nats there (less than beta: least squares).
+    # The small scale saves .1, so it is best most often, and wrong: its expected risk is .67 against .1.
+    kl = torch.zeros(6, 2)
+    kl[4:, 0] = 2.0
+    cost = torch.tensor([0.0, 1.0]).expand(6, 2)
+    choices = {}
+    for form in ("risk", "soft_target"):
+        logits = torch.zeros(2, requires_grad=True)
+        optimizer = torch.optim.Adam([logits], lr=0.05)
+        for _ in range(800):
+            optimizer.zero_grad()
+            scores = logits.expand(6, 2)
+            if form == "risk":
+                loss = risk_regression_loss(scores, kl, cost, 0.1, tau=0.1, beta=5.0)
+            else:
+                loss = soft_target_loss(scores, soft_targets(kl, cost, 0.1, tau=0.02))
+            loss.backward()
+            optimizer.step()
+        choices[form] = int(logits.argmax())
+    assert choices == {"risk": 1, "soft_target": 0}

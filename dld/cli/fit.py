@@ -1,0 +1,118 @@
+"""Fit the resolution selector of a trained student again, for any gamma, without training the student."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import sys
+
+__all__ = ["add_arguments", "main", "run"]
+
+# far behind every iteration of a training: the generated images are not those that the student was trained on
+FIRST_ITERATION = 1_000_000
+
+EPILOG = """
+example:
+  python projects/DLD/tools/fit_selector.py --student output/dld_tiny/model_final.pth \\
+    --teacher output/teacher_tiny/model_best.pth --gamma 0.3 --output dld_tiny_gamma03.safetensors
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--student", required=True, metavar="FILE", help="checkpoint of a distilled student with selector")
+    parser.add_argument("--teacher", required=True, metavar="FILE", help="the teacher that it was distilled from")
+    parser.add_argument("--gamma", type=float, help="weight of cost against accuracy; default: the student's")
+    parser.add_argument("--images", type=int, default=800, help="training images to compare the scales on")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--output", required=True, metavar="FILE", help="weights to write, ending in .safetensors")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
+
+
+def run(args: argparse.Namespace):
+    """Fit and write; returns the report on the images held out.
+
+    Raises:
+        ValueError, KeyError, FileNotFoundError: naming the file or the option.
+    """
+    import torch
+    from detectron2.modeling import build_model
+
+    import dld.modeling  # noqa: F401  only registration
+    from dld.data.build import build_train_loader
+    from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file, save_safetensors
+    from dld.engine.selector_fit import compare_images, fit_selector
+    from dld.engine.setup import register_datasets
+    from dld.engine.train_step import amp_dtype
+    from dld.inference.predictor import config_from_checkpoint, portable_config
+
+    if not args.output.endswith(".safetensors"):
+        raise ValueError(f"--output must end in .safetensors, got {args.output}")
+    for name in ("teacher", "student"):
+        if not os.path.isfile(getattr(args, name)):
+            raise FileNotFoundError(f"--{name}: {getattr(args, name)} does not exist")
+    if args.gamma is not None and args.gamma < 0:
+        raise ValueError(f"--gamma must not be negative, got {args.gamma}")
+    cfg = config_from_checkpoint(args.student)
+    if not cfg.MODEL.SELECTOR.ENABLED or cfg.MODEL.META_ARCHITECTURE == "TextSpottingRCNN":
+        raise ValueError(f"{args.student} has no resolution selector: distil with MODEL.SELECTOR.ENABLED True")
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SELECTOR.FIXED_SCALE = "DistillMetaArch", 0.0
+    cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = args.teacher
+    if args.gamma is not None:
+        cfg.MODEL.DISTILLATION.GAMMA = args.gamma
+    cfg.merge_from_list(list(args.opts))
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    register_datasets(cfg)
+    model = build_model(cfg)
+    WholeSpotterCheckpointer(model.teacher, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.teacher)
+    WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
+    model.train()
+    loader = build_train_loader(cfg)
+    loader.batch_sampler.start_iteration = FIRST_ITERATION
+    count = -(-args.images // cfg.SOLVER.IMS_PER_BATCH)
+    dtype = amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, model.device)
+    compared = compare_images(model, itertools.islice(loader, count), count, dtype)
+    report = fit_selector(model, compared, epochs=args.epochs, learning_rate=args.learning_rate, seed=max(cfg.SEED, 0))
+
+    state = dict(load_weights_file(args.student)["model"])
+    state.update({f"selector.{name}": value.cpu() for name, value in model.selector.state_dict().items()})
+    if "mu" in state:
+        state["mu"] = torch.zeros_like(state["mu"])  # it was calibrated on the scores of before
+    about = {"gamma": cfg.MODEL.DISTILLATION.GAMMA, "images": len(compared.images), "epochs": args.epochs,
+             "datasets": list(cfg.DATASETS.TRAIN), "held_out": report._asdict()}  # fmt: skip
+    cfg.MODEL.SELECTOR.MU = 0.0
+    save_safetensors(args.output, state, {"config": portable_config(cfg).dump(), "selector": json.dumps(about)}, half=False)
+    print(
+        f"risk on {report.images} images held out: selector {report.chosen:.4f}, one scale for all {report.best_constant:.4f}, "
+        f"best scale of each {report.oracle:.4f} nats"
+    )
+    for scale, number in zip(model.scales, report.histogram, strict=True):
+        print(f"  scale {scale:g}: {number / report.images:.0%} of them")
+    print(f"-> {args.output}")
+    return report
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 2 with a message for what cannot be fitted."""
+    parser = argparse.ArgumentParser(
+        prog="dld fit", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        run(args)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
