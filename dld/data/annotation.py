@@ -10,7 +10,7 @@ A json file, schema "dld-text/1"::
 - `id`: a unique string; left out, it is `file_name` without its extension.
 - `width`, `height`: pixels of the image as `detectron2.data.detection_utils.read_image` gives it, that is after the
   EXIF orientation was applied; polygons are in the pixels of that image.
-- `polygon`: at least three points [x, y] in pixels, either direction; they may lie outside the image.
+- `polygon`: three to 1000 points [x, y] in pixels, either direction; they may lie outside the image.
 - `text`: the transcription. `ignore` (default false): nobody can read this word; it is neither trained on nor counted.
 - `language`, `kind`: optional strings of a word, kept and not used.
 """
@@ -18,7 +18,6 @@ A json file, schema "dld-text/1"::
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 from detectron2.structures import BoxMode
 
-from dld.structures.polygon import polygon_box
+from dld.structures.polygon import LARGEST_PIXEL, MOST_POINTS, polygon_box
 
 __all__ = [
     "SCHEMA",
@@ -83,12 +82,16 @@ class SchemaProblem:
         return f"{where}: {self.message}" if where else self.message
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_pixel(value: Any) -> bool:
+    # NaN compares as False
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST_PIXEL <= value <= LARGEST_PIXEL
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        text = "a huge number"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -99,10 +102,12 @@ def _word_problems(word: Any) -> Iterator[tuple[str | None, str]]:
     polygon, text, ignore = word.get("polygon"), word.get("text"), word.get("ignore", False)
     if not isinstance(polygon, list) or len(polygon) < 3:
         yield "polygon", f"expected a list of at least 3 points [x, y], got {_shown(polygon)}"
+    elif len(polygon) > MOST_POINTS:
+        yield "polygon", f"has {len(polygon)} points, more than {MOST_POINTS}"
     else:
         for point in polygon:
-            if not (isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))):
-                yield "polygon", f"expected points [x, y] of two numbers, got {_shown(point)}"
+            if not (isinstance(point, list) and len(point) == 2 and all(map(_is_pixel, point))):
+                yield "polygon", f"expected points [x, y] of two numbers within 1,000,000, got {_shown(point)}"
                 break
     if not isinstance(ignore, bool):
         yield "ignore", f"expected true or false, got {_shown(ignore)}"
@@ -115,17 +120,23 @@ def _word_problems(word: Any) -> Iterator[tuple[str | None, str]]:
             yield key, f"expected a string, got {_shown(word[key])}"
 
 
+def is_plain_relative(name: str) -> bool:
+    """Whether a file name stays inside the folder it is relative to, on every system."""
+    path = PurePosixPath(name)
+    return "\\" not in name and "\0" not in name and not path.is_absolute() and ".." not in path.parts
+
+
 def _image_problems(image: dict) -> Iterator[tuple[str, str]]:
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
         yield "file_name", f"expected a path relative to the folder of images, got {_shown(name)}"
-    elif "\\" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    elif not is_plain_relative(name):
         yield "file_name", f"must be relative to the folder of images, with / and without '..', got {name!r}"
     if "id" in image and (not isinstance(image["id"], str) or not image["id"]):
         yield "id", f"expected a non-empty string, got {_shown(image['id'])}"
     for key in ("width", "height"):
-        if not isinstance(image.get(key), int) or isinstance(image[key], bool) or image[key] < 1:
-            yield key, f"expected pixels as an integer >= 1, got {_shown(image.get(key))}"
+        if not isinstance(image.get(key), int) or isinstance(image[key], bool) or not 1 <= image[key] <= LARGEST_PIXEL:
+            yield key, f"expected pixels as an integer >= 1 and at most 1,000,000, got {_shown(image.get(key))}"
     if not isinstance(image.get("words"), list):
         yield "words", f"expected a list (empty where the image has no text), got {_shown(image.get('words'))}"
 
@@ -175,6 +186,8 @@ def read_document(path: str | Path) -> tuple[str, Any]:
         raise ValueError(f"{path}:{error.lineno}: not valid json: {error.msg} (column {error.colno})") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
+    except (RecursionError, ValueError) as error:  # brackets in brackets without end, numbers of thousands of digits
+        raise ValueError(f"{path}: not json that can be read: {error}") from error
 
 
 def images_from_document(document: dict) -> list[ImageAnnotation]:

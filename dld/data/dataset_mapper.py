@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from detectron2.config import configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
+from PIL import Image, ImageOps
 
 from dld.config import configured_charset
 from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_shape, rotation_matrix
@@ -21,6 +23,11 @@ from dld.text.charset import Charset
 __all__ = ["TextDatasetMapper", "read_dict_image", "words_to_instances"]
 
 logger = logging.getLogger(__name__)
+
+# Every word is compared with every anchor, 200,000 of them at 640 x 640: 300 words take 240 MB a table.
+MOST_WORDS = 300
+# points of an outline in training: their masks' memory grows with words x points
+MOST_OUTLINE_POINTS = 100
 
 
 def read_dict_image(dataset_dict: dict) -> np.ndarray:
@@ -33,7 +40,7 @@ def read_dict_image(dataset_dict: dict) -> np.ndarray:
     if image is None:
         name = dataset_dict["file_name"]
         try:
-            image = detection_utils.read_image(name, format="BGR")
+            image = _decode(name, (dataset_dict.get("width"), dataset_dict.get("height")))
         except Exception as error:
             raise ValueError(f"cannot read image {name}: {error}") from error
         try:
@@ -43,11 +50,27 @@ def read_dict_image(dataset_dict: dict) -> np.ndarray:
     return image
 
 
+def _decode(path: str, annotated: tuple[int | None, int | None]) -> np.ndarray:
+    """As detectron2's `read_image(path, "BGR")`, which takes the pixels that a damaged PNG does not have for black."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError("there is no such file")
+    with Image.open(path) as image:
+        # the header first: an image of another size (turned or not) is refused before memory is taken for its pixels
+        if None not in annotated and sorted(annotated) != sorted(image.size):
+            raise ValueError("it is {} x {}, the annotation says {} x {}".format(*image.size, *annotated))
+        image.load()
+        try:
+            image = ImageOps.exif_transpose(image)
+        except Exception:  # damaged EXIF raises all sorts of errors; the image is then taken as it is stored
+            logger.debug("%s: unreadable EXIF", path)
+        return detection_utils.convert_PIL_to_numpy(image, "BGR")
+
+
 class TextDatasetMapper:
     """Reads and augments an image, and turns its words into `Instances`.
 
     At test: `image` float tensor (3, H', W') resized to the test short side; `height`, `width` of the original and
-    its `annotations` stay for the evaluator. In training also `instances`, see :func:`words_to_instances`.
+    its `annotations` stay for the evaluator. In training `instances`, see :func:`words_to_instances`, and `sampling_seed`.
 
     Args:
         is_train: augment and make targets.
@@ -128,6 +151,8 @@ class TextDatasetMapper:
             [(view.points(polygon), text, ignore) for polygon, text, ignore in words],
             (view.height, view.width), self.charset, self.max_length, self.read_box_jitter, self.max_read_words, rng,
         )  # fmt: skip
+        # anchors and proposals are sampled with it: it belongs to the image, not to the process that has it
+        out["sampling_seed"] = int(rng.integers(2**62))
         return out
 
     def _read_annotation(self, annotation: dict) -> tuple[np.ndarray, str, bool]:
@@ -177,7 +202,8 @@ def words_to_instances(
     """Training targets of one image.
 
     A word of which the image's edge cuts off more than a tenth of its area, or more than a quarter of its height (about
-    half a letter, at either end of a long word), becomes don't care; one outside is dropped.
+    half a letter, at either end of a long word), becomes don't care; one outside is dropped. Of more than MOST_WORDS words
+    only so many count, drawn anew each time; the others become don't care.
 
     Args:
         words: polygon (P, 2) in pixels of the network's input, text, ignore.
@@ -189,6 +215,7 @@ def words_to_instances(
         `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading).
     """
     height, width = image_size
+    rng = np.random.default_rng() if rng is None else rng
     polygons, ignore, texts = [], [], []
     for polygon, text, ignored in words:
         area = polygon_area(polygon)
@@ -204,10 +231,13 @@ def words_to_instances(
         box_size = inside.max(0) - inside.min(0)
         if box_size.min() < 1:
             continue
-        polygons.append(inside)
+        polygons.append(inside[:: -(-len(inside) // MOST_OUTLINE_POINTS)])
         ignore.append(ignored)
         texts.append(charset.encode("" if ignored else text, max_length))
     R = len(polygons)
+    counted = [i for i in range(R) if not ignore[i]]
+    for i in rng.permutation(counted)[MOST_WORDS:] if len(counted) > MOST_WORDS else ():
+        ignore[i], texts[i] = True, charset.encode("", max_length)
     target = Instances((height, width))
     boxes = torch.tensor(np.array([[*p.min(0), *p.max(0)] for p in polygons]).reshape(-1, 4), dtype=torch.float32)
     target.gt_boxes = Boxes(boxes)
@@ -217,14 +247,14 @@ def words_to_instances(
     readable = ~target.gt_ignore
     if int(readable.sum()) > max_read_words:
         candidates = readable.nonzero()[:, 0].numpy()
-        drop = (rng or np.random.default_rng()).permutation(candidates)[max_read_words:]
+        drop = rng.permutation(candidates)[max_read_words:]
         readable[torch.from_numpy(drop)] = False
     target.gt_readable = readable
     target.gt_text = torch.stack(texts) if R else torch.zeros((0, max_length + 1), dtype=torch.int64)
     read_boxes = boxes.clone()
     if read_box_jitter and R:
         side = torch.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])[:, None]
-        noise = torch.from_numpy((rng or np.random.default_rng()).uniform(-1, 1, (R, 4))).float()
+        noise = torch.from_numpy(rng.uniform(-1, 1, (R, 4))).float()
         read_boxes = read_boxes + noise * read_box_jitter * side
     target.gt_read_boxes = Boxes(read_boxes)
     target.gt_tall = (boxes[:, 3] - boxes[:, 1]) > 1.5 * (boxes[:, 2] - boxes[:, 0])

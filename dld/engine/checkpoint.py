@@ -6,6 +6,7 @@ import logging
 import os
 from typing import IO, Any
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
@@ -43,11 +44,23 @@ def atomic_write(path: str, write) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
+        _sync_folder(os.path.dirname(path) or ".")
     except (OSError, RuntimeError) as error:
         raise OSError(f"could not write {path}: {error}; what was there before is intact") from error
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    # a rename is safe from a power cut only when the folder that holds the name is on disk, too
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
@@ -75,14 +88,27 @@ def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
 
         with open(path, "rb") as f:
             loaded = pickle.load(f, encoding="latin1")
-        return loaded if "model" in loaded else {"model": loaded}
+        return _with_weights(loaded, path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is not a checkpoint of plain tensors: {error}") from error
+    return _with_weights(loaded, path)
+
+
+def _with_weights(loaded: Any, path: str) -> dict[str, Any]:
+    """A loaded file as a dict with "model", a dict of tensors (or arrays) by name; anything else is refused."""
     if not isinstance(loaded, dict):
         raise ValueError(f"{path} holds a {type(loaded).__name__}, not a dict of tensors")
-    return loaded if "model" in loaded else {"model": loaded}
+    checkpoint = loaded if "model" in loaded else {"model": loaded}
+    weights = checkpoint["model"]
+    odd = None if isinstance(weights, dict) else type(weights).__name__
+    if odd is None:
+        strange = ((k, v) for k, v in weights.items() if not (isinstance(k, str) and isinstance(v, (torch.Tensor, np.ndarray))))
+        odd = next((f"{type(v).__name__} under {k!r}" for k, v in strange), None)
+    if odd is not None:
+        raise ValueError(f"{path} holds no weights: expected tensors by name, found a {odd}")
+    return checkpoint
 
 
 def _read_safetensors(path: str) -> dict[str, Any]:
@@ -187,8 +213,13 @@ class SpotterCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self.charset_transfer, self.trust_pickle, self.extra = charset_transfer, trust_pickle, extra or {}
 
-    def save(self, name: str, **kwargs) -> None:
-        """Write `name`.pth and then the note of which file is the last; each whole or not at all."""
+    def save(self, name: str, *, is_last: bool = True, **kwargs) -> None:
+        """Write `name`.pth and then the note of which file is the last; each whole or not at all.
+
+        Args:
+            is_last: resuming goes on from this file; False leaves the note as it is.
+            kwargs: values saved beside the weights.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), **self.extra}
@@ -203,7 +234,8 @@ class SpotterCheckpointer(DetectionCheckpointer):
             torch.save(data, f)
 
         atomic_write(path, write)
-        self.tag_last_checkpoint(basename)
+        if is_last:
+            self.tag_last_checkpoint(basename)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         path = os.path.join(self.save_dir, "last_checkpoint")

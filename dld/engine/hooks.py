@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
-from detectron2.engine.hooks import BestCheckpointer
 from detectron2.utils import comm
 
 from dld.data.dataset_mapper import read_dict_image
@@ -20,16 +20,21 @@ __all__ = ["BestSpotter", "FinalCheckpoint", "PicturesOfPredictions", "TimeLimit
 logger = logging.getLogger(__name__)
 
 
-class BestSpotter(BestCheckpointer):
-    """Keeps `model_best.pth`, the checkpoint of the best end-to-end H-mean, written without moving the note of the last.
+class BestSpotter(HookBase):
+    """Keeps `model_best.pth`, the checkpoint of the best end-to-end H-mean; a run is resumed from the latest, not from it.
+
+    Stands behind the evaluation and in front of the periodic checkpoint, which so knows the newest best score.
 
     Args:
-        eval_period, checkpointer: as in BestCheckpointer.
+        eval_period: iterations between two evaluations; the last iteration is evaluated as well.
+        checkpointer: writes it.
         metric: name in the event storage.
     """
 
     def __init__(self, eval_period: int, checkpointer, metric: str = "e2e/hmean") -> None:
-        super().__init__(eval_period, checkpointer, metric, "max", file_prefix="model_best")
+        self.period, self.checkpointer, self.metric = eval_period, checkpointer, metric
+        self.best_metric: float | None = None
+        self.best_iter: int | None = None
 
     def state_dict(self) -> dict:
         return {"best_metric": self.best_metric, "best_iter": self.best_iter}
@@ -38,17 +43,27 @@ class BestSpotter(BestCheckpointer):
         self.best_metric, self.best_iter = state["best_metric"], state["best_iter"]
 
     def after_step(self) -> None:
-        last = self._checkpointer.get_checkpoint_file()
-        super().after_step()
-        if last and self._checkpointer.get_checkpoint_file() != last:
-            # the best is for use; resuming goes on from the latest
-            self._checkpointer.tag_last_checkpoint(os.path.basename(last))
+        done = self.trainer.iter + 1
+        if done % self.period == 0 and done != self.trainer.max_iter:
+            self.compare()
 
     def after_train(self) -> None:
-        last = self._checkpointer.get_checkpoint_file()
-        super().after_train()
-        if last and self._checkpointer.get_checkpoint_file() != last:
-            self._checkpointer.tag_last_checkpoint(os.path.basename(last))
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self.compare()
+
+    def compare(self) -> None:
+        """Save the model if the latest score is higher than any before."""
+        latest = self.trainer.storage.latest().get(self.metric)
+        if latest is None:
+            logger.warning("the evaluation gave no %s: no best checkpoint is kept", self.metric)
+            return
+        score, iteration = latest
+        if not math.isfinite(score) or (self.best_metric is not None and score <= self.best_metric):
+            return
+        # before saving: the checkpoint itself must know that it is the best
+        self.best_metric, self.best_iter = score, iteration
+        self.checkpointer.save("model_best", is_last=False, iteration=iteration)
+        logger.info("best %s so far: %.2f after iteration %d", self.metric, score, iteration + 1)
 
 
 class TimeLimit(HookBase):

@@ -7,6 +7,7 @@ import os
 
 import torch
 import torch.distributed as dist
+from detectron2.engine import default_argument_parser
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
 
@@ -23,17 +24,18 @@ def started_by_torchrun() -> bool:
 def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, args: tuple) -> None:
     """Run `main(*args)` in every process of the job.
 
-    On a machine without GPU, `num_gpus` counts CPU processes (gloo). Under torchrun the processes exist already.
+    On a machine without GPU, `num_gpus` counts CPU processes (gloo). Under torchrun the processes exist already. When a
+    process of this machine dies, the others are ended and its error is raised here; on other machines the next exchange
+    with it fails.
 
     Raises:
         ValueError: more GPUs asked for than present, or counts that make no sense; the message says how many there are.
     """
     if started_by_torchrun():
         join_torchrun()
-        try:
-            main(*args)
-        finally:
-            dist.destroy_process_group()
+        main(*args)
+        # not after an error: the others may be waiting for this process, which must end for them to end
+        dist.destroy_process_group()
         return
     if num_gpus < 0 or num_machines < 1 or not 0 <= machine_rank < num_machines:
         raise ValueError(
@@ -48,6 +50,9 @@ def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: 
         # the processes share the cores; each taking all of them is slower than each taking its part
         threads = max((os.cpu_count() or 1) // num_gpus, 1)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if num_machines == 1 and dist_url == default_argument_parser().get_default("dist_url"):
+        # detectron2's default is one port for each user: a second job on this machine would not start
+        dist_url = "auto"
     detectron2_launch(main, max(num_gpus, 1), num_machines, machine_rank, dist_url, args)
 
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import warnings
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -22,6 +23,8 @@ __all__ = ["load_config", "register_datasets", "setup"]
 
 logger = logging.getLogger(__name__)
 
+MOST_YAML_NODES = 100_000
+
 
 def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
     """Configuration of a yaml file and overrides `KEY VALUE KEY VALUE ...`; not frozen.
@@ -33,9 +36,9 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
     """
     cfg = get_dld_cfg()
     if config_file:
-        if not os.path.isfile(config_file):
-            raise FileNotFoundError(f"configuration file {config_file} does not exist")
+        config_file = find_config(config_file)
         try:
+            refuse_expanding_yaml(CfgNode.load_yaml_with_base(config_file, allow_unsafe=False))
             cfg.merge_from_file(config_file, allow_unsafe=False)
         except Exception as error:
             raise ValueError(f"configuration file {config_file}: {error}") from error
@@ -49,6 +52,49 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def find_config(name: str) -> str:
+    """Path of a configuration file: as given, else one of ours, so that `configs/x.yaml` is found from any folder.
+
+    Ours lie in `dld/configs` of an installed package and in `configs` of a checkout.
+
+    Args:
+        name: a path; `configs/` in front is left out when it is looked for among ours.
+
+    Raises:
+        FileNotFoundError: there is none; the message lists ours.
+    """
+    if os.path.isfile(name):
+        return name
+    package = Path(__file__).resolve().parents[1]
+    folder = next((f for f in (package / "configs", package.parent / "configs") if f.is_dir()), None)
+    relative = Path(name.removeprefix(f"configs{os.sep}"))
+    if folder is None or relative.is_absolute() or ".." in relative.parts or not (folder / relative).is_file():
+        known = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.yaml")) if folder else []
+        hint = f"; configs/ holds {', '.join(known)}" if known else ""
+        raise FileNotFoundError(f"configuration file {name} does not exist{hint}")
+    return str(folder / relative)
+
+
+def refuse_expanding_yaml(loaded) -> None:
+    """Refuse a parsed YAML whose aliases (`&a`, `*a`) unfold to more than MOST_YAML_NODES: a kilobyte can hold billions.
+
+    Raises:
+        ValueError: it does.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node) -> int:
+        if not isinstance(node, (dict, list, tuple)):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_YAML_NODES  # what is met inside itself has no end
+            sizes[id(node)] = 1 + sum(map(size, node.values() if isinstance(node, dict) else node))
+        return sizes[id(node)]
+
+    if size(loaded) > MOST_YAML_NODES:
+        raise ValueError(f"its aliases unfold to more than {MOST_YAML_NODES} values")
 
 
 def whole_numbers_as_floats(cfg: CfgNode, opts: list[str]) -> list[str]:
@@ -92,6 +138,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """Configuration, log files and data sets of a run; what detectron2's project scripts call `setup`."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
+    if args.config_file:
+        args.config_file = find_config(args.config_file)  # default_setup opens it too, for the log
     # torch and detectron2 about their own code: nothing a user could mend
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)

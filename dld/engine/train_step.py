@@ -13,6 +13,8 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
+from dld.engine.process_average import LossCounts, averaged_over_processes, count_for_losses
+
 __all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype", "bfloat16_instructions"]
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,12 @@ class StepTrainer(SimpleTrainer):
         if self.dtype is not None:
             context = torch.autocast(self.device.type, self.dtype)
         with context:
-            loss_dict = self.losses(data)
+            try:
+                loss_dict = self.losses(data)
+            except FloatingPointError as error:  # detectron2 checks the proposals while they are made
+                self._stop(f"forward pass ({error})", {}, data)
+                raise
+        loss_dict = averaged_over_processes(loss_dict, self._counts(data))
         total = sum(loss_dict.values())
         self._check(total, loss_dict, data, "loss")
         self.optimizer.zero_grad()
@@ -100,9 +107,15 @@ class StepTrainer(SimpleTrainer):
                 self._check(norm, loss_dict, data, "gradient")
             get_event_storage().put_scalar(f"grad_norm/{i}" if i else "grad_norm", float(norm))
 
+    def _counts(self, data: list[dict]) -> LossCounts | None:
+        return count_for_losses(self.unwrapped_model, data) if comm.get_world_size() > 1 else None
+
     def _check(self, value: torch.Tensor, loss_dict, data: list[dict], what: str) -> None:
-        if bool(torch.isfinite(value)):
-            return
+        if not bool(torch.isfinite(value)):
+            self._stop(what, loss_dict, data)
+
+    def _stop(self, what: str, loss_dict, data: list[dict]) -> None:
+        """Write the report of a value that is not finite and raise NonFiniteLossError."""
         report = {
             "what": what,
             "iteration": self.iter,
@@ -116,9 +129,12 @@ class StepTrainer(SimpleTrainer):
         where = ""
         if self.dump_dir:
             path = os.path.join(self.dump_dir, f"non_finite_{self.iter:07d}_rank{comm.get_rank()}.json")
-            with open(path, "w") as f:
-                f.write(text)
-            where = f" (written to {path})"
+            try:
+                with open(path, "w") as f:
+                    f.write(text)
+                where = f" (written to {path})"
+            except OSError as error:  # the report below must not be lost for want of a file
+                where = f" (not written to {path}: {error})"
         raise NonFiniteLossError(f"the {what} is not finite{where}: {text}")
 
     @property

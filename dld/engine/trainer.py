@@ -17,12 +17,18 @@ from dld.data.build import build_test_loader, build_train_loader, get_text_datas
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.checkpoint import SpotterCheckpointer
 from dld.engine.hooks import BestSpotter, FinalCheckpoint, PicturesOfPredictions, TimeLimit
+from dld.engine.run_folder import periodic_checkpoints, tidy_run_folder
 from dld.engine.train_step import StepTrainer, amp_dtype, bfloat16_instructions
 from dld.evaluation.text_evaluator import TextSpottingEvaluator
 
 __all__ = ["SpotterTrainer", "distribute", "scaled_learning_rate"]
 
 logger = logging.getLogger(__name__)
+
+# detectron2's writers show the median over so many iterations, and write as often
+SMOOTHED = 20
+# what the clock says differs from run to run
+TIMINGS = ("time", "data_time", "rank_data_time", "eta_seconds")
 
 
 def distribute(model: torch.nn.Module) -> torch.nn.Module:
@@ -91,6 +97,9 @@ class SpotterTrainer(DefaultTrainer):
         """Go on from the last checkpoint of OUTPUT_DIR, or start from MODEL.WEIGHTS, or from nothing; says which."""
         super().resume_or_load(resume)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
+        if comm.is_main_process() and self.start_iter:
+            tidy_run_folder(self.cfg.OUTPUT_DIR, self.start_iter)
+            self._periodic.recent_checkpoints = periodic_checkpoints(self.cfg.OUTPUT_DIR)
         if self.start_iter:
             start = f"resuming after iteration {self.start_iter}"
         elif self.cfg.MODEL.WEIGHTS:
@@ -129,6 +138,7 @@ class SpotterTrainer(DefaultTrainer):
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
             bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+            lr_factor_func=lambda name: cfg.MODEL.SELECTOR.LR_FACTOR if name.startswith("selector.") else 1.0,
         )
         logger.info("learning rate %.2e for batches of %d images", rate, cfg.SOLVER.IMS_PER_BATCH)
         if cfg.SOLVER.OPTIMIZER == "AdamW":
@@ -155,15 +165,12 @@ class SpotterTrainer(DefaultTrainer):
         return TextSpottingEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
 
     def build_hooks(self) -> list:
-        """Timing, schedule, checkpoints, evaluation, best checkpoint, pictures, log writers."""
+        """Timing, schedule, evaluation, best checkpoint, pictures, checkpoints, log writers."""
         cfg = self.cfg
         ret = [hooks.IterationTimer(), hooks.LRScheduler()]
         main = comm.is_main_process()
         if cfg.SOLVER.MAX_MINUTES:
             ret.append(TimeLimit(cfg.SOLVER.MAX_MINUTES))
-        if main:
-            ret.append(hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3))
-            ret.append(FinalCheckpoint(self.checkpointer))
 
         def evaluate():
             self._last_eval_results = self.test(self.cfg, self.model)
@@ -186,14 +193,45 @@ class SpotterTrainer(DefaultTrainer):
                         )  # fmt: skip
                     )
         if main:
-            ret.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            # behind evaluation and writers: resumed from one that stood before them, a run would lack their scores
+            self._periodic = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3)
+            ret.append(hooks.PeriodicWriter(self.build_writers(), period=SMOOTHED))
+            ret += [self._periodic, FinalCheckpoint(self.checkpointer)]
         return ret
 
+    def state_dict(self) -> dict:
+        """Also the scalars that the writers will need: logs show medians over 20 iterations, and are written as often."""
+        ret = super().state_dict()
+        storage = getattr(self, "storage", None)
+        if storage is not None:
+            hints, latest = storage.smoothing_hints(), storage.latest()
+            written = (self.iter + 1) // SMOOTHED * SMOOTHED - 1
+            ret["recent_scalars"] = {
+                name: [hints[name], [list(pair) for pair in history.values()[-SMOOTHED:]]]
+                for name, history in storage.histories().items()
+                if name not in TIMINGS and (latest[name][1] > written or (hints[name] and latest[name][1] == self.iter))
+            }
+        return ret
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self._recent_scalars = state_dict.get("recent_scalars", {})
+
     def train(self):
-        """Run from `start_iter` until `max_iter`, which a hook may lower; returns the last scores, if any."""
+        """Run from `start_iter` until `max_iter`, which a hook may lower; returns the last scores, if any.
+
+        After an error nothing is evaluated or saved any more (the other processes might wait for this one in vain); what
+        was measured until then is written out.
+
+        Raises:
+            OSError: nothing more can be written; the message names the last whole checkpoint.
+        """
         logger.info("training from iteration %d to %d", self.start_iter, self.max_iter)
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
+            for name, (smoothed, values) in getattr(self, "_recent_scalars", {}).items():
+                for value, iteration in values:
+                    self.storage.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
             try:
                 self.before_train()
                 while self.iter < self.max_iter:
@@ -201,9 +239,26 @@ class SpotterTrainer(DefaultTrainer):
                     self.run_step()
                     self.after_step()
                     self.iter += 1
-            finally:
                 self.after_train()
+            except OSError as error:
+                self._write_what_was_measured()
+                last = self.checkpointer.get_checkpoint_file() or "none yet"
+                raise OSError(
+                    f"training stopped in iteration {self.iter}: {error}. The last whole checkpoint is {last}; --resume "
+                    "goes on from it"
+                ) from error
+            except BaseException:
+                self._write_what_was_measured()
+                raise
         return getattr(self, "_last_eval_results", None)
+
+    def _write_what_was_measured(self) -> None:
+        for hook in self._hooks:
+            if isinstance(hook, hooks.PeriodicWriter):
+                try:
+                    hook.after_train()
+                except Exception as error:  # the disk that is full for the checkpoint is full for the log as well
+                    logger.warning("the last measurements could not be written: %s", error)
 
     def run_step(self) -> None:
         self._trainer.iter = self.iter

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "TextFile", "decode_text", "read_text_files"]
 
 MAX_FILES = 200_000
-MAX_FILE_BYTES = 64 * 2**20
-MAX_TOTAL_BYTES = 2**30
+# the largest official test set has some 20 MB of text; what is read is held in memory
+MAX_FILE_BYTES = 16 * 2**20
+MAX_TOTAL_BYTES = 256 * 2**20
 
 _LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -38,14 +39,16 @@ def read_text_files(path: str | os.PathLike, suffix: str, others: str = "skip") 
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: neither a folder nor a zip; a zip that is damaged, encrypted, names a member outside of itself, or
-            is larger than `MAX_FILES`, `MAX_FILE_BYTES`, `MAX_TOTAL_BYTES`; an unwelcome file under `others="refuse"`.
+        ValueError: neither a folder nor a zip; a zip that is damaged, encrypted, or names a member outside of itself;
+            more than `MAX_FILES`, `MAX_FILE_BYTES`, `MAX_TOTAL_BYTES`; an unwelcome file under `others="refuse"`.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
     if path.is_dir():
-        names = sorted(str(item.relative_to(path).as_posix()) for item in path.rglob("*") if item.is_file())
+        found = [item for item in path.rglob("*") if item.is_file()]
+        names = sorted(item.relative_to(path).as_posix() for item in found)
+        _check_sizes(path, {str(item): item.stat().st_size for item in found if item.name.endswith(suffix)})
         read, joint = (lambda name: (path / name).read_bytes()), "/"
         return _collect(path, names, suffix, others, read, joint)
     try:
@@ -88,7 +91,12 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
             raise ValueError(f"{path}: member {item.filename!r} points outside of the archive")
         if item.flag_bits & 0x1:
             raise ValueError(f"{path}: member {item.filename!r} is encrypted")
-        if item.file_size > MAX_FILE_BYTES:
-            raise ValueError(f"{path}: member {item.filename!r} has {item.file_size} bytes, more than {MAX_FILE_BYTES}")
-    if sum(item.file_size for item in members) > MAX_TOTAL_BYTES:
-        raise ValueError(f"{path}: unpacks to more than {MAX_TOTAL_BYTES} bytes")
+    _check_sizes(path, {item.filename: item.file_size for item in members})
+
+
+def _check_sizes(path: Path, sizes: dict[str, int]) -> None:
+    for name, size in sizes.items():
+        if size > MAX_FILE_BYTES:
+            raise ValueError(f"{path}: {name!r} has {size} bytes, more than {MAX_FILE_BYTES}")
+    if sum(sizes.values()) > MAX_TOTAL_BYTES:
+        raise ValueError(f"{path}: holds more than {MAX_TOTAL_BYTES} bytes of text")

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dld.evaluation.archive import decode_text
+from dld.evaluation.archive import MAX_FILE_BYTES, decode_text
 from dld.evaluation.image_names import canonical_name, image_number
 from dld.evaluation.lexicon import LEXICONS, Lexicon
 from dld.evaluation.protocol import Protocol
@@ -64,11 +64,13 @@ FULL_FILES = (
 def read_lexicon(path: str | os.PathLike) -> list[str]:
     """Read a word list: one word a line, or `a, b, c` (comma and space) on a line; blank and `#` lines are passed over.
 
-    Raises FileNotFoundError, and ValueError where no word is left.
+    Raises FileNotFoundError, and ValueError where no word is left or the file is larger than any lexicon.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such lexicon file: {path}")
+    if path.stat().st_size > MAX_FILE_BYTES * 4:
+        raise ValueError(f"{path}: a lexicon of {path.stat().st_size} bytes, more than {MAX_FILE_BYTES * 4}")
     words = []
     for line in decode_text(path.read_bytes()).replace("\r", "\n").split("\n"):
         line = line.strip()

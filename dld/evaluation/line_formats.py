@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dld.evaluation.protocol import Protocol
+from dld.structures.polygon import MOST_CROSSINGS, MOST_POINTS, count_crossings
 
-__all__ = ["Line", "is_total_text_layout", "parse_lines", "parse_total_text"]
+__all__ = ["Line", "is_total_text_layout", "parse_lines", "parse_total_text", "refuse_tangle"]
 
 _BOX_WITH_SPACES = re.compile(r"\s*(-?\d+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s+(\".*)")
 _TOTAL_TEXT_WORD = re.compile(
@@ -17,6 +18,11 @@ _TOTAL_TEXT_WORD = re.compile(
     r"\s*transcriptions:\s*\[(?P<text>.*?)\](?=\s*(?:x:\s*\[\[|\Z))",
     re.DOTALL,
 )
+
+
+# Of characters. Official lines have some hundreds; the pattern of Total-Text's files takes time by the square of a file.
+LONGEST_LINE = 50_000
+LONGEST_TOTAL_TEXT_FILE = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,25 @@ def parse_lines(text: str, where: str, protocol: Protocol) -> list[Line]:
     """
     rows = [(number, row.replace("\r", "")) for number, row in enumerate(text.split("\n"), start=1)]
     rows = [(f"{where}, line {number}", row) for number, row in rows if row.strip()]
+    for place, row in rows:
+        if len(row) > LONGEST_LINE:
+            raise ValueError(f"{place}: a line of {len(row)} characters, more than {LONGEST_LINE}")
     if protocol.layout == "polygon":
         return [_polygon(row, place) for place, row in rows]
     if protocol.layout == "box_or_quadrilateral" and _are_boxes([row for _, row in rows]):
         return [_box(row, place) for place, row in rows]
     return [_quadrilateral(row, place) for place, row in rows]
+
+
+def refuse_tangle(polygon: np.ndarray, where: str) -> None:
+    """Raise ValueError for a polygon whose area would take minutes: MOST_POINTS, or MOST_CROSSINGS with itself."""
+    if len(polygon) > MOST_POINTS:
+        raise ValueError(f"{where}: a polygon of {len(polygon)} points, more than {MOST_POINTS}")
+    # 16 points cannot cross so often
+    if len(polygon) > 16 and np.isfinite(polygon).all():
+        crossings = count_crossings(polygon)
+        if crossings > MOST_CROSSINGS:
+            raise ValueError(f"{where}: a polygon that crosses itself {crossings} times, more than {MOST_CROSSINGS}")
 
 
 def is_total_text_layout(text: str) -> bool:
@@ -48,6 +68,8 @@ def is_total_text_layout(text: str) -> bool:
 
 def parse_total_text(text: str, where: str) -> list[Line]:
     """Read the official Total-Text layout; arrays may be broken over lines. Raises ValueError naming file and line."""
+    if len(text) > LONGEST_TOTAL_TEXT_FILE:
+        raise ValueError(f"{where}: {len(text)} characters, more than the {LONGEST_TOTAL_TEXT_FILE} of a Total-Text file")
     lines, end = [], 0
     for match in _TOTAL_TEXT_WORD.finditer(text):
         _refuse_leftover(text, end, match.start(), where)
@@ -56,6 +78,7 @@ def parse_total_text(text: str, where: str) -> list[Line]:
         x, y = (_numbers(match[axis].split(), place) for axis in "xy")
         if len(x) != len(y):
             raise ValueError(f"{place}: {len(x)} x against {len(y)} y coordinates")
+        refuse_tangle(np.stack([x, y], axis=1), place)
         lines.append(Line(np.stack([x, y], axis=1), _python_string(match["text"]), place))
     _refuse_leftover(text, end, len(text), where)
     return lines
@@ -64,7 +87,7 @@ def parse_total_text(text: str, where: str) -> list[Line]:
 def _quadrilateral(row: str, where: str) -> Line:
     parts = row.split(",", 8)
     if len(parts) < 8:
-        raise ValueError(f"{where}: expected x1,y1,x2,y2,x3,y3,x4,y4[,text], got {row!r}")
+        raise ValueError(f"{where}: expected x1,y1,x2,y2,x3,y3,x4,y4[,text], got {row[:200]!r}")
     return Line(_numbers(parts[:8], where).reshape(4, 2), parts[8] if len(parts) == 9 else None, where)
 
 
@@ -72,10 +95,10 @@ def _box(row: str, where: str) -> Line:
     spaced = _BOX_WITH_SPACES.fullmatch(row)
     parts = list(spaced.groups()) if spaced else row.split(",", 4)
     if len(parts) < 4:
-        raise ValueError(f"{where}: expected xmin,ymin,xmax,ymax[,text], got {row!r}")
+        raise ValueError(f"{where}: expected xmin,ymin,xmax,ymax[,text], got {row[:200]!r}")
     left, top, right, bottom = _numbers(parts[:4], where)
     if right < left or bottom < top:
-        raise ValueError(f"{where}: xmax < xmin or ymax < ymin in {row!r}")
+        raise ValueError(f"{where}: xmax < xmin or ymax < ymin in {row[:200]!r}")
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     return Line(corners, parts[4] if len(parts) == 5 else None, where)
 
@@ -91,7 +114,8 @@ def _polygon(row: str, where: str) -> Line:
             text = parts.pop()
     numbers = _numbers(parts, where)
     if len(numbers) % 2 or not len(numbers):
-        raise ValueError(f"{where}: expected pairs x1,y1,...,xn,yn, got {len(numbers)} numbers in {row!r}")
+        raise ValueError(f"{where}: expected pairs x1,y1,...,xn,yn, got {len(numbers)} numbers in {row[:200]!r}")
+    refuse_tangle(numbers.reshape(-1, 2), where)
     return Line(numbers.reshape(-1, 2), text, where)
 
 
@@ -116,9 +140,9 @@ def _numbers(parts: Sequence[str], where: str) -> np.ndarray:
     try:
         values = np.array([float(part) for part in parts], dtype=np.float64)
     except ValueError:
-        raise ValueError(f"{where}: a coordinate is not a number in {','.join(parts)!r}") from None
+        raise ValueError(f"{where}: a coordinate is not a number in {','.join(parts)[:200]!r}") from None
     if not np.isfinite(values).all():
-        raise ValueError(f"{where}: a coordinate is not finite in {','.join(parts)!r}")
+        raise ValueError(f"{where}: a coordinate is not finite in {','.join(parts)[:200]!r}")
     return values
 
 

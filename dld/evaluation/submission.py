@@ -12,7 +12,7 @@ import shapely
 
 from dld.evaluation.archive import read_text_files
 from dld.evaluation.image_names import ImageIndex, image_number
-from dld.evaluation.line_formats import parse_lines
+from dld.evaluation.line_formats import parse_lines, refuse_tangle
 from dld.evaluation.overlap import is_clockwise, polygon_problems
 from dld.evaluation.protocol import Protocol
 from dld.structures.words import Word, read_results
@@ -164,7 +164,13 @@ def write_submission(
 
 def _from_results(path: Path, protocol: Protocol, index: ImageIndex) -> Submission:
     submission = Submission(with_text=True)
-    for number, result in enumerate(read_results(path)):
+    try:
+        results = read_results(path)
+    except (OverflowError, RecursionError) as error:  # numbers beyond float, brackets in brackets without end
+        raise ValueError(f"{path}: not a results file that can be read: {error}") from error
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
+    for number, result in enumerate(results):
         name = result.image_id if result.image_id is not None else Path(result.file_name or "").name
         image = index.find(name)
         if image is None:
@@ -173,6 +179,8 @@ def _from_results(path: Path, protocol: Protocol, index: ImageIndex) -> Submissi
             raise ValueError(f"{path}: image {number} ({name!r}) is image '{image}', which stands there before")
         submission.words[image] = result.words
         submission.places[image] = [f"{path}: image {number} ({name!r}), word {i}" for i in range(len(result.words))]
+        for word, place in zip(result.words, submission.places[image], strict=True):
+            refuse_tangle(word.polygon, place)
     return submission
 
 

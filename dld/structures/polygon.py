@@ -14,7 +14,11 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 __all__ = [
+    "LARGEST_PIXEL",
+    "MOST_CROSSINGS",
+    "MOST_POINTS",
     "clip_polygon",
+    "count_crossings",
     "is_simple",
     "mask_to_polygon",
     "polygon_area",
@@ -22,6 +26,12 @@ __all__ = [
     "repair_polygon",
     "to_shapely",
 ]
+
+# What outlines of words never reach, and what would cost memory and minutes: a coordinate (beyond it float32 loses the
+# pixels), points of an outline, and crossings of an outline with itself (the time of a repair grows with their square).
+LARGEST_PIXEL = 1_000_000
+MOST_POINTS = 1_000
+MOST_CROSSINGS = 100
 
 
 def _as_points(points: ArrayLike) -> np.ndarray:
@@ -59,6 +69,25 @@ def polygon_box(points: ArrayLike) -> tuple[float, float, float, float]:
     return float(x0), float(y0), float(x1), float(y1)
 
 
+def count_crossings(points: ArrayLike) -> int:
+    """How many pairs of edges of a closed outline cross each other; edges that only touch do not count.
+
+    Args:
+        points: finite (P, 2); time and memory grow with the square of P.
+    """
+    start = _as_points(points)
+    end = np.roll(start, -1, axis=0)
+    along = end - start
+
+    def side(corner: np.ndarray) -> np.ndarray:
+        """Left or right of edge i (row) lies corner j (column): +1, -1, 0."""
+        away = corner[None] - start[:, None]
+        return np.sign(along[:, None, 0] * away[..., 1] - along[:, None, 1] * away[..., 0])
+
+    parted = side(start) * side(end) < 0  # (P, P): the ends of edge j lie on both sides of the line of edge i
+    return int((parted & parted.T).sum()) // 2
+
+
 def is_simple(points: ArrayLike) -> bool:
     """Whether the outline has at least three finite points, does not cross or touch itself, and encloses an area."""
     points = _as_points(points)
@@ -94,12 +123,16 @@ def repair_polygon(points: ArrayLike) -> np.ndarray | None:
         points: (P, 2) in pixels, any P.
 
     Returns:
-        float64 (Q, 2), Q >= 3, or None if nothing with an area is left (two points, a line, NaN).
+        float64 (Q, 2), Q >= 3, or None if nothing with an area is left (two points, a line, NaN), or if the outline is a
+        tangle: more than MOST_POINTS or MOST_CROSSINGS.
     """
     points = _as_points(points)
+    # an annotated coordinate within LARGEST_PIXEL may have been enlarged with its image
+    if len(points) < 3 or len(points) > MOST_POINTS or not (np.abs(points) <= 1000 * LARGEST_PIXEL).all():
+        return None
     if is_simple(points):
         return points
-    if len(points) < 3 or not np.isfinite(points).all():
+    if count_crossings(points) > MOST_CROSSINGS:
         return None
     return _outline(_largest_part(shapely.make_valid(Polygon(points))))
 

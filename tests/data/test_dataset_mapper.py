@@ -6,6 +6,7 @@ from PIL import Image
 from shapely.geometry import Polygon, box
 
 from dld.data.dataset_mapper import TextDatasetMapper, read_dict_image, words_to_instances
+from dld.structures.polygon import polygon_area
 from dld.text.charset import Charset
 
 CHARSET = Charset.default()
@@ -219,3 +220,38 @@ def test_a_picture_of_another_size_than_annotated_is_named(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), dtype=np.uint8))
     with pytest.raises(ValueError, match="a.png"):
         read_dict_image({"file_name": str(tmp_path / "a.png"), "height": 30, "width": 20})
+
+
+def test_of_too_many_words_some_become_dont_care(monkeypatch):
+    monkeypatch.setattr("dld.data.dataset_mapper.MOST_WORDS", 5)
+    words = [(np.array([[x, 2], [x + 8, 2], [x + 8, 9], [x, 9]], dtype=float), "word", x == 0) for x in range(0, 90, 10)]
+
+    def counted(seed):
+        target = words_to_instances(words, (20, 100), CHARSET, 9, rng=np.random.default_rng(seed))
+        assert len(target) == 9 and (~target.gt_ignore).sum() == target.gt_readable.sum() == 5
+        return tuple((~target.gt_ignore).nonzero()[:, 0].tolist())
+
+    assert counted(0) == counted(0) and len({counted(seed) for seed in range(9)}) > 1
+
+
+def test_outlines_of_many_points_are_thinned_evenly():
+    angle = np.linspace(0, 2 * np.pi, 950, endpoint=False)
+    circle = 30 + 20 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    target = words_to_instances([(circle, "word", False)], (60, 60), CHARSET, 9)
+    (outline,) = target.gt_masks.points.numpy()
+    assert len(outline) <= 100 and polygon_area(outline) == pytest.approx(400 * np.pi, rel=0.01)
+
+
+def test_a_png_with_damaged_pixels_is_refused(tmp_path):
+    # detectron2's reader takes what it cannot decode for black
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 60, 3), 200, dtype=np.uint8))
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[:50] + bytes(20) + content[70:])
+    with pytest.raises(ValueError, match="cannot read image .*a.png"):
+        read_dict_image({"file_name": str(tmp_path / "a.png"), "height": 40, "width": 60})
+
+
+def test_every_position_has_a_seed_for_sampling(tiny_cfg, make_record):
+    mapper = TextDatasetMapper(tiny_cfg, True)
+    seeds = [mapper(make_record(), np.random.default_rng(i))["sampling_seed"] for i in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2] and all(isinstance(seed, int) for seed in seeds)

@@ -119,3 +119,25 @@ def test_either_extension_makes_bfloat16_fast(monkeypatch, has):
     for name, value in zip(("_is_avx512_bf16_supported", "_is_amx_tile_supported"), has, strict=True):
         monkeypatch.setattr(torch.cpu, name, lambda value=value: value, raising=False)
     assert bfloat16_instructions() == any(has)
+
+
+def test_the_factor_of_the_amp_scaler_is_saved():
+    t, again = (trainer(batches(3.0), dtype=torch.float16) for _ in range(2))
+    t.grad_scaler.scale(torch.ones(1))  # makes the factor
+    t.grad_scaler.update(new_scale=1024.0)
+    again.grad_scaler.scale(torch.ones(1))
+    again.load_state_dict(t.state_dict())
+    assert again.grad_scaler.get_scale() == t.grad_scaler.get_scale() == 1024.0 != 65536.0
+
+
+def test_a_forward_pass_that_diverges_leaves_the_report_too(tmp_path):
+    t = trainer(batches(3.0), dump_dir=str(tmp_path))
+
+    def diverge(data):
+        raise FloatingPointError("Predicted boxes or scores contain Inf/NaN")
+
+    t.losses = diverge
+    with pytest.raises(NonFiniteLossError, match=r"(?s)Inf/NaN.*3.0.jpg"):
+        step(t, 7)
+    (report,) = tmp_path.iterdir()
+    assert json.loads(report.read_text())["iteration"] == 7

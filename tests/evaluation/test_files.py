@@ -46,7 +46,7 @@ def test_absurd_sizes_are_refused_before_they_are_unpacked(tmp_path, monkeypatch
     for limit, value, message in [
         ("MAX_FILES", 1, "2 files, more than"),
         ("MAX_FILE_BYTES", 99, "has 100 bytes"),
-        ("MAX_TOTAL_BYTES", 199, "unpacks to more"),
+        ("MAX_TOTAL_BYTES", 199, "holds more than"),
     ]:
         with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
             patch.setattr(archive, limit, value)

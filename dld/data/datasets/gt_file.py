@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from dld.structures.polygon import LARGEST_PIXEL, MOST_POINTS
 
 __all__ = ["malformed", "parse_points", "read_lines", "unquote"]
 
@@ -45,11 +46,12 @@ def parse_points(values: Sequence[str]) -> np.ndarray:
     """x1, y1, x2, y2, ... as strings to float64 (P, 2).
 
     Raises:
-        ValueError: an odd count, or something that is not a finite number.
+        ValueError: an odd count, more than MOST_POINTS, or something that is no finite number of pixels.
     """
     numbers = [float(value) for value in values]
-    if len(numbers) % 2 or not all(map(math.isfinite, numbers)):
-        raise ValueError("expected pairs of finite numbers")
+    # NaN compares as False
+    if len(numbers) % 2 or len(numbers) > 2 * MOST_POINTS or not all(abs(n) <= LARGEST_PIXEL for n in numbers):
+        raise ValueError(f"expected up to {MOST_POINTS} pairs of finite numbers of pixels")
     return np.array(numbers, dtype=np.float64).reshape(-1, 2)
 
 

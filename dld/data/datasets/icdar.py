@@ -68,13 +68,16 @@ def parse_icdar2013(path: str | Path) -> list[TextAnnotation]:
     """The words of a 2013 file: upright boxes in either punctuation, as four corners clockwise from the top left."""
     words = []
     for number, line in read_lines(path):
-        if _CORNERS.fullmatch(line):
-            fields = line.split(",", 8)
-            words.append(_word(parse_points(fields[:8]), fields[8]))
-            continue
-        match = _BOX.fullmatch(line)
-        if match is None:
-            raise malformed(path, number, line, 'x1 y1 x2 y2 "transcription" (training) or with commas (test)')
-        x0, y0, x1, y1 = map(float, match.groups()[:4])
+        try:
+            if _CORNERS.fullmatch(line):
+                fields = line.split(",", 8)
+                words.append(_word(parse_points(fields[:8]), fields[8]))
+                continue
+            match = _BOX.fullmatch(line)
+            if match is None:
+                raise ValueError("neither box nor corners")
+            (x0, y0), (x1, y1) = parse_points(match.groups()[:4])
+        except ValueError:
+            raise malformed(path, number, line, 'x1 y1 x2 y2 "transcription" (training) or with commas (test)') from None
         words.append(_word(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), match[5]))
     return words

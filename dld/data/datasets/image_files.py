@@ -43,9 +43,9 @@ def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            orientation = _orientation(image)
             if decode:
-                image.load()
+                image.load()  # before EXIF is asked for: PIL may decode for it, and its error would be lost
+            orientation = _orientation(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
     return (height, width, orientation) if orientation >= 5 else (width, height, orientation)

@@ -19,9 +19,17 @@ import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from dld.data.annotation import ImageAnnotation, TextAnnotation, images_from_document, to_dataset_dict, word_to_json
+from dld.data.annotation import (
+    ImageAnnotation,
+    TextAnnotation,
+    images_from_document,
+    is_plain_relative,
+    to_dataset_dict,
+    word_to_json,
+)
 from dld.data.datasets.image_files import image_size
 from dld.data.repair import RepairCounts, repair_annotations
+from dld.structures.polygon import LARGEST_PIXEL
 
 __all__ = ["SynthTextRecords", "convert_synth_text", "words_from_matlab"]
 
@@ -43,6 +51,8 @@ def words_from_matlab(boxes: np.ndarray, texts: np.ndarray) -> list[TextAnnotati
     boxes = boxes[:, :, None] if boxes.ndim == 2 else boxes
     if boxes.ndim != 3 or boxes.shape[:2] != (2, 4):
         raise ValueError(f"expected wordBB of shape (2, 4, R), got {boxes.shape}")
+    if not (np.abs(boxes) <= LARGEST_PIXEL).all():
+        raise ValueError("a coordinate of wordBB is no finite number of pixels")
     words = " ".join(str(text) for text in np.asarray(texts).reshape(-1)).split()
     if len(words) != boxes.shape[2]:
         raise ValueError(f"{boxes.shape[2]} boxes but {len(words)} words: {' '.join(words)[:80]!r}")
@@ -58,7 +68,7 @@ def _read_matlab(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         table = loadmat(str(path), variable_names=keys)  # charBB, the largest part, is not read
         return tuple(table[key].reshape(-1) for key in keys)
-    except (KeyError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # scipy raises all sorts of errors for damaged files
         raise ValueError(f"{path}: expected SynthText's Matlab file with {', '.join(keys)} ({error!r})") from error
 
 
@@ -91,6 +101,8 @@ def convert_synth_text(matlab_file: str | Path, image_root: str | Path, output: 
             for i in tqdm(range(len(names)), desc="SynthText", unit="image", disable=None):
                 name = str(np.asarray(names[i]).reshape(-1)[0])
                 try:
+                    if not is_plain_relative(name):
+                        raise ValueError("its name points outside of the folder")
                     words = words_from_matlab(boxes[i], texts[i])
                 except ValueError as error:
                     raise ValueError(f"{matlab_file}: image {i} ({name}): {error}") from None

@@ -19,10 +19,14 @@ import numpy as np
 
 from dld.data.annotation import TextAnnotation
 from dld.data.datasets.gt_file import malformed, read_lines
+from dld.structures.polygon import LARGEST_PIXEL, MOST_POINTS
 
 __all__ = ["is_validation_image", "parse_total_text"]
 
 EXPECTED = "x: [[..]], y: [[..]], ornt: [u'..'], transcriptions: [u'..'] with as many x as y"
+
+# of characters: the official ones have some hundreds, and the pattern's time may grow with the square
+LONGEST_RECORD = 20_000
 
 _ARRAY = r"\[\s*\[([-+\d.eE,\s]*)\]\s*\]"
 _RECORD = re.compile(
@@ -51,6 +55,11 @@ def _string(raw: str) -> str:
         return raw.removeprefix("u")[1:-1]
 
 
+def _are_pixels(values) -> bool:
+    values = np.asarray(values)
+    return values.shape[1] <= MOST_POINTS and bool((np.abs(values) <= LARGEST_PIXEL).all())
+
+
 def _word(points: np.ndarray, text: str) -> TextAnnotation:
     text = text.strip()
     return TextAnnotation(points, text, ignore=not text.strip("#"))
@@ -72,12 +81,12 @@ def _records(path: str | Path) -> Iterator[tuple[int, str]]:
 def _parse_text(path: str | Path) -> list[TextAnnotation]:
     words = []
     for number, record in _records(path):
-        match = _RECORD.fullmatch(record)
+        match = _RECORD.fullmatch(record) if len(record) <= LONGEST_RECORD else None
         try:
             if match is None:
                 raise ValueError
             x, y = ([float(v) for v in match[i].replace(",", " ").split()] for i in (1, 2))
-            if len(x) != len(y) or not x:
+            if len(x) != len(y) or not x or not _are_pixels([x, y]):
                 raise ValueError
         except ValueError:
             raise malformed(path, number, record, EXPECTED) from None
@@ -90,14 +99,22 @@ def _parse_matlab(path: str | Path) -> list[TextAnnotation]:
         from scipy.io import loadmat
     except ImportError as error:
         raise ImportError(f"reading {path} needs scipy: `pip install scipy`, or use the text files") from error
-    table = loadmat(str(path)).get("polygt")
+    try:
+        table = loadmat(str(path)).get("polygt")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # scipy raises all sorts of errors for damaged files
+        raise ValueError(f"{path}: not a Matlab file that can be read: {error}") from error
     if table is None or table.ndim != 2 or table.shape[1] < 5:
         raise ValueError(f"{path}: expected a Matlab table 'polygt' with columns 'x:', x, 'y:', y, text, orientation")
     words = []
     for row in table:
-        x, y = (np.asarray(row[i], dtype=np.float64).reshape(-1) for i in (1, 3))
-        if len(x) != len(y) or not len(x):
-            raise ValueError(f"{path}: word {len(words)} has {len(x)} x and {len(y)} y")
+        try:
+            x, y = (np.asarray(row[i], dtype=np.float64).reshape(-1) for i in (1, 3))
+        except (TypeError, ValueError):
+            raise ValueError(f"{path}: word {len(words)} has coordinates that are no numbers") from None
+        if len(x) != len(y) or not len(x) or not _are_pixels([x, y]):
+            raise ValueError(f"{path}: word {len(words)} has {len(x)} x and {len(y)} y, or one is not finite")
         text = np.asarray(row[4]).reshape(-1)
         words.append(_word(np.stack([x, y], axis=1), str(text[0]) if len(text) else ""))
     return words

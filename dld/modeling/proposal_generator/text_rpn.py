@@ -9,7 +9,13 @@ from detectron2.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGI
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import pairwise_intersection
 
+from dld.modeling.sampling import random_numbers_of
+
 __all__ = ["TextRPN", "covered_by_ignored", "split_ignored"]
+
+
+# with 200,000 anchors 64 regions take 50 MB a table; an image may have 10,000 of them
+IGNORED_AT_ONCE = 64
 
 
 def split_ignored(targets: Instances) -> tuple[Instances, Boxes]:
@@ -32,12 +38,16 @@ def covered_by_ignored(boxes: Boxes, ignored: Boxes, threshold: float) -> torch.
     Returns:
         bool (len(boxes),).
     """
+    covered = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     if not len(ignored) or not len(boxes):
-        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    common = pairwise_intersection(ignored, boxes)  # (I, B)
+        return covered
     area = boxes.area().clamp(min=1e-6)
-    union = ignored.area()[:, None] + area[None] - common
-    return ((common / area >= threshold) | (common / union >= 0.3)).any(0)
+    for start in range(0, len(ignored), IGNORED_AT_ONCE):
+        some = ignored[start : start + IGNORED_AT_ONCE]
+        common = pairwise_intersection(some, boxes)  # (I, B)
+        union = some.area()[:, None] + area[None] - common
+        covered |= ((common / area >= threshold) | (common / union >= 0.3)).any(0)
+    return covered
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -52,6 +62,7 @@ class TextRPN(RPN):
         super().__init__(**rpn)
         self.ignore_overlap = ignore_overlap
         self._ignored_anchors: list[torch.Tensor] = []
+        self._seeds: list[int | None] | None = None
         self._image = 0
 
     @classmethod
@@ -59,6 +70,11 @@ class TextRPN(RPN):
         ret = super().from_config(cfg, input_shape)
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
         return ret
+
+    def forward(self, images, features, gt_instances=None):
+        """As in detectron2; `images.sampling_seeds`, where it is there, gives each image its own random numbers."""
+        self._seeds = getattr(images, "sampling_seeds", None)
+        return super().forward(images, features, gt_instances)
 
     @torch.no_grad()
     def label_and_sample_anchors(self, anchors: list[Boxes], gt_instances: list[Instances]):
@@ -72,5 +88,7 @@ class TextRPN(RPN):
     def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:
         # detectron2 calls this once per image, in order, between matching and sampling: the only place to step in
         label[(label == 0) & self._ignored_anchors[self._image]] = -1
+        seed = self._seeds[self._image] if self._seeds else None
         self._image += 1
-        return super()._subsample_labels(label)
+        with random_numbers_of(seed, label.device):
+            return super()._subsample_labels(label)

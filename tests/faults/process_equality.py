@@ -1,0 +1,171 @@
+"""Several processes against one: the same losses, the same scores, and an end for all when one dies.
+
+    python tests/faults/process_equality.py
+
+runs on CPU (gloo) and prints one line a comparison.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from tiny_run import environment, run, train_command
+
+SYNCHRONISED = ["MODEL.TINY_RESNET.NORM", "naiveSyncBN", "MODEL.FPN.NORM", "naiveSyncBN"]
+SYNCHRONISED += ["MODEL.RECOGNITION.NORM", "naiveSyncBN_N"]  # the processes have different numbers of words
+FROZEN = [key if i % 2 == 0 else "FrozenBN" for i, key in enumerate(SYNCHRONISED)]
+STEPS = ["SOLVER.IMS_PER_BATCH", 4, "SOLVER.REFERENCE_BATCH", 4, "SOLVER.MAX_ITER", 5]
+TOLERANCE = 1e-4
+
+
+def losses(folder: Path) -> dict[str, list[float]]:
+    """Every loss of every iteration, as the last checkpoint of a short run keeps them."""
+    recent = torch.load(folder / "model_final.pth", weights_only=True)["trainer"]["recent_scalars"]
+    return {name: [v for v, _ in values] for name, (_, values) in recent.items() if "loss" in name}
+
+
+def largest_deviation(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
+    """Largest |a - b| / |a| over all losses and iterations; infinite where names or lengths differ."""
+    if one.keys() != other.keys() or any(len(one[name]) != len(other[name]) for name in one):
+        return float("inf")
+    return max(abs(a - b) / max(abs(a), 1e-12) for name in one for a, b in zip(one[name], other[name], strict=True))
+
+
+def finish(command: list[str], **env: str) -> str:
+    done = run(command, **env)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:6])} ... ended with {done.returncode}:\n{done.stdout[-4000:]}")
+    return done.stdout
+
+
+def torchrun(command: list[str], processes: int) -> list[str]:
+    """The same command under torchrun; a free port, so that several may run at once."""
+    return [command[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *command[1:]]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def two_nodes(folder: Path, *more: object) -> list[subprocess.Popen]:
+    """Two machines of one process each, both of them this one."""
+    url = f"tcp://127.0.0.1:{free_port()}"
+    started = []
+    for rank in range(2):
+        options = ["--num-gpus", "1", "--num-machines", "2", "--machine-rank", rank, "--dist-url", url]
+        command = train_command(folder, *more)
+        place = command.index("--config-file")
+        command[place:place] = list(map(str, options))
+        with open(folder.parent / f"node{rank}.log", "w") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment()))
+    return started
+
+
+def with_processes(command: list[str], count: int) -> list[str]:
+    place = command.index("--config-file")
+    return [*command[:place], "--num-gpus", str(count), *command[place:]]
+
+
+def compare_training(folder: Path, norm: list[str]) -> dict[str, float]:
+    """How far two processes, two under torchrun, and two nodes are from one process with the whole batch."""
+    finish(train_command(folder / "one", *STEPS, *norm))
+    finish(with_processes(train_command(folder / "two", *STEPS, *norm), 2))
+    finish(torchrun(train_command(folder / "torchrun", *STEPS, *norm), 2))
+    (folder / "nodes").mkdir()
+    nodes = two_nodes(folder / "nodes" / "output", *STEPS, *norm)
+    if any(node.wait(600) for node in nodes):
+        raise RuntimeError((folder / "nodes" / "node0.log").read_text()[-4000:])
+    expected = losses(folder / "one")
+    places = {"two": folder / "two", "torchrun": folder / "torchrun", "two nodes": folder / "nodes" / "output"}
+    return {name: largest_deviation(expected, losses(place)) for name, place in places.items()}
+
+
+def compare_evaluation(folder: Path, images: int = 7) -> dict[int, bool]:
+    """Whether the files of scores and of results of 2 and 3 processes are byte for byte those of one."""
+    finish(train_command(folder / "model", "SOLVER.MAX_ITER", 1))
+    find = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 5]
+    weights = folder / "model" / "model_final.pth"
+    options = ["--eval-only", "DATASETS.TEST", "('synthwords_val',)", "MODEL.WEIGHTS", weights, *find]
+    options += ["DATASETS.SYNTHWORDS.VAL_LENGTH", images]
+    content = {}
+    for count in (1, 2, 3):
+        place = folder / f"eval{count}"
+        finish(with_processes(train_command(place, *options), count))
+        content[count] = [(place / f"synthwords_val_{kind}.json").read_bytes() for kind in ("results", "scores")]
+    return {count: content[count] == content[1] for count in (2, 3)}
+
+
+def children(process: int) -> list[int]:
+    """Training processes below one: those that import the training code, without helpers of multiprocessing."""
+    found = []
+    for task in Path(f"/proc/{process}/task").glob("*"):
+        for child in map(int, (task / "children").read_text().split()):
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"spawn_main" in command or b"train_net.py" in command:
+                found.append(child)
+    return sorted(found)
+
+
+def wait_for_training(process: subprocess.Popen, log: Path, seconds: float = 600) -> None:
+    """Return a second after the log says that the first iteration begins; RuntimeError if that never happens."""
+    end = time.monotonic() + seconds
+    while "training from iteration" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise RuntimeError(log.read_text()[-4000:])
+        time.sleep(0.1)
+    time.sleep(1)
+
+
+def seconds_until_the_others_end(command: list[str], folder: Path) -> tuple[float, int, str]:
+    """Start two processes, SIGKILL the second in the middle of training; seconds to the end, exit code, and the output."""
+    log = folder / "death.log"
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment())
+    wait_for_training(process, log)
+    ranks = children(process.pid)
+    os.kill(ranks[-1], signal.SIGKILL)
+    started = time.monotonic()
+    code = process.wait(120)
+    taken = time.monotonic() - started
+    left = [rank for rank in ranks if Path(f"/proc/{rank}/cmdline").exists() and Path(f"/proc/{rank}/cmdline").read_bytes()]
+    return (taken if not left else float("inf")), code, log.read_text()
+
+
+def main() -> int:
+    failures = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for label, norm in (("frozen norm", FROZEN), ("synchronised norm", SYNCHRONISED)):
+            for what, deviation in compare_training(folder / label.split()[0], norm).items():
+                failures += deviation > TOLERANCE
+                print(f"losses, {label}, {what} against one: largest relative deviation {deviation:.1e}", flush=True)
+        for count, same in compare_evaluation(folder / "evaluation").items():
+            failures += not same
+            print(f"evaluation on {count} processes against one: {'the same bytes' if same else 'DIFFERENT'}", flush=True)
+        for what, command in death_commands(folder).items():
+            taken, code, output = seconds_until_the_others_end(command, folder)
+            failures += taken > 60 or code == 0
+            print(f"one of two processes killed, {what}: the other ended after {taken:.1f} s, exit code {code}", flush=True)
+    print(f"several processes: {failures} failures")
+    return 1 if failures else 0
+
+
+def death_commands(folder: Path) -> dict[str, list[str]]:
+    endless = ["SOLVER.MAX_ITER", 100_000, "SOLVER.CHECKPOINT_PERIOD", 100_000]
+    return {
+        "--num-gpus 2": with_processes(train_command(folder / "death", *endless), 2),
+        "torchrun": torchrun(train_command(folder / "death2", *endless), 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
