@@ -160,6 +160,7 @@ def tiny_weights(tiny_cfg):
     "student", one of three scales whose selector prefers different ones for different pictures."""
     from detectron2.modeling import build_model
 
+    import dld.modeling  # noqa: F401  only registration
     from dld.data.dataset_mapper import TextDatasetMapper
     from dld.engine.checkpoint import SpotterCheckpointer
 

@@ -27,7 +27,8 @@ LAYERS = {
     "export": 2,
     "report": 2,
     "app": 3,
-    "cli": 3,
+    "benchmark": 3,
+    "cli": 4,
 }
 SIDE_BY_SIDE = {1}
 FORBIDDEN = ("detectron2.model_zoo", "detectron2.utils.testing", "detectron2._C")

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> float:
     from dld.engine.setup import register_datasets
     from dld.inference.budget import Budget, choose_scales, gather_scores
     from dld.inference.predictor import portable_config
+    from dld.inference.scale_choice import mu_table
     from dld.inference.scale_measurement import StudiedSpotter
     from dld.inference.scale_study import study_set
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> float:
     state = dict(loaded["model"])
     state["mu"] = state["mu"].new_tensor(mu, dtype=spotter.model.mu.dtype)
     about = {"budget": str(budget), "dataset": args.dataset, "images": images.count, "mu": mu,
-             "mean_cost": share, "mean_gflops": gflops}  # fmt: skip
+             "mean_cost": share, "mean_gflops": gflops, "table": mu_table(scores)}  # fmt: skip
     cfg = portable_config(spotter.cfg)
     cfg.MODEL.SELECTOR.MU = mu
     # types stay as they are: half precision would round mu

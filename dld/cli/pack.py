@@ -59,7 +59,9 @@ def pack(args: argparse.Namespace) -> None:
     loaded = load_weights_file(args.checkpoint)
     # single numbers stay as they are: mu was calibrated more finely than half precision is
     state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}
-    save_safetensors(args.output, state, {"config": portable_config(cfg).dump()}, half=False)
+    # what was calibrated or fitted on which images stays with the weights
+    known = {key: loaded[key] for key in ("budget", "selector") if isinstance(loaded.get(key), str)}
+    save_safetensors(args.output, state, {"config": portable_config(cfg).dump(), **known}, half=False)
     size = os.path.getsize(args.output) / 1e6
     print(f"{args.output}: {size:.1f} MB, iteration {loaded.get('iteration', '?')}")
     if args.name:

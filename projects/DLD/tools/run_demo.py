@@ -29,7 +29,7 @@ from dld.model_zoo import find_weights  # noqa: E402
 from dld.utils.visualizer import TextVisualizer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
-TEACHER = "teacher_tiny_early"
+TEACHER = "teacher_tiny"
 
 
 def draw(picture, result, path: Path) -> None:
