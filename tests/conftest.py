@@ -14,6 +14,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
+from tiny_settings import TINY
 
 from dld.config import get_dld_cfg
 
@@ -70,41 +71,6 @@ def tiny_cfg(tmp_path):
     cfg.OUTPUT_DIR = str(tmp_path / "output")
     os.makedirs(cfg.OUTPUT_DIR)
     return cfg
-
-
-TINY = [
-    "MODEL.DEVICE", "cpu",
-    "MODEL.TINY_RESNET.WIDTHS", [8, 12, 16, 32],
-    "MODEL.TINY_RESNET.BLOCKS", [1, 1, 1, 1],
-    "MODEL.FPN.OUT_CHANNELS", 16,
-    "MODEL.RPN.CONV_DIMS", [16],
-    "MODEL.RPN.PRE_NMS_TOPK_TRAIN", 60,
-    "MODEL.RPN.PRE_NMS_TOPK_TEST", 40,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN", 30,
-    "MODEL.RPN.POST_NMS_TOPK_TEST", 20,
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE", 64,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16,
-    "MODEL.ROI_BOX_HEAD.FC_DIM", 32,
-    "MODEL.ROI_MASK_HEAD.NUM_CONV", 1,
-    "MODEL.ROI_MASK_HEAD.CONV_DIM", 16,
-    "MODEL.RECOGNITION.STEM_DIM", 16,
-    "MODEL.RECOGNITION.WIDTH", 16,
-    "MODEL.RECOGNITION.MAX_LENGTH", 10,
-    "INPUT.MIN_SIZE_TRAIN", (96,),
-    "INPUT.MIN_SIZE_TEST", 96,
-    "INPUT.TEXT_CROP.ENABLED", False,
-    "INPUT.ROTATION", 0.0,
-    "SOLVER.IMS_PER_BATCH", 2,
-    "SOLVER.REFERENCE_BATCH", 2,
-    "SOLVER.MAX_ITER", 2,
-    "SOLVER.STEPS", (),
-    "SOLVER.WARMUP_ITERS", 0,
-    "SOLVER.AMP.ENABLED", False,
-    "DATALOADER.NUM_WORKERS", 0,
-    "DATASETS.TEST", (),
-    "TEST.EVAL_PERIOD", 0,
-    "SEED", 7,
-]  # fmt: skip
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from conftest import TINY  # noqa: E402  the overrides of the test suite
+from tiny_settings import TINY  # noqa: E402
 
 # a disk on which every write takes a moment: a kill can hit it
 SLOW_DISK = """
