@@ -125,9 +125,11 @@ def val_records(cfg: CfgNode, count: int, short_side: int = 0) -> list[dict]:
 
 
 def train_batches(cfg: CfgNode, count: int) -> Iterator[list[dict]]:
-    """The first training batches of a configuration, mapped in this process."""
+    """The first training batches of generated pictures as a configuration has them, mapped in this process."""
     cfg = cfg.clone()
     cfg.defrost()
+    # weights remember what they were trained on; whoever measures need not have it
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_WEIGHTS = ("synthwords_train",), []
     cfg.DATALOADER.NUM_WORKERS = 0
     register_datasets(cfg)
     yield from itertools.islice(build_train_loader(cfg), count)

@@ -46,10 +46,18 @@ def atomic_write(path: str, write) -> None:
         os.replace(temporary, path)
         _sync_folder(os.path.dirname(path) or ".")
     except (OSError, RuntimeError) as error:
-        raise OSError(f"could not write {path}: {error}; what was there before is intact") from error
+        raise OSError(f"could not write {path}: {_cause(error)}; what was there before is intact") from error
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The OSError behind an error: torch.save reports a full disk as a position in its file that it did not expect."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, OSError):
+        behind = behind.__cause__ or behind.__context__
+    return behind or error
 
 
 def _sync_folder(folder: str) -> None:

@@ -97,7 +97,8 @@ class SpotterTrainer(DefaultTrainer):
         """Go on from the last checkpoint of OUTPUT_DIR, or start from MODEL.WEIGHTS, or from nothing; says which."""
         super().resume_or_load(resume)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
-        if comm.is_main_process() and self.start_iter:
+        if comm.is_main_process() and resume:
+            # also where the run was killed before its first checkpoint
             tidy_run_folder(self.cfg.OUTPUT_DIR, self.start_iter)
             self._periodic.recent_checkpoints = periodic_checkpoints(self.cfg.OUTPUT_DIR)
         if self.start_iter:
@@ -204,18 +205,22 @@ class SpotterTrainer(DefaultTrainer):
         ret = super().state_dict()
         storage = getattr(self, "storage", None)
         if storage is not None:
-            hints, latest = storage.smoothing_hints(), storage.latest()
-            written = (self.iter + 1) // SMOOTHED * SMOOTHED - 1
-            ret["recent_scalars"] = {
-                name: [hints[name], [list(pair) for pair in history.values()[-SMOOTHED:]]]
-                for name, history in storage.histories().items()
-                if name not in TIMINGS and (latest[name][1] > written or (hints[name] and latest[name][1] == self.iter))
-            }
+            # the writers, which come before the checkpoints, write every SMOOTHED iterations and at the end
+            at_end = self.iter + 1 == self.max_iter
+            written = self.iter if at_end else (self.iter + 1) // SMOOTHED * SMOOTHED - 1
+            hints, scalars = storage.smoothing_hints(), {}
+            for name, history in storage.histories().items():
+                # some are put several times an iteration; of one that is not smoothed only the latest counts
+                values = history.values()[-50 * SMOOTHED :] if hints[name] else history.values()[-1:]
+                values = [[value, i] for value, i in values if i > self.iter - SMOOTHED]
+                if values and name not in TIMINGS and (hints[name] or values[-1][1] > written):
+                    scalars[name] = {"smoothed": hints[name], "written": values[-1][1] <= written, "values": values}
+            ret["last_scalars"] = scalars
         return ret
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
-        self._recent_scalars = state_dict.get("recent_scalars", {})
+        self._last_scalars = state_dict.get("last_scalars", {})
 
     def train(self):
         """Run from `start_iter` until `max_iter`, which a hook may lower; returns the last scores, if any.
@@ -229,9 +234,7 @@ class SpotterTrainer(DefaultTrainer):
         logger.info("training from iteration %d to %d", self.start_iter, self.max_iter)
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
-            for name, (smoothed, values) in getattr(self, "_recent_scalars", {}).items():
-                for value, iteration in values:
-                    self.storage.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
+            self._restore_scalars()
             try:
                 self.before_train()
                 while self.iter < self.max_iter:
@@ -251,6 +254,15 @@ class SpotterTrainer(DefaultTrainer):
                 self._write_what_was_measured()
                 raise
         return getattr(self, "_last_eval_results", None)
+
+    def _restore_scalars(self) -> None:
+        for name, kept in getattr(self, "_last_scalars", {}).items():
+            for value, iteration in kept["values"]:
+                if kept["written"]:
+                    # into the history alone: as the latest value it would be written once more
+                    self.storage._history[name].update(value, iteration)
+                else:
+                    self.storage.put_scalar(name, value, smoothing_hint=kept["smoothed"], cur_iter=iteration)
 
     def _write_what_was_measured(self) -> None:
         for hook in self._hooks:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dld.evaluation.protocol import Protocol
-from dld.structures.polygon import MOST_CROSSINGS, MOST_POINTS, count_crossings
+from dld.structures.polygon import LARGEST_PIXEL, MOST_CROSSINGS, MOST_POINTS, count_crossings
 
 __all__ = ["Line", "is_total_text_layout", "parse_lines", "parse_total_text", "refuse_tangle"]
 
@@ -56,7 +56,7 @@ def refuse_tangle(polygon: np.ndarray, where: str) -> None:
     if len(polygon) > MOST_POINTS:
         raise ValueError(f"{where}: a polygon of {len(polygon)} points, more than {MOST_POINTS}")
     # 16 points cannot cross so often
-    if len(polygon) > 16 and np.isfinite(polygon).all():
+    if len(polygon) > 16 and (np.abs(polygon) <= 1000 * LARGEST_PIXEL).all():  # what is larger is measured as degenerate
         crossings = count_crossings(polygon)
         if crossings > MOST_CROSSINGS:
             raise ValueError(f"{where}: a polygon that crosses itself {crossings} times, more than {MOST_CROSSINGS}")

@@ -278,3 +278,14 @@ def test_torchvisions_file_is_recognised_by_its_names(torchvision_resnet, resnet
     resnet50_fpn.bottom_up.res2[0].conv1.weight.data.zero_()
     SpotterCheckpointer(Spotter()).load(str(tmp_path / "resnet50.pth"))
     assert torch.equal(resnet50_fpn.bottom_up.res2[0].conv1.weight, torchvision_resnet.layer1[0].conv1.weight)
+
+
+def test_the_full_disk_behind_an_error_of_torch_is_named(tmp_path):
+    def write(f):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    with pytest.raises(OSError, match="could not write .*model.pth: .*No space left on device; what was there before"):
+        atomic_write(str(tmp_path / "model.pth"), write)

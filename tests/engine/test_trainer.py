@@ -262,7 +262,7 @@ def test_a_checkpoint_at_an_evaluation_knows_its_score_and_the_log_does(cfg, sma
     )
     assert periodic["hooks"]["BestSpotter"]["best_iter"] == best["hooks"]["BestSpotter"]["best_iter"] == 1
     # not yet in metrics.json, which is written every 20 iterations: a resumed run will write it
-    assert "e2e/hmean" in periodic["recent_scalars"]
+    assert "e2e/hmean" in periodic["last_scalars"]
 
 
 def test_logged_medians_reach_back_across_a_restart(cfg):

@@ -26,8 +26,8 @@ TOLERANCE = 1e-4
 
 def losses(folder: Path) -> dict[str, list[float]]:
     """Every loss of every iteration, as the last checkpoint of a short run keeps them."""
-    recent = torch.load(folder / "model_final.pth", weights_only=True)["trainer"]["recent_scalars"]
-    return {name: [v for v, _ in values] for name, (_, values) in recent.items() if "loss" in name}
+    recent = torch.load(folder / "model_final.pth", weights_only=True)["trainer"]["last_scalars"]
+    return {name: [value for value, _ in kept["values"]] for name, kept in recent.items() if "loss" in name}
 
 
 def largest_deviation(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
