@@ -40,7 +40,9 @@ def _parse_xml(path: Path) -> list[TextAnnotation]:
         root = ElementTree.fromstring(source)
     except ElementTree.ParseError as error:
         line = error.position[0]
-        raise malformed(path, line, source.split("\n")[line - 1], f"XML ({error.msg})") from None
+        # expat also ends lines at a lone carriage return, so it may count more of them
+        lines = source.split("\n")
+        raise malformed(path, line, lines[min(line, len(lines)) - 1], f"XML ({error.msg})") from None
     words = []
     for i, box in enumerate(root.iter("box")):
         segments = box.findtext("segs")

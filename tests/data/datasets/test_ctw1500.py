@@ -60,3 +60,10 @@ def test_malformed_xml_is_named_with_line_or_box(tmp_path):
     content = f"<a><box><segs>{VALUES}</segs></box><box><label>x</label></box></a>"
     with pytest.raises(ValueError, match=r"0001\.xml: box 2: expected <segs>"):
         parse_ctw1500(written(tmp_path, "0001.xml", content))
+
+
+def test_broken_xml_with_a_lone_carriage_return_is_named(tmp_path):
+    path = tmp_path / "1.xml"
+    path.write_bytes(b"\r0")
+    with pytest.raises(ValueError, match="expected XML"):
+        parse_ctw1500(path)
