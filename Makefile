@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help:
-	@echo "make demo    read with the shipped teacher, distil a student for a few minutes, score, draw"
+	@echo "make demo    the shipped weights read sample pictures, two minutes of distillation, a table"
 	@echo "make test    the test suite (make test ARGS='-m slow' for the slow ones)"
 	@echo "make lint    ruff"
 	@echo "make bench   measure speed on this machine"

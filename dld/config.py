@@ -122,6 +122,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.RECOGNITION.CTC_FEATURE = "columns"
     # Words read at once at test.
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
+    # At test a word whose characters are less probable than this (geometric mean) is no word: what looks like text but
+    # cannot be read mostly is none. 0 keeps all. The cost counts every word that was read, kept or not.
+    cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST = 0.0
 
 
 def _add_distillation(cfg: CN) -> None:
@@ -151,7 +154,8 @@ def _add_distillation(cfg: CN) -> None:
     # Candidate scales of the teacher's resolution; 1.0 may be one.
     cfg.MODEL.SELECTOR.SCALES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     # "ResolutionSelector": a small network of its own (CHANNELS, NORM). "BackboneSelector": the teacher's first stages, up to
-    # LEVEL, which know text from the start.
+    # LEVEL, which know text from the start. "WordLossSelector": the same stages, and maps of where words are and of what each
+    # scale loses on them; it learns from every word by itself.
     cfg.MODEL.SELECTOR.NAME = "ResolutionSelector"
     cfg.MODEL.SELECTOR.LEVEL = "res3"
     # The selector reads a copy reduced by INPUT_SCALE; output channels of its stem and blocks; "GN" or "".
@@ -160,8 +164,14 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.SELECTOR.NORM = ""
     # Train and test every image at this scale; 0: ask the selector.
     cfg.MODEL.SELECTOR.FIXED_SCALE = 0.0
-    # "risk": the scores regress -(KL + gamma cost) / TARGET_TEMPERATURE; "soft_target": cross entropy to the softmax of that;
-    # "gumbel": the paper's straight-through choice with a temperature of TEMPERATURE x DECAY^(EPOCHS x progress).
+    # What a WordLossSelector counts as the loss of a word: "reading", how much less probable its text is for the student than
+    # for the teacher, or "kl", the divergence of their characters. The sum over an image's words is divided by
+    # WORDS_PER_IMAGE.
+    cfg.MODEL.SELECTOR.WORD_LOSS = "reading"
+    cfg.MODEL.SELECTOR.WORDS_PER_IMAGE = 4.0
+    # For the other selectors. "risk": the scores regress -(KL + gamma cost) / TARGET_TEMPERATURE; "soft_target": cross
+    # entropy to the softmax of that; "gumbel": the paper's straight-through choice with a temperature of
+    # TEMPERATURE x DECAY^(EPOCHS x progress).
     cfg.MODEL.SELECTOR.FORM = "risk"
     cfg.MODEL.SELECTOR.TARGET_TEMPERATURE = 0.1
     cfg.MODEL.SELECTOR.TEMPERATURE = 5.0

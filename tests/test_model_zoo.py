@@ -6,6 +6,8 @@ import json
 import pytest
 
 from dld import model_zoo
+from dld.cli.pack import file_facts
+from dld.inference.predictor import TextSpotter
 from dld.model_zoo import find_weights, list_weights, sha256_of
 
 SHIPPED = sorted(json.loads(p.read_text()) if (p := model_zoo.FOLDER / "index.json").is_file() else {})
@@ -32,6 +34,15 @@ def test_an_unknown_name_is_answered_with_the_known_ones(folder):
         find_weights("frist")
 
 
+def test_an_unknown_name_is_answered_with_a_line_for_each_known_one():
+    with pytest.raises(KeyError) as caught:
+        TextSpotter.from_pretrained("nonsense")
+    first, *lines = str(caught.value).splitlines()  # a KeyError itself would print one line with \\n in it
+    assert "'nonsense'" in first and len(lines) == len(SHIPPED)
+    for line, (name, entry) in zip(lines, sorted(list_weights().items()), strict=True):
+        assert line.split()[0] == name and entry["what"] in line and f"({entry['bytes'] / 1e6:.1f} MB)" in line
+
+
 def test_a_file_that_is_gone_is_named(folder):
     with pytest.raises(FileNotFoundError, match="b.safetensors is missing"):
         find_weights("second")
@@ -51,4 +62,9 @@ def test_the_hash_of_a_file_longer_than_one_block(tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_is_what_the_index_says(name):
-    find_weights(name)
+    """Hash, size, parameters, charset and every key of the configuration."""
+    entry, facts = list_weights()[name], file_facts(find_weights(name))
+    assert {key: entry[key] for key in facts} == facts
+    assert facts["bytes"] <= 20e6
+    assert entry["licence"] and entry["training_data"] and entry["words_seen"] and entry["scores"]
+    assert "icdar2015_val" not in {data["name"] for data in entry["training_data"]} | set(facts["config"]["DATASETS"]["TRAIN"])

@@ -22,6 +22,8 @@ TINY = [
     "INPUT.MIN_SIZE_TEST", 96,
     "INPUT.TEXT_CROP.ENABLED", False,
     "INPUT.ROTATION", 0.0,
+    # random weights are sure of nothing
+    "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0,
     "SOLVER.IMS_PER_BATCH", 2,
     "SOLVER.REFERENCE_BATCH", 2,
     "SOLVER.MAX_ITER", 2,

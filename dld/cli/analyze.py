@@ -77,7 +77,9 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
         ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
     """
     import torch
+    from detectron2.utils.file_io import PathManager
 
+    import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
     from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
     from dld.evaluation.scale_table import study_row, study_table
     from dld.inference.scale_measurement import StudiedSpotter
@@ -85,8 +87,10 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     from dld.report.study_report import check_report_path, make_report, write_report
 
     students = _students(args.student)
+    weights = {}
     for name, path in {"teacher": args.teacher, **students}.items():
-        if not os.path.isfile(path):
+        weights[name] = PathManager.get_local_path(path)
+        if not os.path.isfile(weights[name]):
             raise FileNotFoundError(f"weights of {name}: {path} does not exist")
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
@@ -94,7 +98,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
         check_report_path(args.html, args.html_images)
     torch.set_num_threads(args.threads)
     output = Path(args.output)
-    spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in {"teacher": args.teacher, **students}.items()]
+    spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in weights.items()]
     study = Study(
         spotters, args.dataset, args.limit, args.scales, output / "cache",
         student_scales=args.student_scales, only_chosen=args.only_chosen,

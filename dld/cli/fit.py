@@ -41,7 +41,9 @@ def run(args: argparse.Namespace):
     """
     import torch
     from detectron2.modeling import build_model
+    from detectron2.utils.file_io import PathManager
 
+    import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
     import dld.modeling  # noqa: F401  only registration
     from dld.data.build import build_train_loader
     from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file, save_safetensors
@@ -53,8 +55,10 @@ def run(args: argparse.Namespace):
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
     for name in ("teacher", "student"):
-        if not os.path.isfile(getattr(args, name)):
-            raise FileNotFoundError(f"--{name}: {getattr(args, name)} does not exist")
+        path = PathManager.get_local_path(getattr(args, name))
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"--{name}: {path} does not exist")
+        setattr(args, name, path)
     if args.gamma is not None and args.gamma < 0:
         raise ValueError(f"--gamma must not be negative, got {args.gamma}")
     cfg = config_from_checkpoint(args.student)
@@ -71,6 +75,7 @@ def run(args: argparse.Namespace):
     model = build_model(cfg)
     WholeSpotterCheckpointer(model.teacher, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.teacher)
     WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
+    model.mu.zero_()  # one that was calibrated on the scores of before
     model.train()
     loader = build_train_loader(cfg)
     loader.batch_sampler.start_iteration = FIRST_ITERATION
@@ -82,14 +87,14 @@ def run(args: argparse.Namespace):
     state = dict(load_weights_file(args.student)["model"])
     state.update({f"selector.{name}": value.cpu() for name, value in model.selector.state_dict().items()})
     if "mu" in state:
-        state["mu"] = torch.zeros_like(state["mu"])  # it was calibrated on the scores of before
+        state["mu"] = model.mu.cpu().clone()  # another was calibrated on the scores of before
     about = {"gamma": cfg.MODEL.DISTILLATION.GAMMA, "images": len(compared.images), "epochs": args.epochs,
              "datasets": list(cfg.DATASETS.TRAIN), "held_out": report._asdict()}  # fmt: skip
-    cfg.MODEL.SELECTOR.MU = 0.0
+    cfg.MODEL.SELECTOR.MU = float(model.mu)
     save_safetensors(args.output, state, {"config": portable_config(cfg).dump(), "selector": json.dumps(about)}, half=False)
     print(
         f"risk on {report.images} images held out: selector {report.chosen:.4f}, one scale for all {report.best_constant:.4f}, "
-        f"best scale of each {report.oracle:.4f} nats"
+        f"best scale of each {report.oracle:.4f}"
     )
     for scale, number in zip(model.scales, report.histogram, strict=True):
         print(f"  scale {scale:g}: {number / report.images:.0%} of them")

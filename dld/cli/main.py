@@ -18,14 +18,16 @@ VERBS = {
     "train": "train or evaluate a model (projects/DLD/train_net.py)",
     "prepare": "bring a data set's official files into this project's layout",
     "check": "look for errors in a prepared data set",
+    "label": "label photos with what a spotter reads on them, to train on",
     "evaluate": "score a results file by a data set's protocol",
     "analyze": "accuracy against cost of a teacher and its students, at every scale",
     "fit": "fit the resolution selector of a trained student, for any gamma",
     "calibrate": "store a wanted mean cost with the weights",
     "app": "try a spotter in the browser (needs the extra: pip install \"dld[app]\")",
     "export": "write ONNX graphs and compare them with PyTorch",
-    "pack": "pack a checkpoint for use: half precision, configuration inside",
+    "pack": "pack a checkpoint for use: half precision, configuration inside; enter it into the index of shipped weights",
     "benchmark": "measure speed on this machine",
+    "compare": "score and time our spotters, RapidOCR and Tesseract on the same photos",
     "synth": "write synthetic word images to disk",
 }
 """Every verb the project knows -> what it does. A verb whose module is not there yet is not offered."""

@@ -9,7 +9,9 @@ from typing import IO, Any
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils.file_io import PathManager
 
+import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
 from dld.text.charset import Charset
 
 __all__ = [
@@ -74,14 +76,16 @@ def _sync_folder(folder: str) -> None:
 def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
     """Read a checkpoint without running any code in it.
 
-    `.safetensors` and `.pth` (`weights_only`) are safe. `.pkl` files are refused unless trusted.
+    `.safetensors` and `.pth` (`weights_only`) are safe. `.pkl` files are refused unless trusted. `dld://NAME` is the file of
+    shipped weights.
 
     Returns:
         dict with "model" and whatever else the file holds.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file.
+        FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
     """
+    path = PathManager.get_local_path(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"weights {path} do not exist")
     if path.endswith(".safetensors"):

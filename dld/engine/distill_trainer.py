@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import torch
 from detectron2.engine import HookBase
+from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
@@ -84,7 +84,7 @@ class DistillTrainer(SpotterTrainer):
                 f"  python projects/DLD/train_net.py --config-file configs/teacher_{size}.yaml\n"
                 f"and pass MODEL.DISTILLATION.TEACHER_WEIGHTS output/teacher_{size}/model_best.pth"
             )
-        if not os.path.isfile(path):
+        if not PathManager.isfile(path):
             raise FileNotFoundError(f"MODEL.DISTILLATION.TEACHER_WEIGHTS: {path} does not exist")
         super().__init__(cfg)
         self._load_spotter(self.unwrapped_model.teacher, path)

@@ -19,8 +19,9 @@ import torch
 from detectron2.utils.events import EventStorage
 from tqdm import tqdm
 
-from dld.modeling.meta_arch.distill import DistillMetaArch, ScaleComparison
+from dld.modeling.meta_arch.distill import DistillMetaArch
 from dld.modeling.resolution.gumbel import temperature_at
+from dld.modeling.resolution.scale_comparison import ScaleComparison
 
 __all__ = ["ComparedImages", "FitReport", "compare_images", "fit_selector"]
 
@@ -35,7 +36,7 @@ class ComparedImages(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """Mean risk KL + gamma c in nats on the images held out, for several ways to choose."""
+    """Mean risk (`DistillMetaArch.risk`: loss + gamma c) on the images held out, for several ways to choose."""
 
     chosen: float  # the selector's argmax
     best_constant: float  # the one scale that is best for all of them
@@ -62,11 +63,11 @@ def compare_images(
         for batch in tqdm(batches, total=total, desc="comparing scales", unit="batch", disable=None):
             words = [x["instances"].to(model.device) for x in batch]
             comparison = model.compare_scales(model.normalize(batch), words, model.ask_teacher(batch))
-            found.append(ScaleComparison(*(x.cpu() for x in comparison)))
+            found.append(comparison.to(torch.device("cpu")))
             images += [x["image"].round().clamp(0, 255).to(torch.uint8) for x in batch]
     if not images:
         raise ValueError("there are no images to compare the scales on")
-    return ComparedImages(images, ScaleComparison(*(torch.cat(parts) for parts in zip(*found, strict=True))))
+    return ComparedImages(images, ScaleComparison.cat(found))
 
 
 def fit_selector(
@@ -110,7 +111,8 @@ def fit_selector(
             for first in range(0, len(order) - batch + 1, batch):
                 index = order[first : first + batch]
                 model.temperature.fill_(temperature_at(bar.n / steps))
-                loss, _ = model.selector_loss(_scores(model, compared, index), _rows(compared, index, model.device))
+                images = model.normalize([{"image": compared.images[i].float()} for i in index])
+                loss, _ = model.train_selector(images, compared.comparison.rows(index).to(model.device))
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, 5.0)
@@ -133,9 +135,9 @@ def held_out_report(model: DistillMetaArch, compared: ComparedImages, count: int
     index = list(range(count))
     scores = torch.cat([_scores(model, compared, index[i : i + 8]) for i in range(0, count, 8)]).cpu()
     model.selector.train(was_training)
-    kl, cost, counted = _rows(compared, index, torch.device("cpu"))
-    risk = torch.where(counted[:, None], kl, torch.zeros_like(kl)).float() + model.gamma * cost
-    choice = scores.argmax(1)
+    comparison = compared.comparison.rows(index)
+    risk = model.risk(comparison)
+    choice = (scores - float(model.mu) * comparison.cost).argmax(1)
     return FitReport(
         float(risk.gather(1, choice[:, None]).mean()),
         float(risk.mean(0).min()),
@@ -147,7 +149,3 @@ def held_out_report(model: DistillMetaArch, compared: ComparedImages, count: int
 
 def _scores(model: DistillMetaArch, compared: ComparedImages, index: list[int]) -> torch.Tensor:
     return model.score_scales(model.normalize([{"image": compared.images[i].float()} for i in index]))
-
-
-def _rows(compared: ComparedImages, index: list[int], device: torch.device) -> ScaleComparison:
-    return ScaleComparison(*(x[index].to(device) for x in compared.comparison))

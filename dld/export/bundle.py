@@ -35,7 +35,7 @@ REQUIRED = {
     "longest_side": "most pixels of the long side",
     "proposals": "threshold of suppression, most that are kept, smallest side in pixels",
     "detections": "least score, threshold of suppression, most that are kept",
-    "reading": "most characters of a word, words read at once, width of the decoder's state",
+    "reading": "most characters of a word, words read at once, width of the decoder's state, least score of a text",
     "scales": "candidates, what the selector reads, mu, expected words, fixed scale, cost table, budget table",
 }
 INSTALL = 'pip install "dld[export]"'

@@ -134,6 +134,7 @@ def spotter_settings(
             "max_length": recognizer.max_length,
             "words_per_chunk": heads.words_per_chunk,
             "state_width": recognizer.decoder.hidden_dim,
+            "min_text_score": student.min_text_score,
         },
         "scales": {
             "candidates": list(view.scales),

@@ -47,7 +47,7 @@ class SelectorGraph(nn.Module):
     def forward(self, reduced: torch.Tensor) -> torch.Tensor:
         x = reduced
         if isinstance(self.selector, BackboneSelector):
-            x = self.selector.body(x)[self.selector.level]
+            return self.selector.scores_of(self.selector.body(x))
         else:
             for layer in (self.selector.stem, *self.selector.blocks):
                 # images of one size have no padding to be masked; ceil(n / 2) cells remain of n

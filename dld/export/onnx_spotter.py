@@ -103,8 +103,8 @@ class OnnxTextSpotter:
             found = self.spot([resize_antialiased(images[i], size) for i, size in zip(members, inner, strict=True)])
             for i, size, one in zip(members, inner, found, strict=True):
                 outer = pictures[i].shape[:2]
-                words = words_of(one, size, outer, self.characters)
-                account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(words))
+                words = words_of(one, size, outer, self.characters, self.settings["reading"]["min_text_score"])
+                account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(one.boxes))
                 results[i] = SpottingResult(None, _path(sources[i]), outer[1], outer[0], words, *account)
                 if results[i].file_name is not None or keep:
                     results[i].pixels = partial(read_picture, sources[i], channel_order)

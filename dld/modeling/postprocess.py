@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from dld.structures.mask_outlines import mask_outlines
 from dld.text.charset import Charset
 
-__all__ = ["masks_to_polygons", "spotting_postprocess"]
+__all__ = ["masks_to_polygons", "spotting_postprocess", "text_scores"]
 
 
 def masks_to_polygons(
@@ -39,13 +39,31 @@ def masks_to_polygons(
     return mask_outlines((enlarged > threshold).cpu().numpy(), boxes, epsilon)
 
 
+def text_scores(id_scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """How surely each word was read: the geometric mean of its characters' probabilities.
+
+    Args:
+        id_scores: (R, T).
+        lengths: int64 (R,), characters without the end symbol.
+
+    Returns:
+        float (R,) in [0, 1]; 0 for a word without characters.
+    """
+    inside = torch.arange(id_scores.shape[1], device=id_scores.device) < lengths[:, None]
+    logs = torch.where(inside, id_scores.clamp(min=1e-30).log(), 0.0).sum(1)
+    return torch.where(lengths > 0, (logs / lengths.clamp(min=1)).exp(), 0.0)
+
+
 @torch.no_grad()
-def spotting_postprocess(instances: Instances, height: int, width: int, charset: Charset) -> Instances:
+def spotting_postprocess(
+    instances: Instances, height: int, width: int, charset: Charset, min_text_score: float = 0.0
+) -> Instances:
     """Words of one image in the coordinates of the image of `height` x `width` pixels.
 
     Args:
         instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M), `pred_ids`,
             `pred_id_scores` (R, max_length + 1), in pixels of the network's input.
+        min_text_score: words with a lower :func:`text_scores` are left out.
 
     Returns:
         Instances on the CPU with `pred_boxes`, `scores`, `pred_classes`, `pred_polygons` (R arrays (P, 2)),
@@ -56,11 +74,12 @@ def spotting_postprocess(instances: Instances, height: int, width: int, charset:
     boxes = Boxes(instances.pred_boxes.tensor.float().clone())
     boxes.scale(scale_x, scale_y)
     boxes.clip((height, width))
-    keep = boxes.nonempty()
-    boxes = Boxes(boxes.tensor[keep].cpu())
     # the last of the max_length + 1 steps is the end symbol's: a word that never ends is cut there
-    ids, id_scores = instances.pred_ids[keep, :-1].cpu(), instances.pred_id_scores[keep, :-1].cpu()
-    lengths = ((ids == charset.end).cumsum(1) == 0).sum(1).tolist()
+    ids, id_scores = instances.pred_ids[:, :-1], instances.pred_id_scores[:, :-1]
+    lengths = ((ids == charset.end).cumsum(1) == 0).sum(1)
+    keep = boxes.nonempty() & (text_scores(id_scores, lengths) >= min_text_score)
+    boxes = Boxes(boxes.tensor[keep].cpu())
+    ids, id_scores, lengths = ids[keep].cpu(), id_scores[keep].cpu(), lengths[keep].tolist()
     polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
     for polygon in polygons:
         np.clip(polygon[:, 0], 0, width, out=polygon[:, 0])

@@ -11,6 +11,7 @@ from dld.cli.pack import main
 from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
 from dld.inference.predictor import TextSpotter, config_from_checkpoint
 from dld.model_zoo import sha256_of
+from dld.model_zoo.card import model_card
 
 
 def pack(checkpoint, output, *more) -> int:
@@ -95,23 +96,111 @@ def test_nothing_of_the_training_machine_is_in_it(distilled, tmp_path):
     assert cfg.MODEL.SELECTOR == config_from_checkpoint(distilled).MODEL.SELECTOR
 
 
-def test_the_index_knows_the_file_by_its_hash(tiny_weights, tmp_path):
-    index_file = tmp_path / "index.json"
-    index_file.write_text(json.dumps({"older": {"file": "older.safetensors", "sha256": "0"}}))
-    about = ["--name", "small", "--about", "what=a small one", "--about", "score=e2e=1.0"]
-    for _ in range(2):
-        assert pack(tiny_weights["student"], tmp_path / "small.safetensors", *about) == 0
-    index = json.loads(index_file.read_text())
-    assert list(index) == ["older", "small"]
-    assert index["small"] == {
-        "file": "small.safetensors", "sha256": sha256_of(tmp_path / "small.safetensors"),
-        "what": "a small one", "score": "e2e=1.0",
+ABOUT = """
+small:
+  what: a small one
+  licence: Apache-2.0
+  training_data: [{name: drawn, what: lines, licence: CC0}]
+  words_seen: 12
+  trained: in a minute
+  recipe: [make it]
+"""
+
+
+def study(path, checkpoint: str, **more) -> str:
+    """A results.json with one row of the weights in `checkpoint`."""
+    figures = dict.fromkeys([f"{t}_{k}" for t in ("detection", "e2e") for k in ("precision", "recall", "hmean")], 0.5)
+    row = {
+        "name": "t @ 1", "model": "t", "choice": "fixed", "checkpoint": sha256_of(checkpoint), "dataset": "drawn", "images": 3,
+        "words": 9, "short_side": 96, "device": "cpu", "threads": 2, "mean_scale": 1.0, "total_gflops": 1.0,
+        "teacher_share": 1.0, "word_spotting_hmean": 0.25, "ms_per_image": 9.0, "e2e_interval": [0.4, 0.6], **figures, **more,
     }  # fmt: skip
+    path.write_text(json.dumps([row]))
+    return str(path)
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """A folder to ship weights from, where the facts of `small` are stated."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    (folder / "about.yaml").write_text(ABOUT)
+    return folder
+
+
+def entry_of(folder) -> dict:
+    return json.loads((folder / "index.json").read_text())["small"]
+
+
+def test_an_entry_is_taken_from_the_file_the_facts_and_the_studies(tiny_weights, zoo, tmp_path):
+    output, results = zoo / "small.safetensors", study(tmp_path / "results.json", tiny_weights["student"])
+    assert pack(tiny_weights["student"], output, "--name", "small", "--scores", results) == 0
+    entry = entry_of(zoo)
+    assert entry["file"] == "small.safetensors" and entry["sha256"] == sha256_of(output)
+    assert entry["bytes"] == os.path.getsize(output) and entry["packed_from"] == sha256_of(tiny_weights["student"])
+    assert entry["what"] == "a small one" and entry["words_seen"] == 12
+    model = TextSpotter.from_checkpoint(str(output)).model
+    assert entry["parameters"] == {
+        part: sum(p.numel() for p in getattr(model, name).parameters())
+        for part, name in (("spotter", "student"), ("selector", "selector"))
+    }
+    assert "".join(model.student.roi_heads.recognizer.charset.characters) == entry["charset"]
+    assert config_from_checkpoint(str(output)).MODEL.SELECTOR.SCALES == entry["config"]["MODEL"]["SELECTOR"]["SCALES"]
+    assert entry["scores"]["drawn"]["rows"][0]["e2e_hmean"] == 0.5
+    assert (zoo / "README.md").read_text() == model_card({"small": entry})
+    assert sorted(p.name for p in zoo.iterdir()) == ["README.md", "about.yaml", "index.json", "small.safetensors"]
+
+
+def test_scores_of_more_studies_are_added_without_writing_the_weights(tiny_weights, zoo, tmp_path):
+    output = zoo / "small.safetensors"
+    assert pack(tiny_weights["teacher"], output, "--name", "small",
+                "--scores", study(tmp_path / "a.json", tiny_weights["teacher"])) == 0  # fmt: skip
+    before = output.stat().st_mtime_ns
+    # a study of the packed file itself, and later one of the checkpoint: both are of these weights
+    for name, measured in (("b", str(output)), ("c", tiny_weights["teacher"])):
+        more = study(tmp_path / f"{name}.json", measured, dataset=name)
+        arguments = ["--output", str(output), "--name", "small", "--register-only", "--scores", more]
+        assert main(arguments) == 0
+    assert set(entry_of(zoo)["scores"]) == {"drawn", "b", "c"} and output.stat().st_mtime_ns == before
+    assert entry_of(zoo)["parameters"].keys() == {"spotter"}
+
+
+def test_scores_do_not_outlive_the_weights_they_were_measured_on(tiny_weights, zoo, tmp_path):
+    output = zoo / "small.safetensors"
+    results = study(tmp_path / "results.json", tiny_weights["student"])
+    assert pack(tiny_weights["student"], output, "--name", "small", "--scores", results) == 0
+    assert pack(tiny_weights["teacher"], output, "--name", "small") == 0
+    assert entry_of(zoo)["scores"] == {} and entry_of(zoo)["sha256"] == sha256_of(output)
+
+
+def test_scores_of_other_weights_leave_everything_as_it_was(tiny_weights, zoo, tmp_path, capsys):
+    output, results = zoo / "small.safetensors", study(tmp_path / "results.json", tiny_weights["teacher"])
+    assert pack(tiny_weights["student"], output, "--name", "small", "--scores", results) == 2
+    assert "has no row of these weights" in capsys.readouterr().err
+    assert [p.name for p in zoo.iterdir()] == ["about.yaml"]
+
+
+def test_a_checkpoint_that_is_not_what_was_packed_is_refused(tiny_weights, zoo, capsys):
+    output = zoo / "small.safetensors"
+    assert pack(tiny_weights["teacher"], output) == 0
+    assert pack(tiny_weights["teacher"], output, "--name", "small", "--register-only") == 0
+    content = torch.load(tiny_weights["teacher"], weights_only=True)
+    name = next(n for n, v in content["model"].items() if v.is_floating_point())
+    content["model"][name] += 0.5
+    torch.save(content, zoo / "other.pth")
+    for checkpoint in (zoo / "other.pth", tiny_weights["student"]):
+        assert pack(checkpoint, output, "--name", "small", "--register-only") == 2
+        assert "does not hold the weights of" in capsys.readouterr().err
 
 
 def test_without_a_name_there_is_no_index(tiny_weights, tmp_path):
     assert pack(tiny_weights["student"], tmp_path / "x.safetensors") == 0
     assert not (tmp_path / "index.json").exists()
+
+
+def test_without_a_checkpoint_there_is_nothing_to_pack(tmp_path, capsys):
+    assert main(["--output", str(tmp_path / "x.safetensors")]) == 2
+    assert "--checkpoint says what is packed" in capsys.readouterr().err
 
 
 def test_mistakes_end_with_a_message_and_code_2(tiny_weights, tmp_path, capsys):
@@ -128,7 +217,8 @@ def test_mistakes_end_with_a_message_and_code_2(tiny_weights, tmp_path, capsys):
         (tmp_path / "future.pth", out, [], "FUTURE_KEY"),
         (good, tmp_path / "x.pth", [], "--output must end in .safetensors"),
         (good, tmp_path / "no" / "folder" / "x.safetensors", [], "no/folder/x.safetensors"),
-        (good, out, ["--name", "x", "--about", "nothing"], "--about takes KEY=VALUE, got 'nothing'"),
+        (good, out, ["--name", "x", "--about", "nothing.yaml"], "nothing.yaml does not exist: it must have a section 'x'"),
+        (good, out, ["--scores", "results.json"], "give its --name"),
         (good, tmp_path / "broken" / "x.safetensors", ["--name", "x"], "index.json is not json"),
     ):
         assert pack(checkpoint, output, *more) == 2

@@ -4,7 +4,7 @@ from detectron2.modeling import build_model
 
 import dld.modeling  # noqa: F401  only registration
 from dld.engine.selector_fit import ComparedImages, compare_images, fit_selector
-from dld.modeling.meta_arch.distill import ScaleComparison
+from dld.modeling.resolution.scale_comparison import ScaleComparison, ScaleWords
 
 
 @pytest.fixture
@@ -82,3 +82,34 @@ def test_the_epoch_that_chose_best_is_kept(model, monkeypatch):
     assert fit_selector(model, compared, epochs=3).chosen == 0.1
     assert all(torch.equal(value, seen[1][name]) for name, value in model.selector.state_dict().items())
     assert any(not torch.equal(value, seen[2][name]) for name, value in model.selector.state_dict().items())
+
+
+def test_a_selector_of_words_learns_from_each_of_them(tiny_cfg):
+    """Images hold one bright patch or two; a word there is lost at the small scale. Others hold none."""
+    tiny_cfg.MODEL.META_ARCHITECTURE = "DistillMetaArch"
+    tiny_cfg.MODEL.SELECTOR.NAME, tiny_cfg.MODEL.SELECTOR.SCALES = "WordLossSelector", [0.4, 0.8]
+    tiny_cfg.MODEL.SELECTOR.WORDS_PER_IMAGE, tiny_cfg.MODEL.SELECTOR.INPUT_SCALE = 1.0, 1.0
+    tiny_cfg.MODEL.DISTILLATION.GAMMA = 0.2
+    torch.manual_seed(0)
+    model = build_model(tiny_cfg).train()
+    places = torch.tensor([[8.0, 8, 24, 24], [40.0, 8, 56, 24], [8.0, 40, 24, 56], [40.0, 40, 56, 56]])
+    images, words = [], []
+    for i in range(48):
+        chosen = places[torch.randperm(4)[: i % 3]]
+        image = torch.full((3, 64, 64), 90, dtype=torch.uint8)
+        for x0, y0, x1, y1 in chosen.long().tolist():
+            image[:, y0:y1, x0:x1] = 250
+        lost = torch.tensor([[0.5, 0.0]]).expand(len(chosen), 2)
+        images.append(image)
+        words.append(ScaleWords(chosen, lost * 9, lost))
+    some = torch.arange(48) % 3 > 0
+    cost = torch.tensor([0.2, 1.0]).expand(48, 2)
+    compared = ComparedImages(images, ScaleComparison(torch.zeros(48, 2), cost, some, words))
+    report = fit_selector(model, compared, epochs=16, batch=8, learning_rate=5e-3)
+    # 0.16 of cost saved is worth less than half a word
+    assert float(model.mu) == pytest.approx(0.2 / 0.1)
+    with torch.no_grad():
+        scores = model.score_scales(model.normalize([{"image": x.float()} for x in images]))
+    assert torch.equal((scores - model.mu * cost).argmax(1) == 1, some)
+    # of the seven held out (0, 1, 2, 0, 1, 2, 0 words) three cost .04 and four .2
+    assert report.images == 7 and report.chosen == pytest.approx((3 * 0.04 + 4 * 0.2) / 7)

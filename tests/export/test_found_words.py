@@ -33,6 +33,11 @@ def test_equal_to_the_networks_post_processing():
         np.testing.assert_allclose(word.polygon, polygon, atol=1e-4)
 
 
+    surely = spotting_postprocess(instances, 133, 170, charset, 0.5)
+    assert 0 < len(surely) < 4
+    assert [w.text for w in words_of(found, (60, 80), (133, 170), charset.characters, 0.5)] == surely.pred_texts
+
+
 def test_no_words():
     none = Found(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 1, 1), np.float32), np.zeros((0, 3), int), np.zeros((0, 3)))
     assert words_of(none, (60, 80), (60, 80), ("a",)) == []

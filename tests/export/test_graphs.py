@@ -13,6 +13,8 @@ from dld.export.parity import compare_graphs
 from dld.modeling.resolution.rescale import rescale_images
 from dld.modeling.resolution.selector import build_selector
 
+SELECTORS = [("ResolutionSelector", ""), ("ResolutionSelector", "GN"), ("BackboneSelector", ""), ("WordLossSelector", "")]
+
 
 @pytest.mark.parametrize(("size", "images"), [((224, 160), 1), ((64, 320), 3)])
 def test_graphs_agree_with_their_modules_at_any_size(student, size, images):
@@ -78,7 +80,7 @@ def test_other_models_are_refused(tiny_cfg):
         spotter_parts(model)
 
 
-@pytest.mark.parametrize(("name", "norm"), [("ResolutionSelector", ""), ("ResolutionSelector", "GN"), ("BackboneSelector", "")])
+@pytest.mark.parametrize(("name", "norm"), SELECTORS)
 @torch.no_grad()
 def test_selectors_need_no_masks_where_images_are_of_one_size(tiny_cfg, name, norm):
     tiny_cfg.MODEL.SELECTOR.NAME, tiny_cfg.MODEL.SELECTOR.NORM = name, norm

@@ -6,7 +6,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from shapely.geometry import Polygon
 
-from dld.modeling.postprocess import masks_to_polygons, spotting_postprocess
+from dld.modeling.postprocess import masks_to_polygons, spotting_postprocess, text_scores
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.text.charset import Charset
 
@@ -105,3 +105,13 @@ def test_boxes_outside_the_image_are_left_out_with_all_their_fields():
     out = network_output([[120, 10, 150, 20], [10, 10, 50, 20]], ["abc", "de"], (100, 100), charset)
     words = spotting_postprocess(out, 100, 100, charset)
     assert len(words) == 1 and words.pred_texts == ["de"] and words.scores.tolist() == pytest.approx([0.6])
+
+
+def test_words_that_are_not_surely_read_are_left_out():
+    charset = Charset("abcdef")
+    out = network_output([[10, 10, 50, 20]] * 3, ["abc", "", "fad"], (100, 100), charset)
+    out.pred_id_scores[0, :3] = torch.tensor([0.9, 0.1, 0.3])  # geometric mean 0.3, as 0.3^3 = 0.027 = 0.9 x 0.1 x 0.3
+    out.pred_id_scores[2, :3] = torch.tensor([0.2, 0.8, 0.4])  # 0.4
+    np.testing.assert_allclose(text_scores(out.pred_id_scores, torch.tensor([3, 0, 3])), [0.3, 0, 0.4], rtol=1e-5)
+    kept = [spotting_postprocess(out, 100, 100, charset, t).pred_texts for t in (0.0, 0.01, 0.299, 0.301, 0.5)]
+    assert kept == [["abc", "", "fad"], ["abc", "fad"], ["abc", "fad"], ["fad"], []]

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["FontFace", "find_font_files", "load_faces", "PRINTABLE"]
 
 PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
-"""The 94 visible ASCII characters: all that a synthetic word may contain."""
+"""The 94 visible ASCII characters: all that a synthetic word may contain, but for those of a user's word list."""
 
 RASTER_SIZES = (28, 64, 160)
 """Em sizes (pixels) glyphs are rasterised at; text between them is averaged down, so that few fonts stay open."""
@@ -74,7 +74,7 @@ class FontFace:
     Attributes:
         path: the font file.  axes: design-axis values of a variable font, None for a static one.
         family: typographic family name.  italic: slanted cut.
-        characters: the printable ASCII characters it has a visible glyph for.
+        characters: the printable ASCII characters, and others asked for, that it has a visible glyph for.
         unicase: it draws lower case as capitals, so that the label of what it draws is upper case.
         script: connected handwriting, which nobody sets in capitals.
         capital_height: height of "H" as a fraction of the em.
@@ -172,19 +172,23 @@ def _draws_capitals_for_lower_case(font: ImageFont.FreeTypeFont, characters: fro
     return seen > 0 and (same >= 0.75 * seen or tall == seen)
 
 
-def _describe(path: Path, axes: tuple[float, ...] | None, family: str, italic: bool, cmap: set[int]) -> FontFace | None:
+def _describe(
+    path: Path, axes: tuple[float, ...] | None, family: str, italic: bool, cmap: set[int], more: str
+) -> FontFace | None:
     face = FontFace(path, family, axes, italic, script=family in _SCRIPTS)
     font = face.sized(RASTER_SIZES[1])
-    drawn = frozenset(c for c in PRINTABLE if ord(c) in cmap and font.getmask(c).getbbox())
+    # A character outside of the font's map would come out as an empty box; a few fonts map one to nothing.
+    drawn = frozenset(c for c in PRINTABLE + more if ord(c) in cmap and font.getmask(c).getbbox())
     if not drawn.issuperset(string.ascii_uppercase):
         return None
-    face.characters = drawn
     face.unicase = not drawn.issuperset(string.ascii_lowercase) or _draws_capitals_for_lower_case(font, drawn)
+    # What such a face draws for a sharp s, which has no capital of one letter, nobody knows.
+    face.characters = frozenset(c for c in drawn if c.upper() in drawn) if face.unicase else drawn
     face.capital_height = _glyph(font, "H").shape[0] / font.size
     return face
 
 
-def _faces_of_file(path: Path) -> list[FontFace]:
+def _faces_of_file(path: Path, more: str) -> list[FontFace]:
     from fontTools.ttLib import TTFont
 
     with TTFont(path, lazy=True) as table:
@@ -203,14 +207,18 @@ def _faces_of_file(path: Path) -> list[FontFace]:
         cuts = [tuple(w if tag == "wght" else default for tag, _, default, _ in axes) for w in weights]
     elif any(cut in style.replace(" ", "") for cut in _UNREADABLE_CUTS):
         return []
-    first = _describe(path, cuts[0], family, italic, cmap)
+    first = _describe(path, cuts[0], family, italic, cmap, more)
     # The weights of one variable font share repertoire, letter shapes and capital height: examined once.
     return [] if first is None else [replace(first, axes=cut, _sized={}) for cut in cuts]
 
 
 @lru_cache(maxsize=4)
-def load_faces(fonts_dir: str | None = None) -> dict[str, list[FontFace]]:
-    """Usable faces by family, both in a fixed order; examined once per process and ``fonts_dir``.
+def load_faces(fonts_dir: str | None = None, more: str = "") -> dict[str, list[FontFace]]:
+    """Usable faces by family, both in a fixed order; examined once per process and arguments.
+
+    Args:
+        fonts_dir: a folder of fonts, at any depth; None: the installed ones.
+        more: characters beyond ASCII to look for in each; :attr:`FontFace.characters` says which it has.
 
     Raises:
         FileNotFoundError: no font file at ``fonts_dir``.
@@ -219,7 +227,7 @@ def load_faces(fonts_dir: str | None = None) -> dict[str, list[FontFace]]:
     families: dict[str, list[FontFace]] = {}
     for path in find_font_files(fonts_dir):
         try:
-            faces = _faces_of_file(path)
+            faces = _faces_of_file(path, more)
         except Exception as error:  # a broken file in a user's folder must not end a training run
             logging.getLogger(__name__).warning("font %s is left out: %s", path, error)
             continue

@@ -175,7 +175,8 @@ def render_synthwords(
     if index < 0:
         raise ValueError(f"index {index} is negative")
     rng = np.random.default_rng([config.seed, _SPLITS[split], index])
-    vocabulary, families = load_vocabulary(config.words_file), load_faces(config.fonts_dir)
+    vocabulary = load_vocabulary(config.words_file)
+    families = load_faces(config.fonts_dir, vocabulary.beyond_ascii)
     height, width = config.size
     backgrounds = load_backgrounds(config.backgrounds_dir)
     image = backgrounds.draw(rng, height, width)

@@ -68,6 +68,17 @@ def _face(rng: np.random.Generator, families: dict[str, list[FontFace]]) -> Font
     return faces[int(rng.integers(len(faces)))]
 
 
+def _face_with(
+    rng: np.random.Generator, families: dict[str, list[FontFace]], face: FontFace, words: list[str]
+) -> FontFace:
+    """The face if it draws all the words; else one that does, if there is one: few have every script."""
+    if all(map(face.can_draw, words)):
+        return face
+    able = {name: fit for name, faces in families.items() if (fit := [f for f in faces if all(map(f.can_draw, words))])}
+    upright = {name: faces for name, faces in able.items() if not faces[0].script}  # words may be in capitals by now
+    return _face(rng, upright or able) if able else face
+
+
 def _texts(rng: np.random.Generator, vocabulary: Vocabulary, face: FontFace, phrase: bool, most: int) -> list[str]:
     words = vocabulary.phrase(rng) if phrase else [vocabulary.word(rng)]
     style = vocabulary.case_style(rng)
@@ -115,6 +126,8 @@ def design_sign(
     phrase = most > 1 and rng.random() < config.phrase_rate
     curved = rng.random() < config.curved_rate
     words = _texts(rng, vocabulary, face, phrase, most)
+    if vocabulary.beyond_ascii:
+        face = _face_with(rng, families, face, words)
     tracking = rng.uniform(0.05, 0.45) if rng.random() < 0.15 and not face.script else 0.0
     gap = rng.uniform(0.35, 0.7) + tracking
     limit = 0.95 * config.size[1]

@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dld.data.annotation import ImageAnnotation, TextAnnotation, to_dataset_dict
 from dld.data.synthesis.config import SynthWordsConfig
+from dld.data.synthesis.repertoire import check_repertoire
 from dld.data.synthesis.scene import render_synthwords
 
 __all__ = ["TRAIN_LENGTH", "VAL_LENGTH", "SynthWordsDataset", "dense_options", "register_synthwords"]
@@ -112,7 +113,8 @@ def register_synthwords(
         **options: fields of :class:`SynthWordsConfig`.
 
     Raises:
-        KeyError: an unknown option.  ValueError: an option out of range.
+        KeyError: an unknown option.  ValueError: an option out of range, or a word list that no font can draw.
+        FileNotFoundError: no such word list or fonts.
     """
     unknown = set(options) - set(SynthWordsConfig.names())
     if unknown:
@@ -121,6 +123,8 @@ def register_synthwords(
         )
     untouched = not options and not dense and train_length is None and val_length is None
     config = SynthWordsConfig(**options)
+    if config.words_file:
+        check_repertoire(config.words_file, config.fonts_dir)
     packed = dataclasses.replace(config, **{**dense_options(config.size), **options}) if dense else config
     for split, length, chosen in (("train", train_length, packed), ("val", val_length, config)):
         key = f"{name}_{split}"

@@ -2,11 +2,13 @@
 
 Words come from ``words.txt`` beside this file (signs, shops, food, names, places), from a user's list (one word a
 line, the most frequent first), and from the English frequency list of the ``symspellpy`` package (MIT) where it is
-installed. Random strings make sure that every visible ASCII character occurs.
+installed. Random strings make sure that every visible ASCII character occurs, and those of the user's list.
 """
 
 import importlib.util
+import logging
 import re
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import numpy as np
 
 from dld.data.synthesis.fonts import PRINTABLE
 
-__all__ = ["Vocabulary", "load_vocabulary", "set_case"]
+__all__ = ["Vocabulary", "characters_beyond_ascii", "load_vocabulary", "set_case"]
+
+logger = logging.getLogger(__name__)
 
 _RARE = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _CODE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -23,21 +27,12 @@ _DICTIONARY_WORDS = 40_000
 _MAX_LENGTH = 25
 # Beginnings of words nobody wants on a picture of a public street.
 _UNWANTED = (
-    "porn",
-    "fuck",
-    "shit",
-    "cunt",
-    "nigg",
-    "fagg",
-    "rape",
-    "rapist",
-    "nazi",
-    "slut",
-    "whore",
-    "bitch",
-    "dildo",
-    "penis",
-)
+    "porn", "fuck", "shit", "cunt", "nigg", "fagg", "rape", "rapist", "nazi", "slut", "whore", "bitch", "dildo",
+    "penis", "pussy", "pussies", "auschwitz", "holocaust", "hitler", "gestapo", "genocid", "swastika", "vagina",
+    "sex", "erotic", "orgasm", "orgy", "orgies", "blowjob", "handjob", "masturbat", "nude", "naked", "boob", "horny",
+    "negro", "kike", "retard", "tranny", "molest", "pedoph", "incest", "terroris", "suicid", "jihad", "milf",
+    "hentai", "bdsm", "xxx", "clit", "titties", "bastard", "asshole", "dyke",
+)  # fmt: skip
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -58,26 +53,46 @@ def _read_sections(path: Path) -> dict[str, list[str]]:
     return sections
 
 
-def _frequency_list(words_file: str | None) -> list[str]:
-    """Words by falling frequency: the user's file, else symspellpy's, else none."""
-    if words_file:
-        path = Path(words_file)
-        if not path.is_file():
-            raise FileNotFoundError(f"words_file {words_file!r} does not exist")
-        words = path.read_text(encoding="utf-8-sig").split()
-    else:
-        spec = importlib.util.find_spec("symspellpy")
-        roots = list(spec.submodule_search_locations or []) if spec else []
-        path = Path(roots[0]) / "frequency_dictionary_en_82_765.txt" if roots else Path()
-        if not path.is_file():
-            return []
-        words = [line.split()[0] for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+def _frequency_list() -> list[str]:
+    """symspellpy's words by falling frequency, where it is installed."""
+    spec = importlib.util.find_spec("symspellpy")
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    path = Path(roots[0]) / "frequency_dictionary_en_82_765.txt" if roots else Path()
+    if not path.is_file():
+        return []
+    words = [line.split()[0] for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     words = [w for w in words if set(w) <= set(PRINTABLE) and len(w) <= _MAX_LENGTH][:_DICTIONARY_WORDS]
-    if not words_file:
-        words = [w for w in words if not w.startswith(_UNWANTED)]
-    if words_file and not words:
-        raise ValueError(f"words_file {words_file!r} holds no word of visible ASCII characters")
-    return words
+    return [w for w in words if not w.startswith(_UNWANTED)]
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether a character is drawn by itself, left to right: no mark on another one, no script from right to left."""
+    return unicodedata.category(character)[0] not in "CMZ" and unicodedata.bidirectional(character) not in ("R", "AL")
+
+
+def _users_words(words_file: str) -> list[str]:
+    """Words of a user's file, in composed form; those that are too long or need more than letter after letter left out."""
+    path = Path(words_file)
+    if not path.is_file():
+        raise FileNotFoundError(f"words_file {words_file!r} does not exist")
+    try:
+        words = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).split()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"words_file {words_file!r} is not UTF-8: {error}") from error
+    good = [w for w in words if len(w) <= _MAX_LENGTH and all(map(_stands_alone, w))]
+    rule = f"of at most {_MAX_LENGTH} characters that are set one after the other, left to right"
+    if not good:
+        raise ValueError(f"words_file {words_file!r} holds no word {rule}")
+    if len(good) < len(words):
+        logger.warning("words_file %s: %d of %d words left out, not %s", words_file, len(words) - len(good), len(words), rule)
+    return good[:_DICTIONARY_WORDS]
+
+
+def characters_beyond_ascii(words: list[str]) -> str:
+    """Characters of the words in any case they may be set in, without the visible ASCII ones, in the order of their codes."""
+    found = set("".join(words))
+    found |= {c for character in found for c in (character.upper(), character.lower()) if len(c) == 1}
+    return "".join(sorted(found - set(PRINTABLE)))
 
 
 def set_case(word: str, style: str) -> str:
@@ -97,6 +112,9 @@ class Vocabulary:
     Args:
         sections: word lists by kind, and ``"phrases"`` with ``{kind}`` slots.
         dictionary: words by falling frequency; empty to use the sections only.
+
+    Attributes:
+        beyond_ascii: characters of the dictionary that are not ASCII; random strings have them, too.
     """
 
     def __init__(self, sections: dict[str, list[str]], dictionary: list[str]):
@@ -104,6 +122,7 @@ class Vocabulary:
         scene = [w for kind, words in sections.items() if kind != "phrases" for w in words]
         self.scene = scene
         self.dictionary = dictionary or scene
+        self.beyond_ascii = characters_beyond_ascii(dictionary)
 
     def _pick(self, rng: np.random.Generator, items) -> str:
         return items[int(rng.integers(len(items)))]
@@ -177,11 +196,11 @@ class Vocabulary:
         raise KeyError(f"words.txt has no section [{kind}], which a phrase asks for")
 
     def random_string(self, rng: np.random.Generator) -> str:
-        """Random characters, any visible ASCII character among them: labels without a language to lean on."""
+        """Random characters, any visible one among them: labels without a language to lean on."""
         length = 1 + int(rng.geometric(0.25))
         u = rng.random()
         alphabet = (
-            PRINTABLE
+            PRINTABLE + self.beyond_ascii
             if u < 0.4
             else "0123456789"
             if u < 0.6
@@ -243,4 +262,5 @@ def load_vocabulary(words_file: str | None = None) -> Vocabulary:
     Raises:
         FileNotFoundError: ``words_file`` is given and missing.  ValueError: it holds no usable word.
     """
-    return Vocabulary(_read_sections(Path(__file__).with_name("words.txt")), _frequency_list(words_file))
+    dictionary = _users_words(words_file) if words_file else _frequency_list()
+    return Vocabulary(_read_sections(Path(__file__).with_name("words.txt")), dictionary)

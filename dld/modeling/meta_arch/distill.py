@@ -7,7 +7,6 @@ The three steps of a training iteration are methods in the order in which they r
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 from detectron2.config import configurable
@@ -23,6 +22,7 @@ from dld.modeling.losses.feature_distillation import (
     roi_feature_loss,
 )
 from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
+from dld.modeling.losses.word_maps import word_map_targets, word_maps_loss
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.recognition.recognizer import RecognitionFeatures, trim
@@ -36,16 +36,10 @@ from dld.modeling.resolution.gumbel import (
     soft_targets,
 )
 from dld.modeling.resolution.rescale import rescale_images, rescale_instances
+from dld.modeling.resolution.scale_comparison import ScaleComparison, ScaleWords, reading_lost
+from dld.modeling.resolution.word_loss_selector import WordLossSelector
 
-__all__ = ["DistillMetaArch", "ScaleComparison", "batch_norm_in_eval"]
-
-
-class ScaleComparison(NamedTuple):
-    """What is known about every image at every candidate scale; all without gradient."""
-
-    kl: torch.Tensor  # (N, S) KL(teacher || student), 0 for images without counted words
-    cost: torch.Tensor  # (N, S) share of the teacher's cost
-    counted: torch.Tensor  # bool (N,): images with words that the KL was taken over
+__all__ = ["DistillMetaArch", "batch_norm_in_eval"]
 
 
 @contextmanager
@@ -73,6 +67,7 @@ class DistillMetaArch(DynamicSpotter):
         gamma: weight of cost against accuracy in the selector's training.
         selector_form: "risk", "soft_target" or "gumbel" (the paper's).
         target_temperature: tau of the soft targets and of the scores of the risk form.
+        word_loss: "reading" or "kl", what a `WordLossSelector` learns to predict of each word.
         uniform_share: share of the training scales drawn uniformly.
         num_sequences, beam_width: K and the width of the teacher's beam search.
         sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
@@ -93,6 +88,7 @@ class DistillMetaArch(DynamicSpotter):
         gamma: float,
         selector_form: str = "soft_target",
         target_temperature: float = 0.1,
+        word_loss: str = "reading",
         uniform_share: float = 0.15,
         num_sequences: int = 3,
         beam_width: int = 3,
@@ -108,6 +104,9 @@ class DistillMetaArch(DynamicSpotter):
             raise ValueError(f"MODEL.SELECTOR.FORM must be risk, soft_target or gumbel, got {selector_form!r}")
         if sequence_targets not in ("beams", "forced_top1"):
             raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be beams or forced_top1, got {sequence_targets!r}")
+        if word_loss not in ("reading", "kl"):
+            raise ValueError(f"MODEL.SELECTOR.WORD_LOSS must be reading or kl, got {word_loss!r}")
+        self.word_loss = word_loss
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
         self.gamma, self.selector_form, self.target_temperature = gamma, selector_form, target_temperature
         self.uniform_share, self.num_sequences, self.beam_width = uniform_share, num_sequences, beam_width
@@ -130,6 +129,7 @@ class DistillMetaArch(DynamicSpotter):
             gamma=node.GAMMA,
             selector_form=selector.FORM,
             target_temperature=selector.TARGET_TEMPERATURE,
+            word_loss=selector.WORD_LOSS,
             uniform_share=selector.UNIFORM_SHARE,
             num_sequences=node.NUM_SEQUENCES,
             beam_width=node.BEAM_WIDTH,
@@ -206,9 +206,8 @@ class DistillMetaArch(DynamicSpotter):
         words = [x["instances"].to(self.device) for x in batched_inputs]
         losses = {}
         if self.selects:
-            logits = self.score_scales(images)
             comparison = self.compare_scales(images, words, targets)
-            loss, choice = self.selector_loss(logits, comparison)
+            loss, choice = self.train_selector(images, comparison)
             losses["loss_selector"] = self.weights["selector"] * loss
             scales = [self.scales[i] for i in choice.tolist()]
         elif self.training_scale is not None:
@@ -230,11 +229,12 @@ class DistillMetaArch(DynamicSpotter):
         """
         ids = self._texts(words)
         valid = ids != self.charset.pad
+        by_word = isinstance(self.selector, WordLossSelector)
         image_of = torch.repeat_interleave(
             torch.arange(len(words), device=self.device),
             torch.tensor([int(x.gt_readable.sum()) for x in words], device=self.device),
         )
-        columns, counted = [], None
+        columns, counted, kl, lost = [], None, [], []
         with batch_norm_in_eval(self.student):
             for scale in self.scales:
                 reading = self._read(self.student, images, words, scale)
@@ -242,9 +242,48 @@ class DistillMetaArch(DynamicSpotter):
                 per_word = character_kl(logits, targets.logits, valid)
                 per_image, counted = image_kl(per_word, image_of, len(images), targets.correct)
                 columns.append(per_image)
+                if by_word:
+                    kl.append(per_word)
+                    lost.append(reading_lost(logits, targets.logits, ids, self.charset.pad))
         count = [int((~x.gt_ignore).sum()) for x in words]
         cost = self.cost_table.costs([tuple(x.shape[-2:]) for x in images], count)
-        return ScaleComparison(torch.stack(columns, 1), cost.to(self.device), counted)
+        found = None
+        if by_word:
+            kl, lost = torch.stack(kl, 1), torch.stack(lost, 1)  # (R, S)
+            boxes = torch.cat([x.gt_boxes.tensor[x.gt_readable] for x in words])
+            kept = [(image_of == i) & targets.correct for i in range(len(images))]
+            found = [ScaleWords(boxes[k], kl[k], lost[k]) for k in kept]
+        return ScaleComparison(torch.stack(columns, 1), cost.to(self.device), counted, found)
+
+    def train_selector(self, images: list[torch.Tensor], comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss of the selector on normalised images, and the index of the scale each is trained at, int64 (N,)."""
+        if not isinstance(self.selector, WordLossSelector):
+            return self.selector_loss(self.score_scales(images), comparison)
+        batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
+        with torch.autocast(self.device.type, enabled=False):
+            maps = self.selector.maps(batch.tensor, batch.image_sizes)
+            targets = [
+                word_map_targets(x.boxes, self._word_losses(x), size, tuple(m.density.shape))
+                for x, m, size in zip(comparison.words, maps, batch.image_sizes, strict=True)
+            ]
+            loss = word_maps_loss(maps, targets, self.selector.words_per_image)
+            logits = self.selector.scores_of_totals(torch.stack([m.total() for m in maps])).detach()
+        # whatever weights it started from, the cost weighs what this training's gamma says
+        self.mu.fill_(self.gamma / self.selector.temperature)
+        choice = draw_scales(logits - self.mu * comparison.cost, uniform_share=self.uniform_share)
+        self._log_choice(comparison, choice)
+        return loss, choice
+
+    def _word_losses(self, words: ScaleWords) -> torch.Tensor:
+        return words.lost if self.word_loss == "reading" else words.kl
+
+    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
+        """What the selector should make small, (N, S): the loss of each scale + gamma x its cost."""
+        if isinstance(self.selector, WordLossSelector):
+            lost = torch.stack([self._word_losses(x).sum(0) for x in comparison.words]) / self.selector.words_per_image
+        else:
+            lost = torch.where(comparison.counted[:, None], comparison.kl, torch.zeros_like(comparison.kl))
+        return lost.float() + self.gamma * comparison.cost
 
     def selector_loss(self, logits: torch.Tensor, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of the selector's logits (N, S), and the index of the scale each image is trained at (N,)."""
@@ -259,10 +298,14 @@ class DistillMetaArch(DynamicSpotter):
             else:
                 loss = soft_target_loss(logits, soft_targets(*known))
             choice = draw_scales(logits, uniform_share=self.uniform_share)
+        self._log_choice(comparison, choice)
+        return loss, choice
+
+    @staticmethod
+    def _log_choice(comparison: ScaleComparison, choice: torch.Tensor) -> None:
         storage = get_event_storage()
         storage.put_scalar("selector/kl", float(comparison.kl.mean()))
         storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
-        return loss, choice
 
     def train_student(
         self, images: list[torch.Tensor], words: list[Instances], scales: list[float], targets: TeacherTargets | None

@@ -56,6 +56,8 @@ class DynamicSpotter(nn.Module):
         if selector is None and fixed_scale is None:
             raise ValueError("without a selector a fixed scale is needed")
         self.student, self.selector = student, selector
+        if hasattr(selector, "inference_dtype"):
+            selector.inference_dtype = student.inference_dtype
         self.scales, self.cost_table = tuple(float(s) for s in scales), cost_table
         self.expected_words, self.fixed_scale = expected_words, fixed_scale
         self.register_buffer("mu", torch.tensor(float(mu)))
@@ -127,8 +129,8 @@ class DynamicSpotter(nn.Module):
                 found = self.student.postprocess(results, [batched_inputs[i] for i in members])
             else:
                 found = [{"instances": r} for r in results]
-            for i, output in zip(members, found, strict=True):
-                outputs[i] = {**output, **self._account(images[i], scale, len(output["instances"]))}
+            for i, read, output in zip(members, results, found, strict=True):
+                outputs[i] = {**output, **self._account(images[i], scale, len(read))}
         return outputs
 
     def _account(self, image: torch.Tensor, scale: float, words: int) -> dict:

@@ -38,6 +38,7 @@ class TextSpottingRCNN(GeneralizedRCNN):
         recognition_only: train backbone and recogniser alone, on annotated boxes: the cheap first stage of training.
         inference_dtype: number format of convolutions and matrix products at test; None: float32. The recogniser's
             recurrences, box decoding and RoIAlign stay in float32.
+        min_text_score: words read less surely are left out at test, see `spotting_postprocess`.
     """
 
     @configurable
@@ -47,9 +48,13 @@ class TextSpottingRCNN(GeneralizedRCNN):
         recognition_only: bool = False,
         channels_last: bool = False,
         inference_dtype: torch.dtype | None = None,
+        min_text_score: float = 0.0,
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
+        if not 0 <= min_text_score <= 1:
+            raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")
+        self.min_text_score = min_text_score
         self.recognition_only = recognition_only
         self.inference_dtype = inference_dtype
         self.channels_last = channels_last
@@ -63,6 +68,7 @@ class TextSpottingRCNN(GeneralizedRCNN):
         ret = super().from_config(cfg)
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
+        ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
         ret["inference_dtype"] = inference_dtype(cfg.MODEL.INFERENCE_DTYPE)
         return ret
 
@@ -136,7 +142,11 @@ class TextSpottingRCNN(GeneralizedRCNN):
         return [
             {
                 "instances": spotting_postprocess(
-                    r, x.get("height", r.image_size[0]), x.get("width", r.image_size[1]), self.charset
+                    r,
+                    x.get("height", r.image_size[0]),
+                    x.get("width", r.image_size[1]),
+                    self.charset,
+                    self.min_text_score,
                 )
             }
             for r, x in zip(results, batched_inputs, strict=True)

@@ -13,7 +13,27 @@ from torch import nn
 from dld.modeling.resolution.rescale import rescale_images
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY, check_scales
 
-__all__ = ["BackboneSelector"]
+__all__ = ["BackboneSelector", "early_stages"]
+
+
+def early_stages(cfg, levels: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """The spotter's bottom-up network up to MODEL.SELECTOR.LEVEL, untrained, and the names of its last `levels` levels.
+
+    Raises:
+        ValueError: there is no such level, or not as many up to it.
+    """
+    name = cfg.MODEL.SELECTOR.LEVEL
+    body = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))).bottom_up
+    known = list(body.stage_names)
+    if name not in known[levels - 1 :]:
+        raise ValueError(f"MODEL.SELECTOR.LEVEL must be one of {known[levels - 1 :]}, got {name!r}")
+    last = known.index(name) + 1
+    for later in known[last:]:
+        delattr(body, later)
+    body.stages, body.stage_names = body.stages[:last], body.stage_names[:last]
+    kept = tuple(known[last - levels : last])
+    body._out_features = list(kept)
+    return body, kept
 
 
 @SELECTOR_REGISTRY.register()
@@ -39,6 +59,8 @@ class BackboneSelector(nn.Module):
         super().__init__()
         check_scales(scales, input_scale)
         self.body, self.level = body, level
+        # number format of the convolutions at test, as the spotter's; None: float32, as always in training
+        self.inference_dtype: torch.dtype | None = None
         self.scales, self.input_scale = tuple(float(s) for s in scales), input_scale
         channels = body.output_shape()[level].channels
         self.head = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, len(self.scales)))
@@ -49,16 +71,8 @@ class BackboneSelector(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         node = cfg.MODEL.SELECTOR
-        pyramid = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
-        body = pyramid.bottom_up
-        last = body.stage_names.index(node.LEVEL) if node.LEVEL in body.stage_names else None
-        if last is None:
-            raise ValueError(f"MODEL.SELECTOR.LEVEL must be one of {list(body.stage_names)}, got {node.LEVEL!r}")
-        for name in body.stage_names[last + 1 :]:
-            delattr(body, name)
-        body.stages, body.stage_names = body.stages[: last + 1], body.stage_names[: last + 1]
-        body._out_features = [node.LEVEL]
-        return {"body": body, "level": node.LEVEL, "scales": tuple(node.SCALES), "input_scale": node.INPUT_SCALE}
+        body, (level,) = early_stages(cfg, 1)
+        return {"body": body, "level": level, "scales": tuple(node.SCALES), "input_scale": node.INPUT_SCALE}
 
     def train(self, mode: bool = True) -> BackboneSelector:
         """Training mode, batch norm excepted."""
@@ -83,12 +97,22 @@ class BackboneSelector(nn.Module):
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Logits float32 (N, S); arguments as in :class:`~dld.modeling.resolution.selector.ResolutionSelector`."""
         logits: list[torch.Tensor | None] = [None] * len(image_sizes)
+        reduced = self.inference_dtype is not None and not self.training
+        with torch.autocast(images.device.type, self.inference_dtype, enabled=reduced):
+            for members, pixels in self.by_size(images, image_sizes):
+                scores = self.scores_of(self.body(rescale_images(pixels, self.input_scale, 1).tensor))
+                for i, row in zip(members, scores, strict=True):
+                    logits[i] = row
+        return torch.stack(logits)
+
+    def scores_of(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits (N, S) from the features of images of one size."""
+        x = features[self.level].float()
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+
+    @staticmethod
+    def by_size(images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]):
+        """Positions of the images of each size, and their unpadded pixels."""
         for size in dict.fromkeys(image_sizes):
             members = [i for i, other in enumerate(image_sizes) if other == size]
-            pixels = [images[i, :, : size[0], : size[1]] for i in members]
-            with torch.autocast(images.device.type, enabled=False):
-                x = self.body(rescale_images(pixels, self.input_scale, 1).tensor)[self.level]
-                scores = self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
-            for i, row in zip(members, scores, strict=True):
-                logits[i] = row
-        return torch.stack(logits)
+            yield members, [images[i, :, : size[0], : size[1]] for i in members]

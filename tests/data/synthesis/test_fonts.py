@@ -81,3 +81,20 @@ def test_capitals_have_the_height_asked_for(tmp_path):
 def test_nothing_is_drawn_for_an_empty_word():
     face = next(iter(load_faces().values()))[0]
     assert not np.any(face.mask("", 20)[0])
+
+
+@needs_packages
+def test_other_characters_are_known_only_where_there_is_a_glyph():
+    more = "\u00e4\u00df\u03c9\u4e2d"  # a with dots, sharp s, omega, a Chinese character
+    with_more = load_faces(None, more)
+    assert {name: len(faces) for name, faces in with_more.items()} == {n: len(f) for n, f in load_faces().items()}
+    from fontTools.ttLib import TTFont
+
+    for name, faces in with_more.items():
+        mapped = set(TTFont(faces[0].path, lazy=True).getBestCmap())
+        assert {c for c in more if c in faces[0].characters} <= {c for c in more if ord(c) in mapped}
+        assert faces[0].characters & set(PRINTABLE) == load_faces()[name][0].characters
+        if faces[0].unicase:
+            assert "\u00df" not in faces[0].characters  # drawn as SS, as a capital of its own, or small
+    assert any("\u00e4" in faces[0].characters for faces in with_more.values())
+    assert not any(faces[0].can_draw("\u4e2d") for faces in with_more.values())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dld.data.synthesis.fonts import PRINTABLE
-from dld.data.synthesis.vocabulary import load_vocabulary, set_case
+from dld.data.synthesis.vocabulary import characters_beyond_ascii, load_vocabulary, set_case
 
 
 def draws(count, seed=0):
@@ -42,16 +42,41 @@ def test_cases():
 
 def test_a_word_list_of_the_users_own(tmp_path):
     path = tmp_path / "words.txt"
-    path.write_text("Grüße Zyxwv\n", encoding="utf-8")
-    assert load_vocabulary(str(path)).dictionary == ["Zyxwv"]  # umlauts are not ASCII
+    # the second word with its dots as a mark of their own, as some systems write them
+    path.write_text("Grüße Mu\u0308he Zyxwv\n", encoding="utf-8")
+    vocabulary = load_vocabulary(str(path))
+    assert vocabulary.dictionary == ["Grüße", "Mühe", "Zyxwv"]
+    assert vocabulary.beyond_ascii == "Üßü"
+    rng = np.random.default_rng(0)
+    strings = "".join(vocabulary.random_string(rng) for _ in range(4000))
+    assert set(strings) == set(PRINTABLE + "Üßü")
+
+
+def test_without_a_list_of_ones_own_every_word_is_ascii():
+    assert load_vocabulary().beyond_ascii == ""
+
+
+def test_characters_in_every_case_that_is_one_character():
+    assert characters_beyond_ascii(["aß", "Σ"]) == "ßΣσ"  # the capital of a sharp s is two letters
+    assert characters_beyond_ascii(["plain", "ASCII"]) == ""
+
+
+def test_words_that_are_not_letter_after_letter_are_left_out_and_said(tmp_path, caplog):
+    path = tmp_path / "words.txt"
+    path.write_text("λόγος שלום قهوة हिन्दी 東京 " + 26 * "x", encoding="utf-8")
+    assert load_vocabulary(str(path)).dictionary == ["λόγος", "東京"]
+    assert "4 of 6 words left out" in caplog.text
 
 
 def test_a_missing_or_useless_word_list_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.txt"):
         load_vocabulary(str(tmp_path / "nowhere.txt"))
-    (tmp_path / "greek.txt").write_text("λόγος", encoding="utf-8")
-    with pytest.raises(ValueError, match="greek.txt"):
-        load_vocabulary(str(tmp_path / "greek.txt"))
+    (tmp_path / "hebrew.txt").write_text("שלום", encoding="utf-8")
+    with pytest.raises(ValueError, match="hebrew.txt"):
+        load_vocabulary(str(tmp_path / "hebrew.txt"))
+    (tmp_path / "old.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(ValueError, match="old.txt.* is not UTF-8"):
+        load_vocabulary(str(tmp_path / "old.txt"))
 
 
 def test_a_phrase_that_is_one_overlong_word_becomes_another_word(monkeypatch):

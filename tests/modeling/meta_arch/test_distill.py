@@ -9,11 +9,13 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 
 import dld.modeling  # noqa: F401  only registration
 from dld.data.dataset_mapper import TextDatasetMapper
-from dld.modeling.meta_arch.distill import DistillMetaArch, ScaleComparison
+from dld.modeling.meta_arch.distill import DistillMetaArch
 from dld.modeling.recognition.teacher_targets import TeacherTargets
+from dld.modeling.resolution.scale_comparison import ScaleComparison
 
 ABLATIONS = sorted((Path(__file__).parents[3] / "configs" / "ablations").glob("*.yaml"))
 SCALES = [0.4, 0.7, 1.0]
@@ -462,3 +464,33 @@ def test_forced_top_1_is_the_teachers_best_guess_at_each_annotated_step(cfg):
     assert ids[:, 0].tolist() == [[a, c, b, pad], [a, end, pad, pad], [b, end, pad, pad]]
     assert scores.tolist() == [[0.0]] * 3 and valid.tolist() == [[True]] * 3
     assert model._sequences(targets, torch.tensor([2, 0]), texts)[0][:, 0, 0].tolist() == [b, a]
+
+
+# ---------------------------------------------------------------- a selector that maps words
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_selector_of_words_trains_beside_the_student(cfg, make_batch, scene):
+    model = awaken(build(cfg, "MODEL.SELECTOR.NAME", "WordLossSelector"))
+    with EventStorage():
+        losses = model(make_batch(*SCENES[scene]))
+    assert "loss_selector" in losses and all(torch.isfinite(x) for x in losses.values())
+    losses["loss_selector"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.selector.parameters())
+    assert float(model.mu) == pytest.approx(model.gamma / model.selector.temperature)
+
+
+def test_words_are_compared_in_their_images_and_places(cfg, make_batch):
+    model = awaken(build(cfg, "MODEL.SELECTOR.NAME", "WordLossSelector"))
+    images, words, targets = parts(model, make_batch(WORDS, (("exit",), ())))
+    result = model.compare_scales(images, words, read_right(targets, False, True, True))
+    assert [len(x.boxes) for x in result.words] == [1, 1]
+    assert torch.equal(result.words[0].boxes, words[0].gt_boxes.tensor[1:])
+    # the only counted word of an image is its mean
+    torch.testing.assert_close(torch.cat([x.kl for x in result.words]), result.kl)
+    assert all(bool(((x.lost >= 0) & (x.lost <= 1)).all()) for x in result.words)
+    # gamma 0.1; four words are the measure
+    expected = torch.cat([x.lost for x in result.words]) / 4 + 0.1 * result.cost
+    torch.testing.assert_close(model.risk(result), expected)
+    model.word_loss = "kl"
+    torch.testing.assert_close(model.risk(result), result.kl / 4 + 0.1 * result.cost)

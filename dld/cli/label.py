@@ -1,0 +1,185 @@
+"""Label photos with what a spotter reads on them, to train on: sure words become words, doubtful ones don't-care."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dld.data.annotation import ImageAnnotation
+
+__all__ = ["add_arguments", "main", "run"]
+
+logger = logging.getLogger(__name__)
+
+EPILOG = """
+examples:
+  dld label --input photos/ --pretrained teacher_tiny --output labels.json
+  dld label --input photos/ --weights output/teacher_tiny/model_best.pth --min-score 0.95 --output labels.json
+  dld check --json labels.json --images photos/
+
+The labels are an annotation file, schema dld-text/1, with polygons in pixels of the upright photos: look at it, correct it,
+and train with DATASETS.REGISTER "[('photos', 'labels.json', 'photos/')]".
+
+exit code: 0 everything was read; 1 something could not be read and was skipped, a warning says what; 2 a mistake in the
+options; 130 interrupted (the labels of what was read until then are written).
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument(
+        "--input", required=True, type=Path, metavar="DIR",
+        help="folder of photos, searched recursively; file names in the labels are relative to it",
+    )  # fmt: skip
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="labels to write, ending in .json")
+    parser.add_argument("--force", action="store_true", help="write over labels that are there")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
+    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
+    parser.add_argument(
+        "--min-score", type=float, default=0.9, metavar="P",
+        help="a word is a label where detection score x probabilities of its characters reach this (%(default)s); "
+        "below it is don't-care",
+    )  # fmt: skip
+    parser.add_argument(
+        "--drop-below", type=float, default=0.3, metavar="P",
+        help="detections of a lower score are left out, and so are background (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--keep-unsure", action="store_true", help="keep images without a single sure word, too")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="photos read at once (1)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code as in the epilog."""
+    parser = argparse.ArgumentParser(
+        prog="dld label", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    # torch and detectron2 about their own code: nothing a user could mend
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    try:
+        return run(args)
+    except (OSError, KeyError, ValueError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read every photo and write the labels; returns the exit code.
+
+    Raises:
+        OSError, KeyError, ValueError: the message names the file or the option.
+    """
+    from dld.data.annotation import write_annotations
+    from dld.inference.input_files import find_inputs
+    from dld.inference.labels import count_labels, image_ids
+
+    check_options(args)
+    paths = find_inputs([str(args.input)])
+    spotter = load_spotter(args)
+    spotter([], batch_size=args.batch_size)  # says now what is wrong with the option
+    job = _Job(args, spotter)
+    interrupted = False
+    try:
+        job.read(paths)
+    except KeyboardInterrupt:
+        interrupted = True
+    images = [image for image in job.images if args.keep_unsure or not all(word.ignore for word in image.words)]
+    # ids are known at last: a.jpg and a.png must not become the same one
+    for image, image_id in zip(images, image_ids([image.file_name for image in images]), strict=True):
+        image.image_id = image_id
+    if images:
+        write_annotations(args.output, images, args.output.stem)
+        print(f"{count_labels(images, len(job.images) - len(images))} -> {args.output}")
+    else:
+        print(f"no photo has a word of confidence {args.min_score:g} or more: no labels are written", file=sys.stderr)
+    if job.failed:
+        print(f"{job.failed} photos could not be read", file=sys.stderr)
+    if interrupted:
+        print("interrupted: the rest was not read", file=sys.stderr)
+        return 130
+    return 1 if job.failed or not images else 0
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raise ValueError or FileNotFoundError for what would only be noticed after all photos were read."""
+    for name in ("min_score", "drop_below"):
+        value = getattr(args, name)
+        if not 0 <= value <= 1:
+            raise ValueError(f"--{name.replace('_', '-')} is a probability from 0 to 1, got {value:g}")
+    if not args.input.is_dir():
+        raise FileNotFoundError(f"--input {args.input} is no folder: the file names in the labels are relative to one")
+    if args.output.suffix != ".json":
+        raise ValueError(f"--output {args.output} must end in .json")
+    if args.output.exists() and not args.force:
+        raise ValueError(f"{args.output} exists and may have been corrected by hand: --force writes over it")
+
+
+def load_spotter(args: argparse.Namespace):
+    """The spotter that the options ask for, told to give its doubtful detections, too."""
+    from dld.inference.predictor import TextSpotter
+
+    # what is read badly is left out by the spotter, but here it is to become don't-care
+    opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", args.drop_below, "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0, *args.opts]
+    if args.pretrained:
+        return TextSpotter.from_pretrained(args.pretrained, args.device, opts)
+    return TextSpotter.from_checkpoint(args.weights, opts, args.device)
+
+
+@dataclass(eq=False)
+class _Photo:
+    path: Path
+    pixels: np.ndarray
+    name: str
+
+
+class _Job:
+    """Reads photos one after another; `images` holds the labels of those that could be read."""
+
+    def __init__(self, args: argparse.Namespace, spotter) -> None:
+        self.args, self.spotter = args, spotter
+        self.images: list[ImageAnnotation] = []
+        self.failed = 0
+
+    def read(self, paths: list[Path]) -> None:
+        from dld.inference.labels import label_image
+        from dld.inference.predictor import spot_items
+
+        for photo, result in spot_items(self.spotter, self._readable(paths), batch_size=self.args.batch_size):
+            self.images.append(label_image(result, photo.name, photo.name, self.args.min_score))
+
+    def _readable(self, paths: list[Path]) -> Iterator[_Photo]:
+        from dld.inference.image_input import read_picture
+        from dld.inference.labels import relative_name
+
+        for path in tqdm(paths, unit="photo", disable=None):
+            try:
+                pixels = read_picture(path)
+                name = relative_name(path, self.args.input, (pixels.shape[1], pixels.shape[0]))
+            except (OSError, ValueError) as error:
+                logger.warning("skipped: %s", error)
+                self.failed += 1
+            else:
+                yield _Photo(path, pixels, name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What every candidate scale loses on the words of an image: what a resolution selector learns from.
+
+N images, S candidate scales; image i has r_i words that count (readable, and read right by the teacher).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["ScaleComparison", "ScaleWords", "reading_lost"]
+
+
+class ScaleWords(NamedTuple):
+    """The words of one image that count, and what each scale loses on them."""
+
+    boxes: torch.Tensor  # (r, 4) in pixels of the image at the teacher's resolution
+    kl: torch.Tensor  # (r, S) KL(teacher || student) in nats, mean over the characters
+    lost: torch.Tensor  # (r, S) of `reading_lost`
+
+
+class ScaleComparison(NamedTuple):
+    """What is known about every image at every candidate scale; all without gradient."""
+
+    kl: torch.Tensor  # (N, S) KL(teacher || student), mean over the image's words; 0 for images without counted words
+    cost: torch.Tensor  # (N, S) share of the teacher's cost
+    counted: torch.Tensor  # bool (N,): images with words that the KL was taken over
+    words: Sequence[ScaleWords] | None = None  # N; None where no selector asks for them
+
+    def to(self, device: torch.device) -> ScaleComparison:
+        """The same on another device."""
+        words = None if self.words is None else [ScaleWords(*(x.to(device) for x in image)) for image in self.words]
+        return ScaleComparison(self.kl.to(device), self.cost.to(device), self.counted.to(device), words)
+
+    def rows(self, index: Sequence[int]) -> ScaleComparison:
+        """Those of the images `index`."""
+        index = list(index)
+        words = None if self.words is None else [self.words[i] for i in index]
+        return ScaleComparison(self.kl[index], self.cost[index], self.counted[index], words)
+
+    @staticmethod
+    def cat(parts: Sequence[ScaleComparison]) -> ScaleComparison:
+        """One after another; `words` only where all of them have it."""
+        words = None
+        if all(part.words is not None for part in parts):
+            words = [image for part in parts for image in part.words]
+        return ScaleComparison(*(torch.cat([part[k] for part in parts]) for k in range(3)), words)
+
+
+def reading_lost(student_logits: torch.Tensor, teacher_logits: torch.Tensor, ids: torch.Tensor, pad: int) -> torch.Tensor:
+    """How much less probable the annotated text is for the student than for the teacher, not below 0.
+
+    The expected number of words that are no longer read. Unlike the KL divergence it is bounded: a word that is lost is
+    lost once, however absurd what the student reads instead.
+
+    Args:
+        student_logits, teacher_logits: (R, T, V), both decoders fed the annotated prefix.
+        ids: annotated characters with the end symbol, int64 (R, T), `pad` after it.
+
+    Returns:
+        float32 (R,) in [0, 1].
+    """
+    inside = ids != pad
+    index = torch.where(inside, ids, torch.zeros_like(ids)).unsqueeze(-1)
+
+    def probability(logits: torch.Tensor) -> torch.Tensor:
+        steps = logits.float().log_softmax(-1).gather(-1, index).squeeze(-1)
+        return torch.where(inside, steps, 0.0).sum(-1).exp()
+
+    return (probability(teacher_logits) - probability(student_logits)).clamp(min=0)

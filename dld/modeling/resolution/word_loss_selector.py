@@ -1,0 +1,110 @@
+"""A selector that finds the words first: where they are, and what each of them loses at every scale.
+
+What one scale loses on an image is a sum over its words, and each word is a lesson of its own. A selector that is shown only
+the sum must find out by itself what in the picture it came from, for which hundreds of images are not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from torch import nn
+
+from dld.modeling.losses.word_maps import WordMaps
+from dld.modeling.resolution.backbone_selector import BackboneSelector, early_stages
+from dld.modeling.resolution.rescale import rescale_images
+from dld.modeling.resolution.selector import SELECTOR_REGISTRY
+
+__all__ = ["WordLossSelector"]
+
+
+@SELECTOR_REGISTRY.register()
+class WordLossSelector(BackboneSelector):
+    """Maps of the density of readable words and of their loss at each candidate scale, from early backbone features.
+
+    The density map is that of counting by regression (Lempitsky and Zisserman 2010): its sum over any region is the number
+    of words there. Density times loss, summed over the image, is what a scale is expected to lose on it. The scores are
+    that sum, negative, in units of `words_per_image` x `temperature`; the cost has no part in them, so one selector serves
+    every gamma: the choice is argmax_i (z_i - mu c_i) with mu = gamma / temperature.
+
+    Args:
+        body: bottom-up network with two output levels, of strides 4 and 8 or the like.
+        levels: their names, the finer first; the maps have the size of the second.
+        scales, input_scale: see :class:`BackboneSelector`.
+        hidden: channels of the two layers before the maps.
+        words_per_image: words by which the loss of an image is divided. Gamma weighs the cost against that: every word counts
+            alike, where a mean over each image's words would give the only word of one the weight of all words of another.
+        temperature: unit of the scores.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        body: nn.Module,
+        levels: tuple[str, str],
+        scales: Sequence[float],
+        hidden: int = 48,
+        input_scale: float = 0.375,
+        words_per_image: float = 4.0,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__(body=body, level=levels[1], scales=scales, hidden=hidden, input_scale=input_scale)
+        if words_per_image <= 0 or temperature <= 0:
+            raise ValueError(
+                f"MODEL.SELECTOR.WORDS_PER_IMAGE and TARGET_TEMPERATURE must be above 0, got {words_per_image}, {temperature}"
+            )
+        self.levels, self.words_per_image, self.temperature = tuple(levels), words_per_image, temperature
+        fine, coarse = (body.output_shape()[name].channels for name in levels)
+        self.fine = nn.Conv2d(fine, hidden, 3, stride=2, padding=1)
+        self.coarse = nn.Conv2d(coarse, hidden, 1)
+        self.mix = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.head = nn.Conv2d(hidden, 1 + len(self.scales), 1)
+        for conv in (self.fine, self.coarse, self.mix):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+        nn.init.normal_(self.head.weight, std=0.01)
+        # few cells hold a word, and what a word loses is a fraction
+        nn.init.constant_(self.head.bias[:1], -4.0)
+        nn.init.constant_(self.head.bias[1:], -1.0)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        node = cfg.MODEL.SELECTOR
+        body, levels = early_stages(cfg, 2)
+        return {
+            "body": body,
+            "levels": levels,
+            "scales": tuple(node.SCALES),
+            "input_scale": node.INPUT_SCALE,
+            "words_per_image": node.WORDS_PER_IMAGE,
+            "temperature": node.TARGET_TEMPERATURE,
+        }
+
+    def maps(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[WordMaps]:
+        """The maps of every image; arguments as in :meth:`forward`."""
+        found: list[WordMaps | None] = [None] * len(image_sizes)
+        for members, pixels in self.by_size(images, image_sizes):
+            density, losses = self._heads(self.body(rescale_images(pixels, self.input_scale, 1).tensor))
+            for k, i in enumerate(members):
+                found[i] = WordMaps(density[k], losses[k])
+        return found
+
+    def scores_of(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits (N, S) from the features of images of one size."""
+        density, losses = self._heads(features)
+        return self.scores_of_totals((density.unsqueeze(1) * losses).sum((2, 3)))
+
+    def scores_of_totals(self, totals: torch.Tensor) -> torch.Tensor:
+        """Logits (N, S) from what every scale loses on an image, summed over its words (N, S)."""
+        return -totals / (self.words_per_image * self.temperature)
+
+    def _heads(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Density (N, h, w) and losses (N, S, h, w)."""
+        fine, coarse = (features[name] for name in self.levels)
+        x = F.relu(self.fine(fine) + self.coarse(coarse))
+        x = F.softplus(self.head(F.relu(self.mix(x))).float())
+        return x[:, 0], x[:, 1:]

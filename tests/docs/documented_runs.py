@@ -1,0 +1,35 @@
+"""How each documented command is run in a test: as it stands, with the smallest changes that keep its meaning; or why not.
+
+A command is found here by its exact text, as :mod:`markdown_commands` gives it. Whoever adds or changes one in a README adds or
+changes its entry (commands of README.md: :mod:`runs_of_readme`, of projects/DLD/README.md: :mod:`runs_of_project`);
+:mod:`test_documented_commands` names those that are missing, and entries of commands that are gone.
+"""
+
+from __future__ import annotations
+
+from run_settings import TOOLS, Run
+from runs_of_project import PROJECT
+from runs_of_readme import README
+
+__all__ = ["NOT_RUN", "RUNS"]
+
+NOT_RUN = {
+    "pip install torch torchvision": "changes the environment of the tests; network",
+    "pip install setuptools wheel ninja": "changes the environment of the tests; network",
+    "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'": "needs a compiler; network",
+    "pip install -e .": "changes the environment of the tests; network",
+    "pip uninstall -y opencv-python-headless && pip install --force-reinstall --no-deps opencv-python":
+        "changes the environment of the tests; network",
+    'pip install -e ".[app]"': "changes the environment of the tests; network",
+    'pip install "dld[export]"': "changes the environment of the tests; network",
+}  # fmt: skip
+
+DATASETS = {
+    f"{TOOLS}/prepare_dataset.py totaltext_train --root FOLDER_WITH_THE_UNPACKED_FILES": Run(
+        without=("data/totaltext_train", "data/totaltext_val"),
+        leaves=("data/totaltext_train/annotations.json", "data/totaltext_val/annotations.json"),
+    ),
+    f"{TOOLS}/check_dataset.py totaltext_train": Run(says="no problems found"),
+}  # fmt: skip
+
+RUNS = {**README, **PROJECT, **DATASETS}

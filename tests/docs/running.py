@@ -1,0 +1,125 @@
+"""Run a documented command: the shell reads it, with recorders in place of the programs; then the programs run in this process.
+
+So quotation marks, globs, loops and `<` are those of a real shell, and importing torch is paid for once, not by every command.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+
+from checkout import ROOT
+from run_settings import Run
+
+__all__ = ["change_command", "in_own_process", "record", "start"]
+
+MINUTES = 20
+RECORDER = """#!/bin/bash
+printf '%s\\0' "$(($# + 1))" "${0##*/}" "$@" >> "$RECORD"
+cat > "$RECORD.stdin"
+"""
+PROGRAMS = {
+    "python": "",
+    "pytest": "-m pytest",
+    "torchrun": "-m torch.distributed.run",
+    "dld": "-m dld.cli.main",
+}
+"""How each program is started with the interpreter of the tests."""
+
+
+def change_command(text: str, run: Run) -> str:
+    """The command with the changes of its entry."""
+    for old, new in run.change:
+        assert old in text, f"{old!r} does not stand in: {text}"
+        text = text.replace(old, new)
+    return f"{text} {run.append}".rstrip()
+
+
+def _programs(folder: Path, content: dict[str, str]) -> str:
+    """A PATH that has these scripts first."""
+    folder.mkdir(exist_ok=True)
+    for name, script in content.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def record(text: str, work: Path) -> tuple[list[list[str]], bytes]:
+    """(program, arguments ...) of everything that a command in a shell would start, and its standard input."""
+    path = _programs(work / ".recorders", dict.fromkeys(PROGRAMS, RECORDER))
+    log = work / ".record"
+    log.unlink(missing_ok=True)
+    environment = {**os.environ, "PATH": path, "RECORD": str(log)}
+    done = subprocess.run(
+        ["bash", "-euc", text], cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    words = iter(log.read_bytes().decode().split("\0")[:-1])
+    started = [[next(words) for _ in range(int(count))] for count in words]
+    return started, log.with_name(".record.stdin").read_bytes()
+
+
+def start(argv: Sequence[str], stdin: bytes, monkeypatch) -> int:
+    """Run what was recorded in this process; returns the exit code."""
+    program, *arguments = argv
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(stdin)))
+    if program == "dld":
+        program, arguments = "python", ["-m", "dld.cli.main", *arguments]
+    assert program == "python", f"{program} needs own_process"
+    module = arguments[0] == "-m"
+    monkeypatch.setattr(sys, "argv", arguments[module:])
+    try:
+        if module:
+            runpy.run_module(arguments[1], run_name="__main__")
+        else:
+            runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def in_own_process(text: str, run: Run, work: Path) -> str:
+    """Run a command in a shell, its peers beside it; returns what they print.
+
+    Raises:
+        AssertionError: an exit code that is not 0; the message holds the end of the output.
+    """
+    scripts = {name: f'#!/bin/bash\nexec "{sys.executable}" {how} "$@"\n' for name, how in PROGRAMS.items()}
+    environment = {
+        **os.environ, "PATH": _programs(work / ".programs", scripts), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(work / "data"), "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    texts = [text, *(change_command(text, Run(change=peer)) for peer in run.peers)]
+    processes = [
+        subprocess.Popen(
+            ["bash", "-euc", t], cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )
+        for t in texts
+    ]  # fmt: skip
+    output = ""
+    try:
+        if run.stop_at:
+            for line in processes[0].stdout:
+                output += line
+                if run.stop_at in line:
+                    os.killpg(processes[0].pid, signal.SIGINT)
+                    break
+            else:
+                raise AssertionError(f"{run.stop_at!r} was never printed: {output[-3000:]}")
+        for process in processes:
+            output += process.communicate(timeout=60 * MINUTES)[0]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    codes = [process.returncode for process in processes]
+    assert not any(codes), f"exit codes {codes}: {output[-4000:]}"
+    return output

@@ -1,0 +1,149 @@
+"""How the commands of projects/DLD/README.md are run."""
+
+from __future__ import annotations
+
+from run_settings import LOCAL, ONE, ONE_GPU, SMALL, SMALL_WORDS, STEP, TEACHER_WEIGHTS, TOOLS, TRAIN, TWO, Run, make
+
+__all__ = ["PROJECT"]
+
+PYTHON_ONNX = '''from dld import TextSpotter
+spotter = TextSpotter.from_onnx("exported/dld_tiny")   # device="cuda" with onnxruntime-gpu
+print([word.text for word in spotter("photo.jpg").words])
+results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.4)'''
+EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
+ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
+STUDY_HEAD = f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_final.pth --student vanilla=output/"
+STUDY = (
+    f"{STUDY_HEAD}vanilla_multiscale/model_final.pth --student 'SKD only=output/skd_only/model_final.pth' "
+    "--student 'DLD gamma 0.1=output/dld_tiny/fitted.safetensors' --student 'DLD gamma 0.3=output/gamma03/fitted.safetensors' "
+    "--dataset synthwords_val --scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --student-scales 0.3 0.4 0.5 0.6 0.7 0.8 "
+    "--budgets 0.3 0.4 0.5 --limit 1000 --threads 1 --times output/times/results.json --examples 2 --output output/study "
+    "--opts MODEL.INFERENCE_DTYPE bfloat16"
+)
+
+
+def pytest_files(command: str) -> Run:
+    """Tests that are part of the suite and run there: here only whether the options find them."""
+    return Run(append="--collect-only -q", own_process=True, slow=True, says="tests collected")
+
+
+PROJECT = {
+    f"{TRAIN}/pretrain_tiny.yaml": Run(append=ONE, leaves=("output/pretrain_tiny/config.yaml",), slow=True),
+    f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS output/pretrain_tiny/model_final.pth": Run(
+        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/teacher_tiny/config.yaml",), slow=True,
+    ),
+    f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} output/teacher_tiny/model_best.pth": Run(
+        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
+    ),
+    f"{TRAIN}/dld_R50.yaml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://first.machine:29500 ...": Run(
+        first=f"{TRAIN}/teacher_R50.yaml {ONE} DATASETS.TEST '()'", own_process=True, slow=True,
+        change=(ONE_GPU, ("tcp://first.machine:29500", LOCAL),
+                ("...", f"{TEACHER_WEIGHTS} output/teacher_R50/model_final.pth {TWO} DATASETS.TEST '()'")),
+        peers=((("--machine-rank 0", "--machine-rank 1"),),), leaves=("output/dld_R50/model_final.pth",),
+    ),
+    "torchrun --nproc-per-node 8 projects/DLD/train_net.py --config-file configs/dld_R50.yaml ...": Run(
+        first=f"{TRAIN}/teacher_R50.yaml {ONE} DATASETS.TEST '()'", own_process=True, slow=True,
+        change=(("--nproc-per-node 8", "--standalone --nproc-per-node 2"),
+                ("...", f"{TEACHER_WEIGHTS} output/teacher_R50/model_final.pth {TWO} DATASETS.TEST '()'")),
+        leaves=("output/dld_R50/model_final.pth",),
+    ),
+    f"{TOOLS}/analyze_model.py --teacher model_final.pth --dataset totaltext_val --scales 1.0 --threads 1 --examples 0 "
+    "--output output/photos --opts MODEL.INFERENCE_DTYPE bfloat16": Run(
+        append=SMALL, leaves=("output/photos/results.json",), slow=True,
+    ),
+    f"{TOOLS}/demo.py --input photo.jpg --output out --weights output/teacher_tiny/model_best.pth": Run(
+        append=f"--opts {SMALL}", leaves=("out/photo.jpg",),
+    ),
+    f"{TRAIN}/teacher_tiny.yaml --eval-only MODEL.WEIGHTS output/teacher_tiny/model_best.pth": Run(
+        append=ONE, leaves=("output/teacher_tiny/synthwords_val_results.json",), slow=True,
+    ),
+    f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny/model_best.pth --output dld_tiny.safetensors": Run(
+        leaves=("dld_tiny.safetensors",), says="dld_tiny.safetensors: ",
+    ),
+    f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_best.pth --student \"DLD gamma 0.1=output/dld_tiny/"
+    "model_best.pth\" --student \"SKD only=output/ablations/skd_only/model_best.pth\" --dataset synthwords_val --limit 1000 "
+    "--scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --budgets 0.3 0.4 0.5 --output output/study": Run(
+        append=f"--limit 2 --opts {SMALL_WORDS}", leaves=ANALYZED, slow=True,
+    ),
+    'common="SOLVER.MAX_ITER 400 SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.WARMUP_ITERS 40 SOLVER.BASE_LR 0.0004 '
+    "MODEL.SELECTOR.LR_FACTOR 2.5 DATASETS.TRAIN ('synthwords_train','totaltext_train') DATASETS.TRAIN_WEIGHTS [2,1] "
+    f'DATASETS.TEST () {TEACHER_WEIGHTS} output/teacher_tiny/model_final.pth"; for run in dld_tiny ablations/gamma03 '
+    f"ablations/vanilla_multiscale ablations/skd_only; do {TRAIN}/$run.yaml $common OUTPUT_DIR "
+    "output/$(basename $run); done": Run(
+        change=(("OUTPUT_DIR", f"{ONE} OUTPUT_DIR"),), slow=True,
+        leaves=tuple(f"output/{n}/config.yaml" for n in ("dld_tiny", "gamma03", "vanilla_multiscale", "skd_only")),
+    ),
+    f"{TOOLS}/fit_selector.py --student output/dld_tiny/model_final.pth --teacher output/teacher_tiny/model_final.pth "
+    "--gamma 0.1 --images 800 --epochs 8 --output output/dld_tiny/fitted.safetensors": Run(
+        change=(("800", "12"), ("--epochs 8", "--epochs 1")), without=("output/dld_tiny/fitted.safetensors",),
+        append=f"--opts {STEP}", leaves=("output/dld_tiny/fitted.safetensors",), slow=True,
+    ),
+    STUDY: Run(
+        change=(("--limit 1000", "--limit 2"),), append=SMALL_WORDS, leaves=ANALYZED, slow=True,
+        # times come from a study that ran alone on the machine
+        first=STUDY.replace("--limit 1000", "--limit 2").replace(" --times output/times/results.json", "")
+        .replace("--output output/study", "--output output/times") + f" {SMALL_WORDS}",
+    ),
+    f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_best.pth --student dld=output/dld_tiny/model_best.pth "
+    "--dataset synthwords_val --limit 1000 --scales 0.5 1.0 --budgets 0.4 --output output/study "
+    "--html output/study/report.html": Run(
+        append=f"--limit 2 --opts {SMALL_WORDS}", leaves=(*ANALYZED, "output/study/report.html"), slow=True,
+    ),
+    f"{TOOLS}/calibrate_budget.py --weights output/dld_tiny/model_best.pth --dataset synthwords_train --limit 500 --budget 0.4 "
+    "--output dld_tiny_budget40.safetensors": Run(
+        # on tiny images the words alone would cost more than the budget
+        append="--limit 3 --opts MODEL.DEVICE cpu INPUT.MIN_SIZE_TEST 320 DATASETS.SYNTHWORDS.SIZE [320,320] "
+        "MODEL.SELECTOR.EXPECTED_WORDS 0.0", without=("dld_tiny_budget40.safetensors",),
+        leaves=("dld_tiny_budget40.safetensors",), slow=True,
+    ),
+    f"{TOOLS}/demo.py --weights dld_tiny_budget40.safetensors --input photos/ --output output/read": Run(
+        append=f"--opts {SMALL}", leaves=("output/read/e.jpg", "output/read/results.json"), slow=True,
+    ),
+    "make bench": make("bench", append="""ARGS="--only evaluation --quick --output ''\"""", says="evaluation", slow=True),
+    'make bench ARGS="--only beams training"': make(
+        "bench", append="""ARGS="--only beams training --quick --config none --output ''\"""", says="beams", slow=True,
+    ),
+    'make bench ARGS="--only inference --student output/dld_tiny/model_best.pth --update"': make(
+        "bench", append='ARGS="--only inference --student output/dld_tiny/model_best.pth --update --quick --config none '
+        '--output bench.json"', leaves=("bench.json",), slow=True,
+    ),
+    """make bench ARGS="--quick --output ''\"""": make(
+        "bench", append="""ARGS="--only evaluation --quick --output ''\"""", says="evaluation", slow=True,
+    ),
+    "dld benchmark ...": Run(change=((" ...", " --help"),), says="--only"),
+    f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
+    EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
+    PYTHON_ONNX: Run(needs="onnxruntime", first=f"{EXPORT} --opts {SMALL}", slow=True),
+    "python tests/faults/kill_campaign.py --kills 20": Run(change=(("20", "1"),), own_process=True, slow=True),
+    "python tests/faults/kill_campaign.py --distill --kills 5": Run(change=(("5", "1"),), own_process=True, slow=True),
+    **{command: pytest_files(command) for command in (
+        "pytest -m '' tests/faults/test_disk.py", "pytest tests/faults/test_hostile_files.py",
+        "FUZZ_EXAMPLES=1000 pytest tests/faults/test_fuzz.py", "pytest tests/faults/test_hostile_weights.py",
+        "pytest tests/faults/test_numerical.py",
+    )},
+    # so short a soak says nothing about memory and may end with 1 for it
+    "python tests/faults/soak.py bfloat16 --count 500": Run(
+        change=(("500", "20"),), append="|| true", own_process=True, says=" 0 values not finite", slow=True,
+    ),
+    "python tests/faults/process_equality.py": Run(own_process=True, slow=True),
+    "python tests/faults/soak.py inference --count 2000": Run(
+        change=(("2000", "20 --longest 320"),), append="|| true", own_process=True, says=" 0 values not finite", slow=True,
+    ),
+    "python tests/faults/determinism.py --steps 50": Run(change=(("50", "2"),), own_process=True, slow=True),
+    f"{TRAIN}/teacher_tiny.yaml --num-gpus 2": Run(
+        append=f"{TWO} DATASETS.TEST '()'", own_process=True, leaves=("output/teacher_tiny/config.yaml",), slow=True,
+    ),
+    "torchrun --nproc-per-node 2 projects/DLD/train_net.py --config-file configs/teacher_tiny.yaml": Run(
+        change=(("torchrun", "torchrun --standalone"),), append=f"{TWO} DATASETS.TEST '()'", own_process=True,
+        leaves=("output/teacher_tiny/config.yaml",), slow=True,
+    ),
+    f"{TRAIN}/teacher_tiny.yaml --num-gpus 1 --num-machines 2 --machine-rank 0 --dist-url tcp://192.168.0.1:29500": Run(
+        change=(("tcp://192.168.0.1:29500", LOCAL),), append=f"{TWO} DATASETS.TEST '()'", own_process=True,
+        peers=((("--machine-rank 0", "--machine-rank 1"),),), leaves=("output/teacher_tiny/config.yaml",), slow=True,
+    ),
+    "torchrun --nnodes 2 --node-rank 0 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 192.168.0.1:29500 "
+    "projects/DLD/train_net.py --config-file configs/teacher_tiny.yaml": Run(
+        change=(("192.168.0.1:29500", "127.0.0.1:29573"),), append=f"{TWO} DATASETS.TEST '()'", own_process=True,
+        peers=((("--node-rank 0", "--node-rank 1"),),), leaves=("output/teacher_tiny/config.yaml",), slow=True,
+    ),
+}  # fmt: skip

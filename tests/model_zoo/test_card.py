@@ -1,0 +1,94 @@
+"""The model card says what the index says, of any number of weights, and the committed one is that of the committed index."""
+
+import copy
+import re
+
+import pytest
+
+from dld import model_zoo
+from dld.model_zoo import list_weights
+from dld.model_zoo.card import main, model_card
+
+# Mitchell et al. 2019, figure 1
+SECTIONS = ["Details", "Intended use", "Out of scope", "Factors", "Metrics", "Evaluation data", "Training data",
+            "Quantitative analyses", "Limitations and ethical considerations", "How to repeat it"]  # fmt: skip
+
+
+def cells(card: str, first: str) -> list[list[str]]:
+    """Rows of the table whose header begins with `first`, without header."""
+    rows, lines = [], iter(card.splitlines())
+    for line in lines:
+        if line.startswith(f"| {first} |"):
+            next(lines)
+            for body in lines:
+                if not body.startswith("|"):
+                    return rows
+                rows.append([cell.strip() for cell in body.strip("|").split(" | ")])
+    return rows
+
+
+def test_the_committed_card_is_that_of_the_committed_index():
+    committed = (model_zoo.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert committed == model_card(list_weights()), "run `python -m dld.model_zoo.card`"
+    assert main(["--check"]) == 0
+
+
+def test_a_card_has_the_sections_of_a_model_card():
+    assert re.findall(r"^## (.*)$", model_card(list_weights()), re.MULTILINE) == SECTIONS
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_any_number_of_weights(count):
+    entry = next(iter(list_weights().values()))
+    index = {f"weights_{i}": copy.deepcopy(entry) | {"sha256": f"{i:064d}"} for i in range(count)}
+    card = model_card(index)
+    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == SECTIONS
+    assert [row[0] for row in cells(card, "weights | what")] == [f"`{name}`" for name in index]
+    assert not re.findall(r"\$[a-z]", card), "a part of the template that was not filled in"
+
+
+def test_the_figures_of_the_card_are_those_of_the_index():
+    index = list_weights()
+    headlines = {(row[0].strip("`"), row[1].strip("`")): row for row in cells(model_card(index), "data | weights | mean scale")}
+    assert len(headlines) == sum(len(entry["scores"]) for entry in index.values())
+    for (data, name), row in headlines.items():
+        best = index[name]["scores"][data]["rows"][0]
+        assert float(row[2]) == pytest.approx(best["mean_scale"], abs=0.006)
+        assert float(row[3]) == pytest.approx(best["total_gflops"], abs=0.06)
+        precision, recall, hmean = (float(x) for x in row[6].split(" [")[0].split(" / "))
+        assert [precision, recall, hmean] == pytest.approx(
+            [100 * best[f"e2e_{key}"] for key in ("precision", "recall", "hmean")], abs=0.06
+        )
+        # what a reader may check by hand
+        assert hmean == pytest.approx(2 * precision * recall / (precision + recall), abs=0.1)
+
+
+def test_an_entry_without_scores_is_a_card_without_tables_of_scores():
+    index = {"new": {**next(iter(list_weights().values())), "scores": {}}}
+    card = model_card(index)
+    assert cells(card, "data | weights | mean scale") == [] and "ms: not measured" in card
+
+
+def test_text_with_bars_does_not_break_a_table():
+    index = {"odd": {**next(iter(list_weights().values())), "what": "a | b\nc"}}
+    assert cells(model_card(index), "weights | what")[0][1] == r"a \| b c"
+
+
+def test_an_entry_of_an_older_kind_is_named():
+    entry = {k: v for k, v in next(iter(list_weights().values())).items() if k != "charset"}
+    with pytest.raises(ValueError, match="the index lacks 'charset' of 'old'"):
+        model_card({"old": entry})
+
+
+def test_another_card_is_found_out_and_written_anew(tmp_path, monkeypatch, capsys):
+    (tmp_path / "index.json").write_text((model_zoo.FOLDER / "index.json").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(model_zoo, "FOLDER", tmp_path)
+    assert main(["--check"]) == 1 and "is not the card" in capsys.readouterr().out
+    assert main([]) == 0 and main(["--check"]) == 0
+
+
+def test_nothing_of_the_training_machine_is_in_index_or_card():
+    for name in ("index.json", "README.md", "about.yaml"):
+        text = (model_zoo.FOLDER / name).read_text(encoding="utf-8")
+        # a path from the root: a slash that follows nothing a relative path or an address could begin with
+        assert not re.findall(r"(?:^|[\s\"'=(])/[a-z]+/[^\s\"')]*", text)
