@@ -5,6 +5,7 @@ Run by `make` through setup_env.sh; standard library only, because it runs befor
     setup_env.py               make or mend .venv with the Python that runs this
     setup_env.py --ready       exit code 0 if .venv (whose Python runs this) is up to date
     setup_env.py --existing    check the environment that runs this instead: it has a detectron2 of its own
+    setup_env.py --latest      make or renew .venv-latest: the newest of everything that setup.py allows, not the lock
 """
 
 import csv
@@ -19,7 +20,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv"
+LATEST = "--latest" in sys.argv[1:]
+VENV = ROOT / (".venv-latest" if LATEST else ".venv")
 PYTHON = VENV / "bin" / "python"
 READY, INCOMPLETE = VENV / ".dld-ready", VENV / ".dld-incomplete"
 LOCK = ROOT / "requirements" / "lock-linux-x86_64.txt"
@@ -63,7 +65,8 @@ def fingerprint(version: str) -> str:
 
 
 def is_ready() -> bool:
-    return READY.is_file() and READY.read_text() == fingerprint(platform.python_version())
+    # what is newest is asked anew every time
+    return not LATEST and READY.is_file() and READY.read_text() == fingerprint(platform.python_version())
 
 
 def explain(output: str) -> str:
@@ -123,7 +126,7 @@ def create_venv() -> None:
         shutil.rmtree(VENV)
     VENV.mkdir()
     INCOMPLETE.write_text("")
-    run([sys.executable, "-m", "venv", VENV], f"making .venv with Python {platform.python_version()}")
+    run([sys.executable, "-m", "venv", VENV], f"making {VENV.name} with Python {platform.python_version()}")
 
 
 def install_uv() -> bool:
@@ -165,16 +168,26 @@ def install_packages(with_uv: bool) -> None:
         if with_uv
         else [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     )
-    count = len(re.findall(r"^\S+==", LOCK.read_text(), re.MULTILINE))
-    locked = [*install, "--require-hashes", "-r", LOCK]
-    run(locked, f"installing {count} locked packages (5 GB, one to several minutes)", env)
+    if LATEST:
+        # a torchvision works with one torch only and says which: resolved together they fit
+        newest = [*install, "--upgrade", "torchvision", "torch", "-e", f"{ROOT}[test]"]
+        run(newest, "installing the newest packages (5 GB, one to several minutes)", env)
+    else:
+        install_lock(install, env)
     # The wheel is marked for CPython 3.10 because of a compiled part that dld never loads: ask for it as 3.10 would.
     as_310 = ["--no-deps", "--only-binary=:all:", "--python-version", "3.10", "--target", site_packages]
     as_310 += ["--reinstall"] if with_uv else ["--upgrade", "--implementation", "cp", "--abi", "cp310"]
     run([*install, *as_310, "--require-hashes", "-r", DETECTRON2], "installing detectron2", env)
     remove_stray_tools(site_packages)
-    run([*install, "--no-deps", "--no-build-isolation", "-e", ROOT], "installing dld itself", env)
+    if not LATEST:
+        run([*install, "--no-deps", "--no-build-isolation", "-e", ROOT], "installing dld itself", env)
     shutil.rmtree(VENV / ".uv-cache", ignore_errors=True)
+
+
+def install_lock(install: list, env: dict | None) -> None:
+    count = len(re.findall(r"^\S+==", LOCK.read_text(), re.MULTILINE))
+    locked = [*install, "--require-hashes", "-r", LOCK]
+    run(locked, f"installing {count} locked packages (5 GB, one to several minutes)", env)
 
 
 def remove_stray_tools(site_packages: Path) -> list[str]:

@@ -7,14 +7,14 @@ chosen="$1"
 shift
 script=requirements/setup_env.py
 
-if [ "$chosen" != "$PWD/.venv/bin/python" ]; then
+if [ "$chosen" != "$PWD/.venv/bin/python" ] && [ "$chosen" != "$PWD/.venv-latest/bin/python" ]; then
     if ! "$chosen" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         echo "error: $chosen has detectron2, but is older than Python 3.11. To leave it alone: make OWN_VENV=1 $*" >&2
         exit 1
     fi
     exec "$chosen" $script --existing "$@"
 fi
-if [ -x "$chosen" ] && "$chosen" $script --ready 2>/dev/null; then
+if [ -x "$chosen" ] && "$chosen" $script --ready "$@" 2>/dev/null; then
     exit 0
 fi
 

@@ -110,6 +110,15 @@ PROJECT = {
     """make bench ARGS="--quick --output ''\"""": make(
         "bench", append="""ARGS="--only evaluation --quick --output ''\"""", says="evaluation", slow=True,
     ),
+    "python -m dld.model_zoo.card": Run(append="--check", leaves=("dld/model_zoo/README.md",)),
+    "dld compare --dataset icdar2015_val totaltext_val --dld dld_tiny teacher_tiny teacher_tiny@0.5 --tesseract-psm 11 3 "
+    "--threads 2 --output output/compare": Run(
+        needs="rapidocr", change=(("icdar2015_val totaltext_val", "totaltext_val"), ("--threads 2", "--threads 1")),
+        append="--limit 1 --short-side 96", leaves=("output/compare/comparison.json",), slow=True,
+    ),
+    "dld compare --register signs signs.json signs/ --dataset signs --output output/signs": Run(
+        needs="rapidocr", append="--threads 1 --short-side 96", leaves=("output/signs/comparison.md",), slow=True,
+    ),
     "dld benchmark ...": Run(change=((" ...", " --help"),), says="--only"),
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),

@@ -9,6 +9,12 @@ from run_settings import ONE, ONE_GPU, SMALL, TEACHER_WEIGHTS, TOOLS, TRAIN, Run
 __all__ = ["README"]
 
 SPOT = "dld spot --input photo.jpg folder/ \"more/*.png\" clip.mp4 --output out --pretrained teacher_tiny"
+PYTHON_SAMPLES = '''from dld import TextSpotter
+from dld.data.samples import sample_files
+
+spotter = TextSpotter.from_pretrained("dld_tiny")
+for path in sample_files():
+    print(path.name, [word.text for word in spotter(path).words])'''
 PYTHON_SPOT = '''from dld import TextSpotter
 
 spotter = TextSpotter.from_pretrained("teacher_tiny")    # device="cpu" or "cuda:1"; from_checkpoint(FILE) for your own
@@ -47,6 +53,10 @@ README = {
     f"{TOOLS}/demo.py ...": Run(change=((" ...", " --help"),), says="--input"),
     "dld evaluate --predictions": Run(append="submission.zip --gt ch4_gt.zip --protocol icdar2015", says="2 images"),
     "dld spot --input - --pretrained teacher_tiny < photo.jpg": Run(append=f"--opts {SMALL}", says="-: "),
+    "dld spot --input dld/data/samples/images --output out --pretrained dld_tiny": Run(
+        append=f"--opts {SMALL}", leaves=("out/results.json", "out/coffee.jpg"),
+    ),
+    PYTHON_SAMPLES: Run(says="coffee.jpg", slow=True),
     PYTHON_SPOT: Run(leaves=("drawn.jpg", "result.json")),
     "dld train --config-file configs/teacher_tiny.yaml": Run(
         append=ONE, leaves=("output/teacher_tiny/config.yaml",), slow=True,
