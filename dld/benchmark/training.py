@@ -97,7 +97,9 @@ def arithmetic(recognition_share: float) -> float:
 def distiller(setting: Setting) -> tuple:
     """Configuration and model of `configs/dld_tiny.yaml`; teacher and student start from the benchmark's weights."""
     path = weights_file(setting.weights)
-    options = ["MODEL.DEVICE", setting.device, *setting.opts, *setting.either([], QUICK_OPTIONS)]
+    # the selector of the published algorithm scores whole images
+    options = ["MODEL.DEVICE", setting.device, "MODEL.SELECTOR.NAME", "BackboneSelector"]
+    options += [*setting.opts, *setting.either([], QUICK_OPTIONS)]
     cfg = load_config(configuration_file("dld_tiny.yaml"), options)
     torch.manual_seed(0)
     model = build_model(cfg)

@@ -44,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="students that are read at their own choice alone, without fixed scales and budgets",
     )  # fmt: skip
     parser.add_argument(
+        "--baseline", metavar="NAME",
+        help="also say how much every other student reads above the curve of this one's fixed scales at equal mean cost",
+    )  # fmt: skip
+    parser.add_argument(
         "--budgets", nargs="+", default=[], metavar="BUDGET",
         help="wanted mean costs: shares of the teacher's (0.4), or GFLOPs an image (150G)",
     )  # fmt: skip
@@ -81,7 +85,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
 
     import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
     from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
-    from dld.evaluation.scale_table import study_row, study_table
+    from dld.evaluation.scale_table import add_gains, study_row, study_table
     from dld.inference.scale_measurement import StudiedSpotter
     from dld.inference.scale_study import Study
     from dld.report.study_report import check_report_path, make_report, write_report
@@ -109,6 +113,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     about = {"dataset": args.dataset, "short_side": study.images.mapper.short_sides[0], "threads": args.threads,
              "device": spotters[0].model.device.type, "command": command}  # fmt: skip
     rows = [{**study_row(point, points[0]), **about} for point in points]
+    if args.baseline:
+        add_gains(rows, points, args.baseline)
     if args.times:
         rows = _with_times(rows, args.times)
     table = study_table(rows)

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--register-only", action="store_true",
         help="the output is there and is not written, only the index and the card are; a --checkpoint must hold its weights",
     )  # fmt: skip
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[],
+        help="changes of the configuration that goes into the file, KEY VALUE ...: how it reads when nobody says otherwise",
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,6 +73,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError("--checkpoint says what is packed; --register-only leaves the output as it is")
     if not args.name and (args.about or args.scores or args.register_only):
         raise ValueError("--about, --scores and --register-only are about an entry of the index: give its --name")
+    if args.opts and args.register_only:
+        raise ValueError("--opts change what is written into the file, --register-only leaves it as it is")
 
 
 def pack(args: argparse.Namespace) -> None:
@@ -84,7 +91,7 @@ def pack(args: argparse.Namespace) -> None:
     if args.name:
         index = read_index(output.with_name("index.json"))
         about = read_about(Path(args.about) if args.about else output.with_name("about.yaml"), args.name)
-    state, metadata, iteration = packed(args.checkpoint or args.output)
+    state, metadata, iteration = packed(args.checkpoint or args.output, args.opts)
     if args.register_only:
         same_weights(args.checkpoint, state, args.output)
         if args.name:
@@ -102,12 +109,22 @@ def pack(args: argparse.Namespace) -> None:
     print(f"{args.output}: {size:.1f} MB, iteration {iteration}")
 
 
-def packed(checkpoint: str) -> tuple[dict, dict[str, str], Any]:
-    """Weights in half precision, what is stored beside them, and the iteration, as far as the checkpoint knows it."""
+def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, str], Any]:
+    """Weights in half precision, what is stored beside them, and the iteration, as far as the checkpoint knows it.
+
+    Args:
+        opts: changes of its configuration, KEY VALUE KEY VALUE ...
+
+    Raises:
+        KeyError: an unknown key.  ValueError: a key without value, or a file that is no checkpoint of ours.
+    """
     from dld.engine.checkpoint import load_weights_file
     from dld.inference.predictor import config_from_checkpoint, portable_config
 
     cfg = config_from_checkpoint(checkpoint)
+    if len(opts) % 2:
+        raise ValueError(f"--opts come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
+    cfg.merge_from_list(list(opts))
     loaded = load_weights_file(checkpoint)
     # single numbers stay as they are: mu was calibrated more finely than half precision is
     state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "hmean_interval", "paired_difference_interval"]
+__all__ = [
+    "Interval",
+    "draw_sums",
+    "hmean_interval",
+    "hmean_of",
+    "paired_difference_interval",
+    "percentile_interval",
+]
 
 _DRAWS_AT_ONCE = 256
 
@@ -35,7 +42,7 @@ def hmean_interval(
         seed: of the draws; equal seeds give equal intervals.
     """
     table = _table(counts, "counts")
-    return _interval(_hmean(table.sum(axis=0)), _hmean(_draw(table, samples, seed)), level)
+    return percentile_interval(hmean_of(table.sum(axis=0)), hmean_of(draw_sums(table, samples, seed)), level)
 
 
 def paired_difference_interval(
@@ -53,9 +60,9 @@ def paired_difference_interval(
     a, b = _table(counts_a, "counts_a"), _table(counts_b, "counts_b")
     if len(a) != len(b):
         raise ValueError(f"paired counts must be of the same images, got {len(a)} and {len(b)}")
-    drawn = _draw(np.concatenate([a, b], axis=1), samples, seed)
-    value = _hmean(a.sum(axis=0)) - _hmean(b.sum(axis=0))
-    return _interval(value, _hmean(drawn[:, :3]) - _hmean(drawn[:, 3:]), level)
+    drawn = draw_sums(np.concatenate([a, b], axis=1), samples, seed)
+    value = hmean_of(a.sum(axis=0)) - hmean_of(b.sum(axis=0))
+    return percentile_interval(value, hmean_of(drawn[:, :3]) - hmean_of(drawn[:, 3:]), level)
 
 
 def _table(counts: Sequence[Sequence[int]] | np.ndarray, name: str) -> np.ndarray:
@@ -65,7 +72,8 @@ def _table(counts: Sequence[Sequence[int]] | np.ndarray, name: str) -> np.ndarra
     return table
 
 
-def _draw(table: np.ndarray, samples: int, seed: int) -> np.ndarray:
+def draw_sums(table: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    """Sums of the rows of `table` (N, C) over `samples` drawings of N images with replacement, (samples, C)."""
     generator = np.random.default_rng(seed)
     images = len(table)
     sums = []
@@ -76,13 +84,15 @@ def _draw(table: np.ndarray, samples: int, seed: int) -> np.ndarray:
     return np.concatenate(sums)
 
 
-def _hmean(sums: np.ndarray) -> np.ndarray:
+def hmean_of(sums: np.ndarray) -> np.ndarray:
+    """H-means (...) of pooled counts (..., 3): matched, detections, words; 0 where there is neither detection nor word."""
     # 2PR / (P + R) with P = m/d and R = m/w is 2m / (d + w).
     matched, detections, words = (sums[..., index] for index in range(3))
     return 2 * matched / np.maximum(detections + words, 1)
 
 
-def _interval(value: np.ndarray, drawn: np.ndarray, level: float) -> Interval:
+def percentile_interval(value: np.ndarray, drawn: np.ndarray, level: float) -> Interval:
+    """The middle `level` of what was drawn, around a value."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])

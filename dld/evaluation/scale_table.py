@@ -14,10 +14,11 @@ from tabulate import tabulate
 
 from dld.evaluation.bootstrap import hmean_interval, paired_difference_interval
 from dld.evaluation.correlation import spearman
+from dld.evaluation.cost_curve import gain_over_curve
 from dld.evaluation.matching import Counts, score
 from dld.evaluation.protocol import TASKS
 
-__all__ = ["CHOICES", "Reading", "StudyPoint", "read_at", "study_row", "study_table"]
+__all__ = ["CHOICES", "Reading", "StudyPoint", "add_gains", "read_at", "study_row", "study_table"]
 
 CHOICES = ("fixed", "chosen", "budget")
 """How a point comes by its scales: one for all images, the selector's own choice, the selector's under a budget."""
@@ -139,14 +140,44 @@ def study_row(point: StudyPoint, teacher: StudyPoint) -> dict[str, Any]:
     return row
 
 
+def add_gains(rows: Sequence[dict[str, Any]], points: Sequence[StudyPoint], baseline: str) -> None:
+    """Enter into each row of another student how much it reads above a student's fixed scales at equal mean cost.
+
+    The field is `e2e_over_baseline`: {baseline, value, low, high} in fractions, or None where the row costs less than the
+    baseline's smallest scale or more than its largest.
+
+    Args:
+        rows: of :func:`study_row`, changed in place.
+        points: those that they were made of, the teacher first.
+        baseline: a model of the study.
+
+    Raises:
+        ValueError: it was not read at two fixed scales or more.
+    """
+    curve = [p.readings for p in points if p.model == baseline and p.choice == "fixed"]
+    if len(curve) < 2:
+        known = sorted({p.model for p in points if p.choice == "fixed"})
+        raise ValueError(f"baseline {baseline!r} was not read at two fixed scales or more; models with fixed scales: {known}")
+    curve_counts = [[r.counts["e2e"] for r in readings] for readings in curve]
+    curve_costs = [[r.gflops for r in readings] for readings in curve]
+    for row, point in zip(rows, points, strict=True):
+        if point.model in (baseline, points[0].model):
+            continue
+        own = [r.counts["e2e"] for r in point.readings], [r.gflops for r in point.readings]
+        gain = gain_over_curve(*own, curve_counts, curve_costs)
+        found = None if gain is None else {"value": gain.value, "low": gain.low, "high": gain.high}
+        row["e2e_over_baseline"] = found and {"baseline": baseline, **found}
+
+
 def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a markdown table in the manner of the paper's Table 1: per cent, GFLOPs and milliseconds an image."""
     header = ("method", "gamma", "scale", "GFLOPs", "of teacher", "paper GFLOPs", "detection", "e2e [95 %]",
               "to teacher", "word spotting", "ms")  # fmt: skip
+    gains = [row.get("e2e_over_baseline") for row in rows]
+    compared = next((gain["baseline"] for gain in gains if gain), None)
     body = []
     for row in rows:
         low, high = row["e2e_interval"]
-        difference = row["e2e_difference"]
         body.append((
             row["name"],
             "" if row["gamma"] is None else f"{row['gamma']:g}",
@@ -156,12 +187,21 @@ def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['paper_gflops']:.2f}",
             f"{100 * row['detection_hmean']:.1f}",
             f"{100 * row['e2e_hmean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-            f"{100 * difference['value']:+.1f} [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]",
+            _signed(row["e2e_difference"]),
             f"{100 * row['word_spotting_hmean']:.1f}",
             f"{row['ms_per_image']:.0f}",
         ))  # fmt: skip
+    if compared:
+        header = (*header, f"over {compared} at equal cost")
+        body = [(*line, _signed(gain) if gain else "") for line, gain in zip(body, gains, strict=True)]
     align = ("left", *["right"] * (len(header) - 1))
     return tabulate(body, header, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def _signed(difference: Mapping[str, Any]) -> str:
+    """Points with their interval."""
+    value, low, high = (100 * difference[key] for key in ("value", "low", "high"))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _mean(values) -> float:

@@ -59,7 +59,9 @@ def portable_config(cfg: CfgNode) -> CfgNode:
         cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
     cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
     cfg.DATASETS.REGISTER = []
-    # how the last stage's training images looked says nothing about what is read: synthwords_val is again the default one
+    # how the last stage's training images looked says nothing about what is read: synthwords_val is again the default one,
+    # and what anybody can train on stands for sets that few have
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_WEIGHTS = ("synthwords_train",), []
     cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
     return cfg
 

@@ -224,3 +224,14 @@ def test_mistakes_end_with_a_message_and_code_2(tiny_weights, tmp_path, capsys):
         assert pack(checkpoint, output, *more) == 2
         assert message in capsys.readouterr().err
         assert not output.exists()
+
+
+def test_the_configuration_in_the_file_can_be_changed(tiny_weights, tmp_path, capsys):
+    output = tmp_path / "packed.safetensors"
+    assert pack(tiny_weights["teacher"], output, "--opts", "MODEL.RECOGNITION.SCORE_THRESH_TEST", "0.25") == 0
+    assert TextSpotter.from_checkpoint(output).model.min_text_score == 0.25
+    assert config_from_checkpoint(str(output)).DATASETS.TRAIN == ("synthwords_train",)
+    assert pack(tiny_weights["teacher"], output, "--opts", "MODEL.RECOGNITION.NOSUCH", "1") == 2
+    assert "NOSUCH" in capsys.readouterr().err
+    assert pack(tiny_weights["teacher"], output, "--opts", "MODEL.RECOGNITION.NOSUCH") == 2
+    assert "KEY VALUE" in capsys.readouterr().err

@@ -14,11 +14,12 @@ EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY_HEAD = f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_final.pth --student vanilla=output/"
 STUDY = (
-    f"{STUDY_HEAD}vanilla_multiscale/model_final.pth --student 'SKD only=output/skd_only/model_final.pth' "
+    f"{STUDY_HEAD}vanilla_multiscale/model_final.pth "
     "--student 'DLD gamma 0.1=output/dld_tiny/fitted.safetensors' --student 'DLD gamma 0.3=output/gamma03/fitted.safetensors' "
     "--dataset synthwords_val --scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --student-scales 0.3 0.4 0.5 0.6 0.7 0.8 "
-    "--budgets 0.3 0.4 0.5 --limit 1000 --threads 1 --times output/times/results.json --examples 2 --output output/study "
-    "--opts MODEL.INFERENCE_DTYPE bfloat16"
+    "--budgets 0.3 0.35 0.4 0.5 --only-chosen 'DLD gamma 0.3' --baseline vanilla --limit 1000 --threads 1 "
+    "--times output/times/results.json --examples 2 --output output/study "
+    "--opts MODEL.INFERENCE_DTYPE bfloat16 MODEL.RECOGNITION.SCORE_THRESH_TEST 0.5"
 )
 
 
@@ -47,10 +48,6 @@ PROJECT = {
                 ("...", f"{TEACHER_WEIGHTS} output/teacher_R50/model_final.pth {TWO} DATASETS.TEST '()'")),
         leaves=("output/dld_R50/model_final.pth",),
     ),
-    f"{TOOLS}/analyze_model.py --teacher model_final.pth --dataset totaltext_val --scales 1.0 --threads 1 --examples 0 "
-    "--output output/photos --opts MODEL.INFERENCE_DTYPE bfloat16": Run(
-        append=SMALL, leaves=("output/photos/results.json",), slow=True,
-    ),
     f"{TOOLS}/demo.py --input photo.jpg --output out --weights output/teacher_tiny/model_best.pth": Run(
         append=f"--opts {SMALL}", leaves=("out/photo.jpg",),
     ),
@@ -65,17 +62,17 @@ PROJECT = {
     "--scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --budgets 0.3 0.4 0.5 --output output/study": Run(
         append=f"--limit 2 --opts {SMALL_WORDS}", leaves=ANALYZED, slow=True,
     ),
-    'common="SOLVER.MAX_ITER 400 SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.WARMUP_ITERS 40 SOLVER.BASE_LR 0.0004 '
+    'common="SOLVER.MAX_ITER 320 SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.WARMUP_ITERS 30 SOLVER.BASE_LR 0.0004 '
     "MODEL.SELECTOR.LR_FACTOR 2.5 DATASETS.TRAIN ('synthwords_train','totaltext_train') DATASETS.TRAIN_WEIGHTS [2,1] "
-    f'DATASETS.TEST () {TEACHER_WEIGHTS} output/teacher_tiny/model_final.pth"; for run in dld_tiny ablations/gamma03 '
-    f"ablations/vanilla_multiscale ablations/skd_only; do {TRAIN}/$run.yaml $common OUTPUT_DIR "
+    f'DATASETS.SYNTHWORDS.REUSE 2 DATASETS.TEST () {TEACHER_WEIGHTS} output/teacher_tiny/model_final.pth"; for run in dld_tiny ablations/gamma03 '
+    f"ablations/vanilla_multiscale; do {TRAIN}/$run.yaml $common OUTPUT_DIR "
     "output/$(basename $run); done": Run(
         change=(("OUTPUT_DIR", f"{ONE} OUTPUT_DIR"),), slow=True,
-        leaves=tuple(f"output/{n}/config.yaml" for n in ("dld_tiny", "gamma03", "vanilla_multiscale", "skd_only")),
+        leaves=tuple(f"output/{n}/config.yaml" for n in ("dld_tiny", "gamma03", "vanilla_multiscale")),
     ),
     f"{TOOLS}/fit_selector.py --student output/dld_tiny/model_final.pth --teacher output/teacher_tiny/model_final.pth "
-    "--gamma 0.1 --images 800 --epochs 8 --output output/dld_tiny/fitted.safetensors": Run(
-        change=(("800", "12"), ("--epochs 8", "--epochs 1")), without=("output/dld_tiny/fitted.safetensors",),
+    "--gamma 0.1 --images 640 --epochs 6 --output output/dld_tiny/fitted.safetensors": Run(
+        change=(("640", "12"), ("--epochs 6", "--epochs 1")), without=("output/dld_tiny/fitted.safetensors",),
         append=f"--opts {STEP}", leaves=("output/dld_tiny/fitted.safetensors",), slow=True,
     ),
     STUDY: Run(

@@ -7,7 +7,7 @@ import pytest
 
 from dld.evaluation.matching import Counts
 from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
-from dld.evaluation.scale_table import Reading, StudyPoint, read_at, study_row, study_table
+from dld.evaluation.scale_table import Reading, StudyPoint, add_gains, read_at, study_row, study_table
 
 
 def reading(scale, matched, heights=(), gflops=10.0, ms=5.0):
@@ -72,3 +72,26 @@ def test_pictures_are_written_even_where_a_curve_has_one_point(tmp_path):
     plot_scales(rows, tmp_path / "scales.png")
     for path in (tmp_path / "new" / "cost.png", tmp_path / "scales.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_gains_over_a_baseline_stand_in_rows_and_table():
+    """The baseline matches 2 of 5 and 4 of 5 words for 4 and 8 GFLOPs; 3 of 5 for 5 GFLOPs is 0.2 x 3/4 above its line."""
+    points = [
+        TEACHER,
+        StudyPoint("old @ 0.5", "old", "fixed", [reading(0.5, 2, gflops=4.0)] * 3),
+        StudyPoint("old @ 0.8", "old", "fixed", [reading(0.8, 4, gflops=8.0)] * 3),
+        StudyPoint("ours", "ours", "chosen", [reading(0.6, 3, gflops=5.0)] * 3),
+        StudyPoint("ours, dear", "ours", "budget", [reading(0.8, 4, gflops=9.0)] * 3),
+    ]
+    rows = [study_row(point, TEACHER) for point in points]
+    line = rows[1]["e2e_hmean"] + (rows[2]["e2e_hmean"] - rows[1]["e2e_hmean"]) / 4
+    add_gains(rows, points, "old")
+    assert rows[3]["e2e_over_baseline"]["baseline"] == "old"
+    assert rows[3]["e2e_over_baseline"]["value"] == pytest.approx(rows[3]["e2e_hmean"] - line)
+    assert rows[4]["e2e_over_baseline"] is None and all("e2e_over_baseline" not in row for row in rows[:3])
+    header, _, *lines = study_table(rows).splitlines()
+    assert "over old at equal cost" in header
+    gain = 100 * rows[3]["e2e_over_baseline"]["value"]
+    assert f"{gain:+.1f} [" in lines[3] and lines[4].rstrip("| ").endswith("5")  # 5 ms
+    with pytest.raises(ValueError, match="two fixed scales"):
+        add_gains(rows, points, "ours")
