@@ -124,7 +124,10 @@ def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, s
     cfg = config_from_checkpoint(checkpoint)
     if len(opts) % 2:
         raise ValueError(f"--opts come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
-    cfg.merge_from_list(list(opts))
+    try:
+        cfg.merge_from_list(list(opts))
+    except (KeyError, AssertionError) as error:
+        raise KeyError(f"--opts: {error}") from error
     loaded = load_weights_file(checkpoint)
     # single numbers stay as they are: mu was calibrated more finely than half precision is
     state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}

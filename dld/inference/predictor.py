@@ -33,12 +33,13 @@ __all__ = ["TextSpotter", "config_from_checkpoint", "portable_config", "spot_ite
 Item = TypeVar("Item")
 
 
-def config_from_checkpoint(path: str) -> CfgNode:
+def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
     """The configuration a checkpoint was trained with, pointed at that checkpoint.
 
     Raises:
         ValueError: the file holds none (weights of another program, say).
     """
+    path = os.fspath(path)
     text = load_weights_file(path).get("config")
     if not isinstance(text, str):
         raise ValueError(f"{path} holds no configuration: give one with --config-file")
@@ -103,7 +104,7 @@ class TextSpotter:
         self._views: dict[tuple, nn.Module] = {}  # the model told a scale or a budget; they share its networks
 
     @classmethod
-    def from_checkpoint(cls, path: str, opts: Sequence = (), device: str | None = None) -> TextSpotter:
+    def from_checkpoint(cls, path: str | os.PathLike, opts: Sequence = (), device: str | None = None) -> TextSpotter:
         """From a checkpoint of our trainer or packed weights, which hold their configuration.
 
         Args:
@@ -120,7 +121,7 @@ class TextSpotter:
         if device is not None:
             cfg.MODEL.DEVICE = checked_device(device)
         spotter = cls(cfg)
-        spotter.budget_table = json.loads(load_weights_file(path).get("budget") or "{}").get("table", [])
+        spotter.budget_table = json.loads(load_weights_file(os.fspath(path)).get("budget") or "{}").get("table", [])
         return spotter
 
     @classmethod

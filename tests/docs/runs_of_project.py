@@ -64,7 +64,8 @@ PROJECT = {
     ),
     'common="SOLVER.MAX_ITER 320 SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.WARMUP_ITERS 30 SOLVER.BASE_LR 0.0004 '
     "MODEL.SELECTOR.LR_FACTOR 2.5 DATASETS.TRAIN ('synthwords_train','totaltext_train') DATASETS.TRAIN_WEIGHTS [2,1] "
-    f'DATASETS.SYNTHWORDS.REUSE 2 DATASETS.TEST () {TEACHER_WEIGHTS} output/teacher_tiny/model_final.pth"; for run in dld_tiny ablations/gamma03 '
+    f'DATASETS.SYNTHWORDS.REUSE 2 DATASETS.TEST () {TEACHER_WEIGHTS} output/teacher_tiny/model_final.pth"; '
+    "for run in dld_tiny ablations/gamma03 "
     f"ablations/vanilla_multiscale; do {TRAIN}/$run.yaml $common OUTPUT_DIR "
     "output/$(basename $run); done": Run(
         change=(("OUTPUT_DIR", f"{ONE} OUTPUT_DIR"),), slow=True,
