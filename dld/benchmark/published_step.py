@@ -3,13 +3,12 @@
 import torch
 
 from dld.modeling.losses.feature_distillation import character_kl, image_kl
-from dld.modeling.meta_arch.distill import batch_norm_in_eval
+from dld.modeling.meta_arch.distill import ScaleComparison, batch_norm_in_eval
 from dld.modeling.recognition.beam_search import BeamSequences
 from dld.modeling.recognition.decoder import DecoderState
 from dld.modeling.recognition.recognizer import trim
 from dld.modeling.recognition.teacher_targets import TeacherTargets
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images, rescale_instances
-from dld.modeling.resolution.scale_comparison import ScaleComparison
 
 MEAN_OVER = {"loss_rec": "steps", "loss_cls": "proposals", "loss_box_reg": "proposals", "loss_mask": "foreground",
              **dict.fromkeys(("loss_ctc", "loss_kd_roi", "loss_kd_context", "loss_kd_sequence"), "words")}  # fmt: skip

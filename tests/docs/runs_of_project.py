@@ -19,7 +19,8 @@ STUDY = (
     "--dataset synthwords_val --scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --student-scales 0.3 0.4 0.5 0.6 0.7 0.8 "
     "--budgets 0.3 0.35 0.4 0.5 --only-chosen 'DLD gamma 0.3' --baseline vanilla --limit 1000 --threads 1 "
     "--times output/times/results.json --examples 2 --output output/study "
-    "--opts MODEL.INFERENCE_DTYPE bfloat16 MODEL.RECOGNITION.SCORE_THRESH_TEST 0.5"
+    "--opts MODEL.INFERENCE_DTYPE bfloat16 MODEL.RECOGNITION.SCORE_THRESH_TEST 0.5 "
+    "DATASETS.SYNTHWORDS.OPTIONS \"[['max_height', 90.0], ['max_words', 50]]\""
 )
 
 
