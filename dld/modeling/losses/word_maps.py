@@ -80,7 +80,8 @@ def word_maps_loss(maps: Sequence[WordMaps], targets: Sequence[WordMapTargets], 
     """Mean over images of three terms: where words are, what they lose, and what the image loses.
 
     - density: Poisson negative log-likelihood d - t log d of every cell, which is least at d = t;
-    - losses: smooth L1 at the cells of words, each word weighing 1;
+    - losses: smooth L1 at the cells of words, each word weighing 1 / `words_per_image`, whatever the other images of the
+      batch (or of other processes) hold;
     - image: smooth L1 of the total divided by `words_per_image`, less its mean over scales: all that the choice depends on.
 
     Returns:
@@ -89,12 +90,12 @@ def word_maps_loss(maps: Sequence[WordMaps], targets: Sequence[WordMapTargets], 
     if not maps:
         return torch.zeros(())
     terms = []
-    words = torch.stack([t.density.sum() for t in targets]).sum().clamp(min=1) / len(maps)
     for found, wanted in zip(maps, targets, strict=True):
         density = (found.density - wanted.density * (found.density + 1e-6).log()).sum()
-        at_words = F.smooth_l1_loss(found.losses, wanted.losses, beta=0.3, reduction="none").mean(0)
+        cells = F.smooth_l1_loss(found.losses, wanted.losses, beta=0.3, reduction="none").mean(0)
+        at_words = (cells * wanted.density).sum()
         predicted = found.total() / words_per_image
         total = (wanted.density * wanted.losses).sum((1, 2)) / words_per_image
         image = F.smooth_l1_loss(predicted - predicted.mean(), total - total.mean(), beta=0.3)
-        terms.append(_DENSITY_WEIGHT * density + _WORD_WEIGHT * (at_words * wanted.density).sum() / words + image)
+        terms.append(_DENSITY_WEIGHT * density + _WORD_WEIGHT * at_words / words_per_image + image)
     return torch.stack(terms).mean()

@@ -51,3 +51,11 @@ def test_the_loss_is_least_where_maps_are_right():
     elsewhere = torch.where(target.density > 0, target.losses, torch.full_like(target.losses, 0.5))
     torch.testing.assert_close(word_maps_loss([WordMaps(right.density, elsewhere)], [target], 4.0), best, atol=1e-3, rtol=0)
     assert word_maps_loss([], [], 4.0) == 0
+
+
+def test_a_batch_loses_the_mean_of_its_images():
+    full = word_map_targets(torch.tensor([[16.0, 8, 96, 24], [100, 40, 140, 80]]), LOSSES, (80, 160), (10, 20))
+    empty = word_map_targets(torch.zeros(0, 4), torch.zeros(0, 2), (80, 160), (10, 20))
+    maps = [WordMaps(torch.rand(10, 20), torch.rand(2, 10, 20)) for _ in range(2)]
+    apart = [word_maps_loss([m], [t], 4.0) for m, t in zip(maps, (full, empty), strict=True)]
+    torch.testing.assert_close(word_maps_loss(maps, [full, empty], 4.0), sum(apart) / 2)
