@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
 from dld.text.charset import Charset
 
-__all__ = ["add_dld_config", "configured_charset", "get_dld_cfg"]
+__all__ = ["add_dld_config", "configured_charset", "get_dld_cfg", "merge_overrides"]
 
 
 def get_dld_cfg() -> CN:
@@ -23,6 +25,28 @@ def configured_charset(cfg: CN) -> Charset:
     if node.CHARACTERS:
         return Charset(node.CHARACTERS)
     return Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default()
+
+
+def merge_overrides(cfg: CN, overrides: Sequence) -> None:
+    """Change keys in place: KEY VALUE KEY VALUE ..., as they stand on a command line.
+
+    Raises:
+        KeyError: an unknown key.  ValueError: a key without value, or a value of another type than the key's.
+    """
+    overrides = list(overrides)
+    if len(overrides) % 2:
+        words = " ".join(map(str, overrides))
+        raise ValueError(f"overrides come as KEY VALUE pairs, got an odd number of words: {words}")
+    for i in range(0, len(overrides), 2):
+        node = cfg
+        for part in str(overrides[i]).split("."):
+            node = node.get(part) if isinstance(node, CN) else None
+        if isinstance(node, float) and str(overrides[i + 1]).lstrip("+-").isdigit():
+            overrides[i + 1] = f"{overrides[i + 1]}.0"  # yacs would refuse 5 where the key holds a float
+    try:
+        cfg.merge_from_list(overrides)
+    except (KeyError, AssertionError) as error:
+        raise KeyError(f"override: {error}") from error
 
 
 def add_dld_config(cfg: CN) -> None:
@@ -165,7 +189,8 @@ def _add_distillation(cfg: CN) -> None:
     # Train and test every image at this scale; 0: ask the selector.
     cfg.MODEL.SELECTOR.FIXED_SCALE = 0.0
     # What a WordLossSelector counts as the loss of a word: "reading", how much less probable its text is for the student than
-    # for the teacher, or "kl", the divergence of their characters. The sum over an image's words is divided by
+    # for the teacher; "spotting", the same with words that the student no longer finds lost, which takes its detection at
+    # every scale; "kl", the divergence of their characters. The sum over an image's words is divided by
     # WORDS_PER_IMAGE.
     cfg.MODEL.SELECTOR.WORD_LOSS = "reading"
     cfg.MODEL.SELECTOR.WORDS_PER_IMAGE = 4.0

@@ -3,12 +3,14 @@
 import torch
 
 from dld.modeling.losses.feature_distillation import character_kl, image_kl
-from dld.modeling.meta_arch.distill import ScaleComparison, batch_norm_in_eval
+from dld.modeling.meta_arch.annotated_words import at_scale
+from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval
 from dld.modeling.recognition.beam_search import BeamSequences
 from dld.modeling.recognition.decoder import DecoderState
 from dld.modeling.recognition.recognizer import trim
 from dld.modeling.recognition.teacher_targets import TeacherTargets
-from dld.modeling.resolution.rescale import group_by_scale, rescale_images, rescale_instances
+from dld.modeling.resolution.rescale import group_by_scale
+from dld.modeling.resolution.scale_comparison import ScaleComparison
 
 MEAN_OVER = {"loss_rec": "steps", "loss_cls": "proposals", "loss_box_reg": "proposals", "loss_mask": "foreground",
              **dict.fromkeys(("loss_ctc", "loss_kd_roi", "loss_kd_context", "loss_kd_sequence"), "words")}  # fmt: skip
@@ -40,33 +42,29 @@ def search_word_by_word(decoder, context, K, B, max_length):
 def published_step(model, batched_inputs):
     """Losses of a `DistillMetaArch` by name, and what its teacher said of each image; batch norm must be frozen."""
     student, recognizer, pad = model.student, model.teacher.roi_heads.recognizer, model.charset.pad
-    search = (model.num_sequences, model.beam_width, recognizer.max_length)
     images, words = model.normalize(batched_inputs), [x["instances"].to(model.device) for x in batched_inputs]
+    search = (model.num_sequences, model.beam_width, recognizer.max_length)
     texts, sizes = [trim(x.gt_text[x.gt_readable], pad) for x in words], [tuple(x.shape[-2:]) for x in images]
-
-    def resized(i, scale):
-        batch = rescale_images([images[i]], scale, student.backbone.size_divisibility)
-        batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
-        return batch, [rescale_instances(words[i], batch.image_sizes[0])]
 
     targets, kl = [], []
     with torch.no_grad(), batch_norm_in_eval(student):
         for i, ids in enumerate(texts):
-            batch, here = resized(i, 1.0)
+            batch, here = at_scale(student, images[i : i + 1], words[i : i + 1], 1.0)
             seen, valid = model.teacher.recognize(batch.tensor, here)[0], ids != pad
             logits = recognizer.decoder(seen.context, ids).float()
             right = ((logits.argmax(-1) == ids) | ~valid).all(1) & valid.any(1)
             beams = search_word_by_word(recognizer.decoder, seen.context, *search)
             targets.append(TeacherTargets(seen.roi, seen.context, logits, beams, right))
-            for batch, here in (resized(i, scale) for scale in model.scales):
+            for batch, here in (at_scale(student, images[i : i + 1], words[i : i + 1], scale) for scale in model.scales):
                 again = student.roi_heads.recognizer.decoder(student.recognize(batch.tensor, here)[0].context, ids)
                 kl.append(image_kl(character_kl(again, logits, valid), ids.new_zeros(len(ids)), 1, right)[0])
     cost = model.cost_table.costs(sizes, [int((~x.gt_ignore).sum()) for x in words]).to(model.device)
     comparison = ScaleComparison(torch.cat(kl).view(cost.shape), cost, torch.stack([x.correct.any() for x in targets]))
-    loss, choice = model.selector_loss(torch.cat([model.score_scales([image]) for image in images]), comparison)
+    scores = torch.cat([model.score_scales([image]) for image in images])
+    loss, choice = model.objective.of_scores(scores, comparison, float(model.temperature))
     found, counts, total, scales = [], [], {}, [model.scales[c] for c in choice.tolist()]
     for i, ids in enumerate(texts):
-        losses, reading, _ = student.losses(*resized(i, scales[i]))
+        losses, reading, _ = student.losses(*at_scale(student, images[i : i + 1], words[i : i + 1], scales[i]))
         found.append({**losses, **model.distillation_losses(reading, targets[i], torch.arange(len(ids)), ids)})
         sampled = dict(zip(("proposals", "foreground"), student.roi_heads.sampled, strict=True))
         counts.append({"images": 1, "words": len(ids), "steps": (ids != pad).sum(), **sampled})

@@ -16,6 +16,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from dld.cli.command import exit_code, parse_arguments
+
 __all__ = ["add_arguments", "main", "run"]
 
 logger = logging.getLogger(__name__)
@@ -137,23 +139,9 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 2 with a message for what cannot be studied; 130 when interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="dld analyze", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
     argv = sys.argv[1:] if argv is None else list(argv)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    try:
-        run(args, shlex.join([*PROGRAM.split(), *argv]))
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    args = parse_arguments("analyze", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: run(args, shlex.join([*PROGRAM.split(), *argv])), goes_on=True)
 
 
 def _students(given: list[str]) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import logging
 import os
 import signal
 import sys
 import tempfile
 import threading
 from pathlib import Path
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -38,21 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when stopped with ctrl-c; 2 with a message for a mistake in the options, a taken port, or no gradio."""
-    parser = argparse.ArgumentParser(
-        prog="dld app", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    args = parse_arguments("app", __doc__, EPILOG, add_arguments, argv)
     try:
-        run(args)
-    except (ImportError, OSError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
+        return exit_code(lambda: run(args))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-    return 0
+        return 0
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from pathlib import Path
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -90,9 +91,6 @@ def run(args: argparse.Namespace) -> dict:
     Raises:
         ValueError, KeyError, FileNotFoundError: for what cannot be measured; the message names it.
     """
-    import logging
-    import warnings
-
     import cv2
     import torch
 
@@ -107,9 +105,6 @@ def run(args: argparse.Namespace) -> dict:
     about = describe_machine(device)
     threads = args.threads or about["cores"]
     torch.set_num_threads(threads)
-    # torch and detectron2 about their own code: nothing a user could mend
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     cv2.setNumThreads(0)
     output = default_output(device) if args.output is None and not args.quick else args.output and Path(args.output)
     report = {**about, "threads": threads, "quick": args.quick, "weights": args.weights, "failed": {}}
@@ -138,18 +133,8 @@ def run(args: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 1 if a part failed; 2 with a message for what cannot be measured."""
-    parser = argparse.ArgumentParser(
-        prog="dld benchmark", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        report = run(args)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    return 1 if report["failed"] else 0
+    args = parse_arguments("benchmark", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: int(bool(run(args)["failed"])))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -76,18 +77,8 @@ def run(args: argparse.Namespace) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 2 with a message for what cannot be calibrated."""
-    parser = argparse.ArgumentParser(
-        prog="dld calibrate", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        run(args)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    return 0
+    args = parse_arguments("calibrate", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

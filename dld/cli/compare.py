@@ -10,12 +10,11 @@ interrupted run goes on where it stopped. Times are honest only with nothing els
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import shlex
 import sys
-import warnings
 from pathlib import Path
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -156,31 +155,15 @@ def write_words(entries: list[dict], dataset: str, folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 1 if a reader failed; 2 with a message for what cannot be compared; 130 when interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="dld compare", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
     argv = sys.argv[1:] if argv is None else list(argv)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    # torch and detectron2 about their own code: nothing a user could mend
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    args = parse_arguments("compare", __doc__, EPILOG, add_arguments, argv)
     from dld.benchmark.comparison import ReadingError
 
     try:
-        run(args, shlex.join([*PROGRAM.split(), *argv]))
+        return exit_code(lambda: run(args, shlex.join([*PROGRAM.split(), *argv])), goes_on=True)
     except ReadingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (FileNotFoundError, KeyError, ValueError, ImportError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -100,17 +101,12 @@ def _generated_pictures(count: int):
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 1 if a picture was read differently; 2 with a message for what cannot be exported."""
-    parser = argparse.ArgumentParser(
-        prog="dld export", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        report = run(args)
-    except (FileNotFoundError, ImportError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
+    args = parse_arguments("export", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: show(run(args), args.output))
+
+
+def show(report: dict[str, Any], output: str) -> int:
+    """Print the parity report; 1 if a picture was read differently."""
     for name, outputs in report["graphs"].items():
         print(f"{name:<10} largest difference  " + "  ".join(f"{key} {value:.1e}" for key, value in outputs.items()))
     words = report["words"]
@@ -121,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     for one in words["different"]:
         print(f"  different: {one['picture']}: {one['pytorch']} became {one['onnx']}")
-    print(f"-> {args.output}")
+    print(f"-> {output}")
     return 1 if words["different"] else 0
 
 

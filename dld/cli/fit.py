@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import logging
 import os
 import sys
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -23,7 +24,10 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--student", required=True, metavar="FILE", help="checkpoint of a distilled student with selector")
+    parser.add_argument(
+        "--student", required=True, metavar="FILE",
+        help="checkpoint of a student; one without a selector gets one, on the stages of its own backbone",
+    )  # fmt: skip
     parser.add_argument("--teacher", required=True, metavar="FILE", help="the teacher that it was distilled from")
     parser.add_argument("--gamma", type=float, help="weight of cost against accuracy; default: the student's")
     parser.add_argument("--images", type=int, default=800, help="training images to compare the scales on")
@@ -45,6 +49,7 @@ def run(args: argparse.Namespace):
 
     import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
     import dld.modeling  # noqa: F401  only registration
+    from dld.config import merge_overrides
     from dld.data.build import build_train_loader
     from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file, save_safetensors
     from dld.engine.selector_fit import compare_images, fit_selector
@@ -62,19 +67,26 @@ def run(args: argparse.Namespace):
     if args.gamma is not None and args.gamma < 0:
         raise ValueError(f"--gamma must not be negative, got {args.gamma}")
     cfg = config_from_checkpoint(args.student)
-    if not cfg.MODEL.SELECTOR.ENABLED or cfg.MODEL.META_ARCHITECTURE == "TextSpottingRCNN":
-        raise ValueError(f"{args.student} has no resolution selector: distil with MODEL.SELECTOR.ENABLED True")
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SELECTOR.FIXED_SCALE = "DistillMetaArch", 0.0
+    if cfg.MODEL.META_ARCHITECTURE == "TextSpottingRCNN":
+        raise ValueError(f"{args.student} is a plain spotter, which has no resolution selector: distil it first")
+    fresh = not cfg.MODEL.SELECTOR.ENABLED
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SELECTOR.FIXED_SCALE, cfg.MODEL.SELECTOR.ENABLED = "DistillMetaArch", 0.0, True
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = args.teacher
     if args.gamma is not None:
         cfg.MODEL.DISTILLATION.GAMMA = args.gamma
-    cfg.merge_from_list(list(args.opts))
+    merge_overrides(cfg, args.opts)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     register_datasets(cfg)
     model = build_model(cfg)
     WholeSpotterCheckpointer(model.teacher, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.teacher)
-    WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
+    state = dict(load_weights_file(args.student, cfg.MODEL.TRUST_PICKLE)["model"])
+    if fresh:
+        model.student.load_state_dict({n.removeprefix("student."): v for n, v in state.items() if n.startswith("student.")})
+        if hasattr(model.selector, "start_from"):
+            model.selector.start_from(model.student.backbone.bottom_up.state_dict())
+    else:
+        WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
     model.mu.zero_()  # one that was calibrated on the scores of before
     model.train()
     loader = build_train_loader(cfg)
@@ -84,10 +96,8 @@ def run(args: argparse.Namespace):
     compared = compare_images(model, itertools.islice(loader, count), count, dtype)
     report = fit_selector(model, compared, epochs=args.epochs, learning_rate=args.learning_rate, seed=max(cfg.SEED, 0))
 
-    state = dict(load_weights_file(args.student)["model"])
     state.update({f"selector.{name}": value.cpu() for name, value in model.selector.state_dict().items()})
-    if "mu" in state:
-        state["mu"] = model.mu.cpu().clone()  # another was calibrated on the scores of before
+    state["mu"] = model.mu.cpu().clone()  # another was calibrated on the scores of before
     about = {"gamma": cfg.MODEL.DISTILLATION.GAMMA, "images": len(compared.images), "epochs": args.epochs,
              "datasets": list(cfg.DATASETS.TRAIN), "held_out": report._asdict()}  # fmt: skip
     cfg.MODEL.SELECTOR.MU = float(model.mu)
@@ -104,19 +114,8 @@ def run(args: argparse.Namespace):
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 2 with a message for what cannot be fitted."""
-    parser = argparse.ArgumentParser(
-        prog="dld fit", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        run(args)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    return 0
+    args = parse_arguments("fit", __doc__, EPILOG, add_arguments, argv, progress=True)
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

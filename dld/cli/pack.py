@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from dld.cli.command import exit_code, parse_arguments
 
 __all__ = ["add_arguments", "file_facts", "main"]
 
@@ -49,18 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 with a message for a file that is no checkpoint of ours."""
-    parser = argparse.ArgumentParser(
-        prog="dld pack", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    try:
-        check_options(args)
-        pack(args)
-    except (OSError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
-    return 0
+    args = parse_arguments("pack", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: pack(args))
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -86,6 +77,7 @@ def pack(args: argparse.Namespace) -> None:
     from dld.engine.checkpoint import save_safetensors
     from dld.model_zoo.index import read_about, read_index
 
+    check_options(args)
     output = Path(args.output)
     index, about = {}, {}
     if args.name:
@@ -118,16 +110,12 @@ def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, s
     Raises:
         KeyError: an unknown key.  ValueError: a key without value, or a file that is no checkpoint of ours.
     """
+    from dld.config import merge_overrides
     from dld.engine.checkpoint import load_weights_file
     from dld.inference.predictor import config_from_checkpoint, portable_config
 
     cfg = config_from_checkpoint(checkpoint)
-    if len(opts) % 2:
-        raise ValueError(f"--opts come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
-    try:
-        cfg.merge_from_list(list(opts))
-    except (KeyError, AssertionError) as error:
-        raise KeyError(f"--opts: {error}") from error
+    merge_overrides(cfg, opts)
     loaded = load_weights_file(checkpoint)
     # single numbers stay as they are: mu was calibrated more finely than half precision is
     state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}

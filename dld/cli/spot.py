@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+from dld.cli.command import exit_code, parse_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,21 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code as in the epilog."""
-    parser = argparse.ArgumentParser(
-        prog="dld spot", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    # torch and detectron2 about their own code: nothing a user could mend
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    try:
-        return run(args)
-    except (OSError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
+    args = parse_arguments("spot", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,6 +27,8 @@ __all__ = ["ComparedImages", "FitReport", "compare_images", "fit_selector"]
 
 logger = logging.getLogger(__name__)
 
+LOG_PERIOD = 25
+
 
 class ComparedImages(NamedTuple):
     """Images and what every scale loses on them. The images wait as uint8: 1.2 MB each at 640 x 640."""
@@ -36,7 +38,7 @@ class ComparedImages(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """Mean risk (`DistillMetaArch.risk`: loss + gamma c) on the images held out, for several ways to choose."""
+    """Mean risk (`SelectorObjective.risk`: loss + gamma c) on the images held out, for several ways to choose."""
 
     chosen: float  # the selector's argmax
     best_constant: float  # the one scale that is best for all of them
@@ -65,6 +67,9 @@ def compare_images(
             comparison = model.compare_scales(model.normalize(batch), words, model.ask_teacher(batch))
             found.append(comparison.to(torch.device("cpu")))
             images += [x["image"].round().clamp(0, 255).to(torch.uint8) for x in batch]
+            if len(found) % LOG_PERIOD == 0:
+                # the bar is for terminals
+                logger.info("compared the scales on %d batches%s", len(found), f" of {total}" if total else "")
     if not images:
         raise ValueError("there are no images to compare the scales on")
     return ComparedImages(images, ScaleComparison.cat(found))
@@ -136,7 +141,7 @@ def held_out_report(model: DistillMetaArch, compared: ComparedImages, count: int
     scores = torch.cat([_scores(model, compared, index[i : i + 8]) for i in range(0, count, 8)]).cpu()
     model.selector.train(was_training)
     comparison = compared.comparison.rows(index)
-    risk = model.risk(comparison)
+    risk = model.objective.risk(comparison)
     choice = (scores - float(model.mu) * comparison.cost).argmax(1)
     return FitReport(
         float(risk.gather(1, choice[:, None]).mean()),

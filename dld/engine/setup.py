@@ -14,7 +14,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dld.config import get_dld_cfg
+from dld.config import get_dld_cfg, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
 from dld.data.synthesis.synthwords import register_synthwords
@@ -42,13 +42,7 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
             cfg.merge_from_file(config_file, allow_unsafe=False)
         except Exception as error:
             raise ValueError(f"configuration file {config_file}: {error}") from error
-    opts = list(opts)
-    if len(opts) % 2:
-        raise ValueError(f"overrides come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
-    try:
-        cfg.merge_from_list(whole_numbers_as_floats(cfg, opts))
-    except (KeyError, AssertionError) as error:
-        raise KeyError(f"override: {error}") from error
+    merge_overrides(cfg, opts)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
@@ -95,18 +89,6 @@ def refuse_expanding_yaml(loaded) -> None:
 
     if size(loaded) > MOST_YAML_NODES:
         raise ValueError(f"its aliases unfold to more than {MOST_YAML_NODES} values")
-
-
-def whole_numbers_as_floats(cfg: CfgNode, opts: list[str]) -> list[str]:
-    """Overrides in which `5` is written `5.0` where the key holds a float: yacs would refuse it."""
-    out = list(opts)
-    for i in range(0, len(out), 2):
-        node = cfg
-        for part in str(out[i]).split("."):
-            node = node.get(part) if isinstance(node, CfgNode) else None
-        if isinstance(node, float) and str(out[i + 1]).lstrip("+-").isdigit():
-            out[i + 1] = f"{out[i + 1]}.0"
-    return out
 
 
 def register_datasets(cfg: CfgNode) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from dld.export.bundle import GraphRunner, read_settings
 from dld.export.found_words import words_of
 from dld.export.graph_spotter import GraphSpotter
 from dld.export.scale_rule import ScaleRule
-from dld.inference.image_input import is_picture, read_picture
+from dld.inference.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.inference.scale_options import check_budget, check_scale
 from dld.structures.image_sizes import group_by_scale, scaled_size
 from dld.structures.words import SpottingResult
@@ -61,36 +61,24 @@ class OnnxTextSpotter:
         channel_order: str = "BGR",
     ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
         """Words of one picture, or of each of several in their order; arguments, results and errors of `dld.TextSpotter`."""
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
         fixed = check_scale(scale)
         if budget is not None:
             if fixed is not None:
                 raise ValueError("give scale or budget, not both")
             budget = check_budget(budget)
-        read = partial(self._read, fixed, budget, channel_order)
-        if isinstance(images, list | tuple):
-            return list(_in_chunks(images, batch_size, read))
-        if not is_picture(images) and isinstance(images, Iterable) and not hasattr(images, "__array__"):
-            return _in_chunks(images, batch_size, partial(read, keep=False))
-        return read([images])[0]
+        return read_in_batches(images, batch_size, partial(self._read, fixed, budget, channel_order))
 
     def _read(
         self,
         fixed: float | None,
         budget: float | None,
         channel_order: str,
-        sources: list,
-        first: int | None = None,
-        keep: bool = True,
+        sources: Sequence,
+        first: int | None,
+        keep: bool,
     ) -> list[SpottingResult]:
-        """Results of one batch; `first` is the place of its first picture in what was given."""
-        pictures = []
-        for index, source in enumerate(sources):
-            try:
-                pictures.append(read_picture(source, channel_order))
-            except ValueError as error:
-                raise error if first is None else ValueError(f"picture {first + index}: {error}") from error
+        """Results of one batch, see `read_in_batches`."""
+        pictures = open_batch(sources, channel_order, first)
         images = [self.normalize(picture) for picture in pictures]
         sizes = [x.shape[1:] for x in images]
         chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
@@ -105,9 +93,8 @@ class OnnxTextSpotter:
                 outer = pictures[i].shape[:2]
                 words = words_of(one, size, outer, self.characters, self.settings["reading"]["min_text_score"])
                 account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(one.boxes))
-                results[i] = SpottingResult(None, _path(sources[i]), outer[1], outer[0], words, *account)
-                if results[i].file_name is not None or keep:
-                    results[i].pixels = partial(read_picture, sources[i], channel_order)
+                result = SpottingResult(None, path_of(sources[i]), outer[1], outer[0], words, *account)
+                results[i] = with_pixels(result, sources[i], channel_order, keep)
         return results
 
     def normalize(self, picture: np.ndarray) -> np.ndarray:
@@ -130,18 +117,3 @@ class OnnxTextSpotter:
         """Scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
         spent = self.rule.flops(size, scale, words, selecting)
         return scale, spent / self.rule.teacher_flops(size, words), spent / 1e9
-
-
-def _path(source: Any) -> str | None:
-    return str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else None
-
-
-def _in_chunks(pictures: Iterable, size: int, read) -> Iterator[SpottingResult]:
-    first, chunk = 0, []
-    for picture in pictures:
-        chunk.append(picture)
-        if len(chunk) == size:
-            results, first, chunk = read(chunk, first=first), first + size, []
-            yield from results  # the batch is let go before the caller sees them
-    if chunk:
-        yield from read(chunk, first=first)

@@ -15,15 +15,16 @@ from detectron2.modeling import build_model
 from torch import nn
 
 import dld.modeling  # noqa: F401  only registration
-from dld.config import configured_charset, get_dld_cfg
+from dld.config import configured_charset, get_dld_cfg, merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
-from dld.inference.image_input import is_picture, read_picture
+from dld.inference.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
 from dld.model_zoo import find_weights
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
+from dld.utils.free_memory import MemoryReturner
 
 if TYPE_CHECKING:
     from dld.export.onnx_spotter import OnnxTextSpotter
@@ -101,6 +102,7 @@ class TextSpotter:
             self.model.mu.fill_(cfg.MODEL.SELECTOR.MU)  # asked for, instead of the one stored with the weights
         self.mapper = TextDatasetMapper(cfg, False)
         self.budget_table: list[list[float]] = []
+        self._memory = MemoryReturner()
         self._views: dict[tuple, nn.Module] = {}  # the model told a scale or a budget; they share its networks
 
     @classmethod
@@ -117,7 +119,7 @@ class TextSpotter:
         """
         cfg = config_from_checkpoint(path)
         cfg.MODEL.DEVICE = "cuda"  # not that of the training machine
-        cfg.merge_from_list(list(opts))
+        merge_overrides(cfg, opts)
         if device is not None:
             cfg.MODEL.DEVICE = checked_device(device)
         spotter = cls(cfg)
@@ -176,16 +178,7 @@ class TextSpotter:
             FileNotFoundError, ValueError: a picture that cannot be read, naming the file or its place in the list; or an
                 option that makes no sense.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
-        read = partial(self._read, self._view(scale, budget), channel_order)
-        if is_picture(images):
-            return read([images])[0]
-        if isinstance(images, (list, tuple)):
-            return list(_in_chunks(images, batch_size, read))
-        if isinstance(images, Iterable) and not hasattr(images, "__array__"):
-            return _in_chunks(images, batch_size, partial(read, keep=False))
-        return read([images])[0]  # says what is expected
+        return read_in_batches(images, batch_size, partial(self._read, self._view(scale, budget), channel_order))
 
     def _view(self, scale: str | float, budget: float | None) -> nn.Module:
         """The model, or its networks told a scale or a budget; nothing of the model itself is changed."""
@@ -204,26 +197,19 @@ class TextSpotter:
 
     @torch.inference_mode()
     def _read(
-        self, model: nn.Module, channel_order: str, pictures: list, first: int | None = None, keep: bool = True
+        self, model: nn.Module, channel_order: str, sources: Sequence, first: int | None, keep: bool
     ) -> list[SpottingResult]:
-        """Results of one batch; `first` is the place of its first picture in what was given."""
+        """Results of one batch, see `read_in_batches`."""
         records = []
-        for index, source in enumerate(pictures):
-            try:
-                pixels = read_picture(source, channel_order)
-            except ValueError as error:
-                raise error if first is None else ValueError(f"picture {first + index}: {error}") from error
+        for pixels in open_batch(sources, channel_order, first):
             height, width = pixels.shape[:2]
             records.append(self.mapper({"image": pixels, "height": height, "width": width}))
         results = []
-        for source, output in zip(pictures, _run(model, records), strict=True):
-            name = str(source) if _is_path(source) else None
-            result = result_from_instances(
-                output["instances"], None, name, output.get("scale"), output.get("cost"), output.get("gflops")
-            )
-            if name is not None or keep:
-                result.pixels = partial(read_picture, source, channel_order)
-            results.append(result)
+        for source, output in zip(sources, _run(model, records), strict=True):
+            account = (output.get("scale"), output.get("cost"), output.get("gflops"))
+            result = result_from_instances(output["instances"], None, path_of(source), *account)
+            results.append(with_pixels(result, source, channel_order, keep))
+        self._memory.after(len(results))
         return results
 
 
@@ -257,21 +243,6 @@ def checked_device(device: str | torch.device) -> str:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used: {reason}") from error
     return str(device)
-
-
-def _is_path(source: Any) -> bool:
-    return isinstance(source, str) or hasattr(source, "__fspath__")
-
-
-def _in_chunks(pictures: Iterable, size: int, read) -> Iterator[SpottingResult]:
-    chunk, first = [], 0
-    for picture in pictures:
-        chunk.append(picture)
-        if len(chunk) == size:
-            results, first, chunk = read(chunk, first=first), first + size, []
-            yield from results  # the batch is let go before the caller sees them
-    if chunk:
-        yield from read(chunk, first=first)
 
 
 def _run(model: nn.Module, records: list[dict]) -> list[dict]:

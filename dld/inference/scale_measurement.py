@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from tqdm import tqdm
 
 from dld import __version__
+from dld.config import merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import score_dataset
@@ -42,12 +43,7 @@ def spotter_config(weights: str, opts: Sequence[str] = ()) -> CfgNode:
         FileNotFoundError, ValueError, KeyError: naming the file or the key.
     """
     cfg = config_from_checkpoint(weights)
-    if len(opts) % 2:
-        raise ValueError(f"overrides come as KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
-    try:
-        cfg.merge_from_list(list(opts))
-    except (KeyError, AssertionError) as error:
-        raise KeyError(f"override: {error}") from error
+    merge_overrides(cfg, opts)
     if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
         # the teacher is not needed to read
         cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"

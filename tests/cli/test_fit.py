@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from detectron2.config import CfgNode
 
 from dld.cli import fit
 from dld.engine.checkpoint import load_weights_file
@@ -31,6 +32,27 @@ def test_only_the_selector_changes(arguments, tiny_weights, small_set, make_reco
     assert about["held_out"]["images"] == 1 and about["held_out"]["oracle"] <= about["held_out"]["best_constant"]
     cfg = config_from_checkpoint(arguments[-1])
     assert cfg.MODEL.DISTILLATION.GAMMA == 0.3 and cfg.MODEL.META_ARCHITECTURE == "DynamicSpotter"
+    assert TextSpotter.from_checkpoint(arguments[-1])(make_record()["image"]).scale in (0.4, 0.6, 0.8)
+
+
+def test_a_student_without_a_selector_gets_one(arguments, tiny_weights, small_set, make_record, tmp_path):
+    """What `configs/ablations/skd_only.yaml` leaves behind: a student whose scales were drawn."""
+    whole = load_weights_file(tiny_weights["student"])
+    whole["model"] = {name: value for name, value in whole["model"].items() if not name.startswith("selector.")}
+    cfg = CfgNode.load_cfg(whole["config"])
+    cfg.MODEL.SELECTOR.ENABLED = False
+    torch.save({**whole, "config": cfg.dump()}, tmp_path / "skd.pth")
+    options = ["DATASETS.TRAIN", f"('{small_set}',)", "DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2"]
+    options += ["MODEL.SELECTOR.NAME", "WordLossSelector", "MODEL.SELECTOR.WORD_LOSS", "spotting"]
+    assert fit.main([*arguments, "--student", str(tmp_path / "skd.pth"), "--opts", *options]) == 0
+    file = load_weights_file(arguments[-1])["model"]
+    assert all(torch.equal(value, file[name]) for name, value in whole["model"].items() if name.startswith("student."))
+    assert file["mu"] == pytest.approx(0.3 / 0.1)
+    # it stands on the stages of the student itself: their weights were trained on, their statistics are kept
+    statistics = [name for name in file if name.startswith("selector.body.stem") and "running" in name]
+    assert statistics and all(
+        torch.equal(file[name], file[name.replace("selector.body.", "student.backbone.bottom_up.")]) for name in statistics
+    )
     assert TextSpotter.from_checkpoint(arguments[-1])(make_record()["image"]).scale in (0.4, 0.6, 0.8)
 
 

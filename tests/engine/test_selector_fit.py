@@ -27,7 +27,7 @@ def bright_or_dark(count):
 
 @pytest.mark.parametrize("form", ["risk", "soft_target"])
 def test_the_fitted_selector_takes_the_scale_that_is_worth_its_cost(model, form):
-    model.selector_form = form
+    model.objective.form = form
     student = {name: value.clone() for name, value in model.student.state_dict().items()}
     bright, compared = bright_or_dark(40)
     report = fit_selector(model, compared, epochs=12, batch=8, learning_rate=5e-3)
@@ -101,7 +101,7 @@ def test_a_selector_of_words_learns_from_each_of_them(tiny_cfg):
             image[:, y0:y1, x0:x1] = 250
         lost = torch.tensor([[0.5, 0.0]]).expand(len(chosen), 2)
         images.append(image)
-        words.append(ScaleWords(chosen, lost * 9, lost))
+        words.append(ScaleWords(chosen, lost))
     some = torch.arange(48) % 3 > 0
     cost = torch.tensor([0.2, 1.0]).expand(48, 2)
     compared = ComparedImages(images, ScaleComparison(torch.zeros(48, 2), cost, some, words))

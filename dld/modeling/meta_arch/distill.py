@@ -6,8 +6,6 @@ The three steps of a training iteration are methods in the order in which they r
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -15,44 +13,20 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from dld.modeling.losses.feature_distillation import (
-    character_kl,
-    context_feature_loss,
-    image_kl,
-    roi_feature_loss,
-)
+from dld.modeling.losses.feature_distillation import context_feature_loss, roi_feature_loss
 from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
-from dld.modeling.losses.word_maps import word_map_targets, word_maps_loss
+from dld.modeling.meta_arch.annotated_words import at_scale, read_annotated, word_index, word_offsets, word_texts
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
+from dld.modeling.meta_arch.scale_trial import WORD_LOSSES, try_scales
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
-from dld.modeling.recognition.recognizer import RecognitionFeatures, trim
+from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
-from dld.modeling.resolution.gumbel import (
-    draw_scales,
-    gumbel_selector_loss,
-    gumbel_straight_through,
-    risk_regression_loss,
-    soft_target_loss,
-    soft_targets,
-)
-from dld.modeling.resolution.rescale import rescale_images, rescale_instances
-from dld.modeling.resolution.scale_comparison import ScaleComparison, ScaleWords, reading_lost
+from dld.modeling.resolution.gumbel import draw_scales
+from dld.modeling.resolution.objective import SelectorObjective
+from dld.modeling.resolution.scale_comparison import ScaleComparison
 from dld.modeling.resolution.word_loss_selector import WordLossSelector
 
-__all__ = ["DistillMetaArch", "batch_norm_in_eval"]
-
-
-@contextmanager
-def batch_norm_in_eval(model: nn.Module):
-    """Run without touching the running statistics of batch norm, and with them instead of the batch's own."""
-    touched = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    for m in touched:
-        m.eval()
-    try:
-        yield
-    finally:
-        for m in touched:
-            m.train()
+__all__ = ["DistillMetaArch"]
 
 
 @META_ARCH_REGISTRY.register()
@@ -67,7 +41,7 @@ class DistillMetaArch(DynamicSpotter):
         gamma: weight of cost against accuracy in the selector's training.
         selector_form: "risk", "soft_target" or "gumbel" (the paper's).
         target_temperature: tau of the soft targets and of the scores of the risk form.
-        word_loss: "reading" or "kl", what a `WordLossSelector` learns to predict of each word.
+        word_loss: "reading", "spotting" or "kl", what a `WordLossSelector` learns to predict of each word, see `try_scales`.
         uniform_share: share of the training scales drawn uniformly.
         num_sequences, beam_width: K and the width of the teacher's beam search.
         sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
@@ -100,16 +74,17 @@ class DistillMetaArch(DynamicSpotter):
         **spotter,
     ) -> None:
         super().__init__(**spotter)
-        if selector_form not in ("risk", "soft_target", "gumbel"):
-            raise ValueError(f"MODEL.SELECTOR.FORM must be risk, soft_target or gumbel, got {selector_form!r}")
         if sequence_targets not in ("beams", "forced_top1"):
             raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be beams or forced_top1, got {sequence_targets!r}")
-        if word_loss not in ("reading", "kl"):
-            raise ValueError(f"MODEL.SELECTOR.WORD_LOSS must be reading or kl, got {word_loss!r}")
-        self.word_loss = word_loss
+        if word_loss not in WORD_LOSSES:
+            raise ValueError(f"MODEL.SELECTOR.WORD_LOSS must be one of {', '.join(WORD_LOSSES)}, got {word_loss!r}")
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
-        self.gamma, self.selector_form, self.target_temperature = gamma, selector_form, target_temperature
-        self.uniform_share, self.num_sequences, self.beam_width = uniform_share, num_sequences, beam_width
+        by_words = isinstance(self.selector, WordLossSelector)
+        self.word_loss = word_loss if by_words else None
+        self.objective = SelectorObjective(
+            gamma, selector_form, target_temperature, uniform_share, self.selector.words_per_image if by_words else None
+        )
+        self.num_sequences, self.beam_width = num_sequences, beam_width
         self.sequence_form, self.sequence_targets = sequence_form, sequence_targets
         self.weights = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0, **(weights or {})}
         self.freeze_norm, self.training_scale = freeze_norm, training_scale
@@ -186,10 +161,9 @@ class DistillMetaArch(DynamicSpotter):
         if not (self.distills or self.selects):
             return None
         words = [x["instances"].to(self.device) for x in batched_inputs]
-        reading = self._read(self.teacher, self.normalize(batched_inputs), words, 1.0)
-        return teacher_targets(
-            self.teacher.roi_heads.recognizer, reading, self._texts(words), self.num_sequences, self.beam_width
-        )
+        features = read_annotated(self.teacher, self.normalize(batched_inputs), words, 1.0).features
+        texts = word_texts(words, self.charset.pad)
+        return teacher_targets(self.teacher.roi_heads.recognizer, features, texts, self.num_sequences, self.beam_width)
 
     def forward(self, batched_inputs: list[dict], targets: TeacherTargets | None = None):
         """Losses in training, spotted words at test.
@@ -218,94 +192,29 @@ class DistillMetaArch(DynamicSpotter):
         losses.update(self.train_student(images, words, scales, targets))
         return losses
 
-    @torch.no_grad()
     def compare_scales(
         self, images: list[torch.Tensor], words: list[Instances], targets: TeacherTargets
     ) -> ScaleComparison:
-        """Step 2: the student reads the annotated words at every candidate scale, without gradient.
-
-        One batched pass per scale (and padded size) through backbone, top-down path and recogniser. Both decoders are
-        fed the annotated prefix. Words that the teacher itself misreads are not counted.
-        """
-        ids = self._texts(words)
-        valid = ids != self.charset.pad
-        by_word = isinstance(self.selector, WordLossSelector)
-        image_of = torch.repeat_interleave(
-            torch.arange(len(words), device=self.device),
-            torch.tensor([int(x.gt_readable.sum()) for x in words], device=self.device),
-        )
-        columns, counted, kl, lost = [], None, [], []
-        with batch_norm_in_eval(self.student):
-            for scale in self.scales:
-                reading = self._read(self.student, images, words, scale)
-                logits = self.student.roi_heads.recognizer.decoder(reading.context, ids)
-                per_word = character_kl(logits, targets.logits, valid)
-                per_image, counted = image_kl(per_word, image_of, len(images), targets.correct)
-                columns.append(per_image)
-                if by_word:
-                    kl.append(per_word)
-                    lost.append(reading_lost(logits, targets.logits, ids, self.charset.pad))
-        count = [int((~x.gt_ignore).sum()) for x in words]
-        cost = self.cost_table.costs([tuple(x.shape[-2:]) for x in images], count)
-        found = None
-        if by_word:
-            kl, lost = torch.stack(kl, 1), torch.stack(lost, 1)  # (R, S)
-            boxes = torch.cat([x.gt_boxes.tensor[x.gt_readable] for x in words])
-            kept = [(image_of == i) & targets.correct for i in range(len(images))]
-            found = [ScaleWords(boxes[k], kl[k], lost[k]) for k in kept]
-        return ScaleComparison(torch.stack(columns, 1), cost.to(self.device), counted, found)
+        """Step 2: the student reads the annotated words at every candidate scale, without gradient; see `try_scales`."""
+        return try_scales(self.student, images, words, targets, self.cost_table, self.word_loss)
 
     def train_selector(self, images: list[torch.Tensor], comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of the selector on normalised images, and the index of the scale each is trained at, int64 (N,)."""
-        if not isinstance(self.selector, WordLossSelector):
-            return self.selector_loss(self.score_scales(images), comparison)
-        batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
-        with torch.autocast(self.device.type, enabled=False):
-            maps = self.selector.maps(batch.tensor, batch.image_sizes)
-            targets = [
-                word_map_targets(x.boxes, self._word_losses(x), size, tuple(m.density.shape))
-                for x, m, size in zip(comparison.words, maps, batch.image_sizes, strict=True)
-            ]
-            loss = word_maps_loss(maps, targets, self.selector.words_per_image)
-            logits = self.selector.scores_of_totals(torch.stack([m.total() for m in maps])).detach()
-        # whatever weights it started from, the cost weighs what this training's gamma says
-        self.mu.fill_(self.gamma / self.selector.temperature)
-        choice = draw_scales(logits - self.mu * comparison.cost, uniform_share=self.uniform_share)
-        self._log_choice(comparison, choice)
-        return loss, choice
-
-    def _word_losses(self, words: ScaleWords) -> torch.Tensor:
-        return words.lost if self.word_loss == "reading" else words.kl
-
-    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
-        """What the selector should make small, (N, S): the loss of each scale + gamma x its cost."""
         if isinstance(self.selector, WordLossSelector):
-            lost = torch.stack([self._word_losses(x).sum(0) for x in comparison.words]) / self.selector.words_per_image
+            batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
+            with torch.autocast(self.device.type, enabled=False):
+                maps = self.selector.maps(batch.tensor, batch.image_sizes)
+                loss = self.objective.of_maps(maps, comparison, batch.image_sizes)
+                logits = self.selector.scores_of_totals(torch.stack([m.total() for m in maps])).detach()
+            # whatever weights it started from, the cost weighs what this training's gamma says
+            self.mu.fill_(self.objective.gamma / self.selector.temperature)
+            choice = draw_scales(logits - self.mu * comparison.cost, uniform_share=self.objective.uniform_share)
         else:
-            lost = torch.where(comparison.counted[:, None], comparison.kl, torch.zeros_like(comparison.kl))
-        return lost.float() + self.gamma * comparison.cost
-
-    def selector_loss(self, logits: torch.Tensor, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of the selector's logits (N, S), and the index of the scale each image is trained at (N,)."""
-        if self.selector_form == "gumbel":
-            onehot = gumbel_straight_through(logits, float(self.temperature))
-            loss = gumbel_selector_loss(onehot, comparison.kl, comparison.cost, self.gamma, comparison.counted)
-            choice = draw_scales(logits, uniform_share=self.uniform_share, onehot=onehot)
-        else:
-            known = (comparison.kl, comparison.cost, self.gamma, self.target_temperature, comparison.counted)
-            if self.selector_form == "risk":
-                loss = risk_regression_loss(logits, *known)
-            else:
-                loss = soft_target_loss(logits, soft_targets(*known))
-            choice = draw_scales(logits, uniform_share=self.uniform_share)
-        self._log_choice(comparison, choice)
-        return loss, choice
-
-    @staticmethod
-    def _log_choice(comparison: ScaleComparison, choice: torch.Tensor) -> None:
+            loss, choice = self.objective.of_scores(self.score_scales(images), comparison, float(self.temperature))
         storage = get_event_storage()
         storage.put_scalar("selector/kl", float(comparison.kl.mean()))
         storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
+        return loss, choice
 
     def train_student(
         self, images: list[torch.Tensor], words: list[Instances], scales: list[float], targets: TeacherTargets | None
@@ -315,14 +224,14 @@ class DistillMetaArch(DynamicSpotter):
         Images of one scale and padded size run together. A loss that is a mean over images, words or characters is put
         together from those of the groups by their share of images, words or characters: grouping changes no weight.
         """
-        first = _offsets(words)
-        texts = self._texts(words)
+        offsets = word_offsets(words)
+        texts = word_texts(words, self.charset.pad)
         steps = (texts != self.charset.pad).sum(1)  # (R,), end symbols included
         losses: dict[str, torch.Tensor] = {}
         for (scale, _), members in self.groups(images, scales).items():
-            batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
+            batch, scaled = at_scale(self.student, [images[i] for i in members], [words[i] for i in members], scale)
             found, reading, _ = self.student.losses(batch, scaled)
-            index = _word_index(first, members).to(self.device)
+            index = word_index(offsets, members).to(self.device)
             if self.distills:
                 found.update(self.distillation_losses(reading, targets, index, texts))
             by_image = len(members) / len(images)
@@ -375,40 +284,3 @@ class DistillMetaArch(DynamicSpotter):
         over = (end.cumsum(1) - end.long() > 0) | (texts[index] == self.charset.pad)
         ids = best.masked_fill(over, self.charset.pad).unsqueeze(1)
         return ids, ids.new_zeros((len(ids), 1), dtype=torch.float32), ids.new_ones((len(ids), 1), dtype=torch.bool)
-
-    def _texts(self, words: list[Instances]) -> torch.Tensor:
-        """Ids (R, T) of the readable words of a batch."""
-        return trim(torch.cat([x.gt_text[x.gt_readable] for x in words]), self.charset.pad)
-
-    def _read(
-        self, spotter: TextSpottingRCNN, images: list[torch.Tensor], words: list[Instances], scale: float
-    ) -> RecognitionFeatures:
-        """Recognition features of the readable words, in the order of the images, all of which run at one scale."""
-        first = _offsets(words)
-        readings, order = [], []
-        for members in self.groups(images, [scale] * len(images)).values():
-            batch, scaled = self._at_scale([images[i] for i in members], [words[i] for i in members], scale)
-            readings.append(spotter.recognize(batch.tensor, scaled)[0])
-            order.append(_word_index(first, members))
-        back = torch.cat(order).argsort().to(self.device)
-        return RecognitionFeatures(
-            torch.cat([x.roi for x in readings])[back], torch.cat([x.context for x in readings])[back]
-        )
-
-    def _at_scale(
-        self, images: list[torch.Tensor], words: list[Instances], scale: float
-    ) -> tuple[ImageList, list[Instances]]:
-        batch = rescale_images(images, scale, self.student.backbone.size_divisibility)
-        if self.student.channels_last:
-            batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
-        return batch, [rescale_instances(x, size) for x, size in zip(words, batch.image_sizes, strict=True)]
-
-
-def _offsets(words: list[Instances]) -> list[int]:
-    """Where the readable words of each image begin in a list of all of the batch; the last entry is their number."""
-    return torch.tensor([0, *(int(x.gt_readable.sum()) for x in words)]).cumsum(0).tolist()
-
-
-def _word_index(first: list[int], members: list[int]) -> torch.Tensor:
-    """Positions in that list of the words of the images `members`."""
-    return torch.cat([torch.arange(first[i], first[i + 1]) for i in members])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 
 from dld.modeling.postprocess import spotting_postprocess
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.text.charset import Charset
+from dld.utils.analysis import evaluating
 
 __all__ = ["TextSpottingRCNN"]
 
@@ -125,6 +126,23 @@ class TextSpottingRCNN(GeneralizedRCNN):
     def recognize(self, images: torch.Tensor, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
         """Recognition features of annotated words through backbone, top-down path and recogniser only."""
         return self.roi_heads.read_ground_truth(self.backbone.finest(images), targets)
+
+    @torch.no_grad()
+    def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Boxes]]:
+        """Recognition features of annotated words, and the boxes that the spotter keeps at test, one `Boxes` an image.
+
+        Args:
+            images: normalised, padded batch.
+            targets: annotated words per image in pixels of that batch.
+        """
+        features = self.backbone(images.tensor)
+        with evaluating(self.proposal_generator), evaluating(self.roi_heads):
+            proposals, _ = self.proposal_generator(images, features, None)
+            # as in `spot`
+            features = {name: level.float() for name, level in features.items()}
+            kept = self.roi_heads.find_boxes(features, proposals)
+        reading, _ = self.roi_heads.read_ground_truth(features[self.roi_heads.recognizer_feature], targets)
+        return reading, [x.pred_boxes for x in kept]
 
     def spot(self, images: ImageList) -> list[Instances]:
         """Words of a normalised, padded batch, in pixels of that batch; see `spotting_postprocess` for what is in them."""

@@ -17,8 +17,7 @@ class ScaleWords(NamedTuple):
     """The words of one image that count, and what each scale loses on them."""
 
     boxes: torch.Tensor  # (r, 4) in pixels of the image at the teacher's resolution
-    kl: torch.Tensor  # (r, S) KL(teacher || student) in nats, mean over the characters
-    lost: torch.Tensor  # (r, S) of `reading_lost`
+    loss: torch.Tensor  # (r, S): KL(teacher || student) in nats, mean over the characters, or `reading_lost`
 
 
 class ScaleComparison(NamedTuple):
@@ -49,7 +48,13 @@ class ScaleComparison(NamedTuple):
         return ScaleComparison(*(torch.cat([part[k] for part in parts]) for k in range(3)), words)
 
 
-def reading_lost(student_logits: torch.Tensor, teacher_logits: torch.Tensor, ids: torch.Tensor, pad: int) -> torch.Tensor:
+def reading_lost(
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    ids: torch.Tensor,
+    pad: int,
+    found: torch.Tensor | None = None,
+) -> torch.Tensor:
     """How much less probable the annotated text is for the student than for the teacher, not below 0.
 
     The expected number of words that are no longer read. Unlike the KL divergence it is bounded: a word that is lost is
@@ -58,6 +63,7 @@ def reading_lost(student_logits: torch.Tensor, teacher_logits: torch.Tensor, ids
     Args:
         student_logits, teacher_logits: (R, T, V), both decoders fed the annotated prefix.
         ids: annotated characters with the end symbol, int64 (R, T), `pad` after it.
+        found: bool (R,), words that the student finds: it cannot read the others. None: all of them.
 
     Returns:
         float32 (R,) in [0, 1].
@@ -69,4 +75,7 @@ def reading_lost(student_logits: torch.Tensor, teacher_logits: torch.Tensor, ids
         steps = logits.float().log_softmax(-1).gather(-1, index).squeeze(-1)
         return torch.where(inside, steps, 0.0).sum(-1).exp()
 
-    return (probability(teacher_logits) - probability(student_logits)).clamp(min=0)
+    read = probability(student_logits)
+    if found is not None:
+        read = read * found
+    return (probability(teacher_logits) - read).clamp(min=0)

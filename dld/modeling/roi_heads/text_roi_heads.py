@@ -123,6 +123,10 @@ class TextROIHeads(StandardROIHeads):
         """Losses of the recogniser on what :meth:`read_ground_truth` returned."""
         return self.recognizer.losses(reading, torch.cat([x.gt_text for x in words]))
 
+    def find_boxes(self, features: dict[str, torch.Tensor], proposals: list[Instances]) -> list[Instances]:
+        """The boxes that are kept at test, one Instances an image with `pred_boxes` and `scores`; in evaluation mode only."""
+        return self._forward_box(features, proposals)
+
     def forward_with_given_boxes(
         self, features: dict[str, torch.Tensor], instances: list[Instances]
     ) -> list[Instances]:

@@ -26,10 +26,11 @@ from detectron2.config import CfgNode  # noqa: E402
 from detectron2.engine import HookBase  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from dld.config import merge_overrides  # noqa: E402
 from dld.data.annotation import read_annotations  # noqa: E402
 from dld.data.samples import ANNOTATIONS, IMAGES  # noqa: E402
 from dld.engine.distill_trainer import DistillTrainer  # noqa: E402
-from dld.engine.setup import register_datasets, whole_numbers_as_floats  # noqa: E402
+from dld.engine.setup import register_datasets  # noqa: E402
 from dld.engine.train_step import bfloat16_instructions  # noqa: E402
 from dld.evaluation.ground_truth import GroundTruthWord  # noqa: E402
 from dld.evaluation.matching import score_dataset  # noqa: E402
@@ -108,8 +109,8 @@ def distillation_config(teacher: str, student: str, minutes: float, output: Path
         "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()", "SOLVER.MAX_ITER", "1000000",
         "SOLVER.CHECKPOINT_PERIOD", "1000000", "SOLVER.MAX_MINUTES", str(float(minutes)), "OUTPUT_DIR", str(output),
     ]  # fmt: skip
-    cfg.merge_from_list([*settings, "SOLVER.AMP.ENABLED", cuda or bfloat16_instructions()])
-    cfg.merge_from_list(whole_numbers_as_floats(cfg, opts))
+    merge_overrides(cfg, [*settings, "SOLVER.AMP.ENABLED", cuda or bfloat16_instructions()])
+    merge_overrides(cfg, opts)
     return cfg
 
 

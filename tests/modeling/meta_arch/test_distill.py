@@ -9,13 +9,13 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 import dld.modeling  # noqa: F401  only registration
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.modeling.meta_arch.distill import DistillMetaArch
 from dld.modeling.recognition.teacher_targets import TeacherTargets
-from dld.modeling.resolution.scale_comparison import ScaleComparison
 
 ABLATIONS = sorted((Path(__file__).parents[3] / "configs" / "ablations").glob("*.yaml"))
 SCALES = [0.4, 0.7, 1.0]
@@ -257,55 +257,6 @@ def test_a_fixed_scale_is_trained_and_tested_at(cfg, make_batch, storage, select
         assert not any(p.requires_grad for p in model.selector.parameters()), "it waits, unchanged"
 
 
-def comparison(N, kl=None):
-    cost = torch.tensor([0.2, 0.5, 1.0]).expand(N, 3)
-    return ScaleComparison(torch.zeros(N, 3) if kl is None else kl, cost, torch.full((N,), kl is not None))
-
-
-@pytest.mark.parametrize("form", ["risk", "soft_target", "gumbel"])
-def test_the_uniform_share_keeps_every_scale_in_training(cfg, storage, form):
-    model = build(cfg, "MODEL.SELECTOR.FORM", form)
-    certain = torch.tensor([[50.0, 0.0, 0.0]]).expand(600, 3)
-    for share, expected in ((0.0, [600, 0, 0]), (1.0, [200, 200, 200])):
-        model.uniform_share = share
-        _, choice = model.selector_loss(certain, comparison(600))
-        # three standard deviations of a count of 200 of 600 are 35
-        assert choice.bincount(minlength=3).tolist() == pytest.approx(expected, abs=40 if share else 0)
-
-
-def test_images_without_words_pull_towards_cheap_scales(cfg, storage):
-    model = build(cfg)
-    logits = torch.zeros(1, 3, requires_grad=True)
-    # what kl holds for such an image is not read
-    silly = comparison(1)._replace(kl=torch.tensor([[9.0, 3.0, 0.0]]))
-    model.selector_loss(logits, silly)[0].backward()
-    assert logits.grad[0, 0] < logits.grad[0, 1] < logits.grad[0, 2] and logits.grad[0, 0] < 0 < logits.grad[0, 2]
-    # target form: cross entropy of even scores is log 3 whatever the target
-    model.selector_form = "soft_target"
-    assert model.selector_loss(logits, silly)[0].item() == pytest.approx(np.log(3))
-
-
-def test_the_forms_of_the_selectors_loss(cfg, storage):
-    model = build(cfg, "MODEL.SELECTOR.FORM", "soft_target")
-    model.gamma, model.target_temperature, model.uniform_share = 0.5, 0.1, 0.0
-    kl = torch.tensor([[0.3, 0.1, 0.0]])
-    # risks KL + gamma c: 0.4, 0.35, 0.5; softmax of -4, -3.5, -5
-    weights = np.exp([-4.0, -3.5, -5.0])
-    logits = torch.tensor([[1.0, 2.0, 3.0]])
-    log_p = np.array([1.0, 2, 3]) - np.log(np.exp([1.0, 2, 3]).sum())
-    expected = -(weights / weights.sum() * log_p).sum()
-    assert model.selector_loss(logits, comparison(1, kl))[0].item() == pytest.approx(expected, rel=1e-5)
-    # risks less their mean .4167: -.0167, -.0667, .0833; scores 1, 2, 3 at tau .1 say .1, 0, -.1; smooth L1 with beta .3
-    expected = np.mean(np.square([0.7 / 6, 0.4 / 6, 1.1 / 6])) / 0.6
-    model.selector_form = "risk"
-    assert model.selector_loss(logits, comparison(1, kl))[0].item() == pytest.approx(expected, rel=1e-4)
-    model.selector_form = "gumbel"
-    for _ in range(5):
-        loss, choice = model.selector_loss(logits, comparison(1, kl))
-        # the student trains where the selector was charged
-        assert loss.item() == pytest.approx([0.4, 0.35, 0.5][int(choice)])
-
-
 # ---------------------------------------------------------------- accuracy at every scale
 
 
@@ -477,7 +428,7 @@ def test_a_selector_of_words_trains_beside_the_student(cfg, make_batch, scene):
     assert "loss_selector" in losses and all(torch.isfinite(x) for x in losses.values())
     losses["loss_selector"].backward()
     assert all(torch.isfinite(p.grad).all() for p in model.selector.parameters())
-    assert float(model.mu) == pytest.approx(model.gamma / model.selector.temperature)
+    assert float(model.mu) == pytest.approx(model.objective.gamma / model.selector.temperature)
 
 
 def test_words_are_compared_in_their_images_and_places(cfg, make_batch):
@@ -486,11 +437,40 @@ def test_words_are_compared_in_their_images_and_places(cfg, make_batch):
     result = model.compare_scales(images, words, read_right(targets, False, True, True))
     assert [len(x.boxes) for x in result.words] == [1, 1]
     assert torch.equal(result.words[0].boxes, words[0].gt_boxes.tensor[1:])
-    # the only counted word of an image is its mean
-    torch.testing.assert_close(torch.cat([x.kl for x in result.words]), result.kl)
-    assert all(bool(((x.lost >= 0) & (x.lost <= 1)).all()) for x in result.words)
+    lost = torch.cat([x.loss for x in result.words])
+    assert bool(((lost >= 0) & (lost <= 1)).all())
     # gamma 0.1; four words are the measure
-    expected = torch.cat([x.lost for x in result.words]) / 4 + 0.1 * result.cost
-    torch.testing.assert_close(model.risk(result), expected)
+    torch.testing.assert_close(model.objective.risk(result), lost / 4 + 0.1 * result.cost)
     model.word_loss = "kl"
-    torch.testing.assert_close(model.risk(result), result.kl / 4 + 0.1 * result.cost)
+    result = model.compare_scales(images, words, read_right(targets, False, True, True))
+    # the only counted word of an image is its mean
+    torch.testing.assert_close(torch.cat([x.loss for x in result.words]), result.kl)
+
+
+def test_a_word_that_is_not_found_is_lost_however_well_it_would_be_read(cfg, make_batch, monkeypatch):
+    model = awaken(build(cfg, "MODEL.SELECTOR.NAME", "WordLossSelector"))
+    images, words, targets = parts(model, make_batch(WORDS, (("exit",), ())))
+    targets = read_right(targets, True, True, True)
+    reading = [x.loss for x in model.compare_scales(images, words, targets).words]
+    modes = [m.training for m in model.modules()]
+
+    def first_images_words(features, proposals):
+        assert not model.student.roi_heads.training and not model.student.proposal_generator.training
+        zoom = proposals[0].image_size[1] / images[0].shape[-1]
+        # the second image's only detection lies off its word
+        boxes = [words[0].gt_boxes.tensor * zoom, torch.tensor([[0.0, 0.0, 2.0, 2.0]])]
+        return [Instances(x.image_size, pred_boxes=Boxes(b)) for x, b in zip(proposals, boxes, strict=True)]
+
+    monkeypatch.setattr(model.student.roi_heads, "find_boxes", first_images_words)
+    model.word_loss = "spotting"
+    found, lost = (x.loss for x in model.compare_scales(images, words, targets).words)
+    torch.testing.assert_close(found, reading[0])
+    # all that the teacher read, at every scale alike
+    assert bool((lost >= reading[1]).all()) and bool((lost > 0).all())
+    torch.testing.assert_close(lost, lost[:, :1].expand_as(lost))
+    assert [m.training for m in model.modules()] == modes
+
+
+def test_what_a_selector_of_words_learns_is_named(cfg):
+    with pytest.raises(ValueError, match="MODEL.SELECTOR.WORD_LOSS must be one of reading, spotting, kl, got 'text'"):
+        build(cfg, "MODEL.SELECTOR.WORD_LOSS", "text")
