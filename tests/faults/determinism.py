@@ -2,7 +2,7 @@
 
     python tests/faults/determinism.py --steps 50
 
-Trains twice into a folder of the same name and prints the SHA-256 of both checkpoints. It holds on CPU, for any number of
+Trains three times into a folder of the same name and prints the SHA-256 of each checkpoint. It holds on CPU, for any number of
 loader workers; on GPU sums are added in an order that differs from run to run (atomic additions in RoIAlign's backward pass).
 """
 
