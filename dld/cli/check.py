@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dld.data.annotation import write_atomically
 from dld.data.dataset_check import Finding, check_annotations, dataset_statistics
 from dld.data.datasets.builtin import BUILTIN, dataset_files
 from dld.text.charset import Charset
+from dld.utils.atomic_write import atomic_write_text
 
 __all__ = ["add_arguments", "main"]
 
@@ -83,7 +83,7 @@ def _check(args: argparse.Namespace) -> int:
     _print_statistics(statistics)
     if args.json_report is not None:
         report = {"file": str(json_file), "findings": [asdict(f) for f in findings], "statistics": statistics}
-        write_atomically(args.json_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        atomic_write_text(args.json_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return int(any(f.severity == "error" for f in findings))
 
 

@@ -141,10 +141,10 @@ def register(args: argparse.Namespace, file: Path, index: dict, about: dict) -> 
 
     Scores stay with the weights that they were measured on: of other weights under the same name none is kept.
     """
-    from dld.data.annotation import write_atomically
     from dld.model_zoo import sha256_of
     from dld.model_zoo.card import model_card
     from dld.model_zoo.index import index_text, read_scores
+    from dld.utils.atomic_write import atomic_write_text
 
     output = Path(args.output)
     facts = file_facts(file)
@@ -161,7 +161,7 @@ def register(args: argparse.Namespace, file: Path, index: dict, about: dict) -> 
     if file != output:
         os.replace(file, output)
     for name, text in texts.items():
-        write_atomically(output.with_name(name), text)
+        atomic_write_text(output.with_name(name), text)
     print(f"{args.name}: entered into {output.with_name('index.json')}, scores on {', '.join(scores) or 'no data set'}")
 
 

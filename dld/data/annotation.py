@@ -28,6 +28,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from dld.structures.polygon import LARGEST_PIXEL, MOST_POINTS, polygon_box
+from dld.utils.atomic_write import atomic_write_text
 
 __all__ = [
     "SCHEMA",
@@ -258,20 +259,7 @@ def write_annotations(path: str | Path, images: list[ImageAnnotation], name: str
     problem = next(find_schema_problems(json.loads(text)), None)
     if problem is not None:
         raise ValueError(f"cannot write {path}: {problem}")
-    write_atomically(path, text)
-
-
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 into a neighbour of `path`, then move it there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write_text(path, text)
 
 
 def to_dataset_dict(image: ImageAnnotation, image_root: str | Path) -> dict[str, Any]:

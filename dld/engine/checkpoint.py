@@ -13,11 +13,11 @@ from detectron2.utils.file_io import PathManager
 
 import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
 from dld.text.charset import Charset
+from dld.utils.atomic_write import atomic_write
 
 __all__ = [
     "SpotterCheckpointer",
     "WholeSpotterCheckpointer",
-    "atomic_write",
     "load_weights_file",
     "rename_torchvision_resnet",
     "save_safetensors",
@@ -27,50 +27,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CODES = "charset_codes"
-
-
-def atomic_write(path: str, write) -> None:
-    """Write a file through a temporary one beside it, flushed to disk and renamed over it.
-
-    Args:
-        path: the file; its folder must exist.
-        write: called with the open binary file.
-
-    Raises:
-        OSError: disk full or folder gone; the message names the path, and what stood there before is untouched.
-    """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as f:
-            write(f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-        _sync_folder(os.path.dirname(path) or ".")
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"could not write {path}: {_cause(error)}; what was there before is intact") from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The OSError behind an error: torch.save reports a full disk as a position in its file that it did not expect."""
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, OSError):
-        behind = behind.__cause__ or behind.__context__
-    return behind or error
-
-
-def _sync_folder(folder: str) -> None:
-    # a rename is safe from a power cut only when the folder that holds the name is on disk, too
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:

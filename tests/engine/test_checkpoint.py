@@ -13,7 +13,6 @@ import dld.modeling  # noqa: F401  only registration
 from dld.config import get_dld_cfg
 from dld.engine.checkpoint import (
     SpotterCheckpointer,
-    atomic_write,
     load_weights_file,
     rename_torchvision_resnet,
     transfer_charset,
@@ -36,35 +35,6 @@ class Reader(nn.Module):
 
 
 # ---------------------------------------------------------------- written whole or not at all
-
-
-@pytest.mark.parametrize(
-    ("failure", "seen"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), OSError),
-        (RuntimeError("PytorchStreamWriter failed writing file"), OSError),
-        (TypeError("cannot pickle"), TypeError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
-    ],
-)
-def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path, failure, seen):
-    path = tmp_path / "model.pth"
-    path.write_bytes(b"before")
-
-    def write(f):
-        f.write(b"half of it")
-        raise failure
-
-    with pytest.raises(seen) as caught:
-        atomic_write(str(path), write)
-    assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["model.pth"]
-    if seen is OSError:
-        assert str(path) in str(caught.value)
-
-
-def test_a_write_into_a_folder_that_is_gone_names_the_path(tmp_path):
-    with pytest.raises(OSError, match="gone/model.pth"):
-        atomic_write(str(tmp_path / "gone" / "model.pth"), lambda f: f.write(b"x"))
 
 
 def test_a_full_disk_during_save_leaves_the_last_checkpoint_usable(tmp_path, monkeypatch):
@@ -278,14 +248,3 @@ def test_torchvisions_file_is_recognised_by_its_names(torchvision_resnet, resnet
     resnet50_fpn.bottom_up.res2[0].conv1.weight.data.zero_()
     SpotterCheckpointer(Spotter()).load(str(tmp_path / "resnet50.pth"))
     assert torch.equal(resnet50_fpn.bottom_up.res2[0].conv1.weight, torchvision_resnet.layer1[0].conv1.weight)
-
-
-def test_the_full_disk_behind_an_error_of_torch_is_named(tmp_path):
-    def write(f):
-        try:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            raise RuntimeError("unexpected pos 64 vs 0")
-
-    with pytest.raises(OSError, match="could not write .*model.pth: .*No space left on device; what was there before"):
-        atomic_write(str(tmp_path / "model.pth"), write)

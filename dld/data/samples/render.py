@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from dld.data.annotation import ImageAnnotation, TextAnnotation, write_annotations, write_atomically
+from dld.data.annotation import ImageAnnotation, TextAnnotation, write_annotations
 from dld.data.samples import ANNOTATIONS, NAME
 from dld.data.synthesis.config import SynthWordsConfig
 from dld.data.synthesis.scene import render_synthwords
 from dld.data.synthesis.vocabulary import load_vocabulary
+from dld.utils.atomic_write import atomic_write_text
 
 __all__ = ["PHOTOS", "SCENES", "Scene", "credits_text", "font_licences", "render_samples"]
 
@@ -143,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     folder = Path(arguments[0]) if arguments else ANNOTATIONS.parent
     images = render_samples(folder)
-    write_atomically(folder / "CREDITS.md", credits_text())
+    atomic_write_text(folder / "CREDITS.md", credits_text())
     words = sum(not word.ignore for image in images for word in image.words)
     size = sum(path.stat().st_size for path in (folder / "images").glob("*.jpg"))
     print(f"{folder}: {len(images)} pictures, {size / 1e6:.2f} MB, {words} readable words")
