@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow  # gradio alone takes ten seconds to start
 def served(chromium, tiny_weights, tmp_path):
     """Address of the page, and its process."""
     pytest.importorskip("gradio", reason='the page needs gradio: pip install "dld[app]"')
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     log = tmp_path / "log.txt"
     command = [sys.executable, "-m", "dld.cli.main", "app", "--weights", tiny_weights["student"], "--device", "cpu"]
     with open(log, "w") as out:
