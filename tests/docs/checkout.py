@@ -25,8 +25,8 @@ WEIGHTS = {
         "model_final.pth", "output/german/model_best.pth",
     ),
     "dld_tiny": (
-        "output/dld_tiny/model_best.pth", "output/dld_tiny/model_final.pth", "output/dld_tiny/fitted.safetensors",
-        "output/gamma03/fitted.safetensors", "output/skd_only/model_final.pth", "output/vanilla_multiscale/model_final.pth",
+        "output/dld_tiny/model_best.pth", "output/skd_only/model_final.pth", "output/vanilla_multiscale/model_final.pth",
+        "output/dld_tiny.safetensors", "output/dld_tiny_gamma03.safetensors", "output/without_skd.safetensors",
         "output/ablations/skd_only/model_best.pth", "dld_tiny_budget40.safetensors",
     ),
 }  # fmt: skip

@@ -23,7 +23,7 @@ NOT_RUN = {
     'pip install -e ".[app]"': "changes the environment of the tests; network",
     'pip install -e ".[readers]"': "changes the environment of the tests; network",
     "apt install tesseract-ocr": "changes the system; network",
-    f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny/fitted.safetensors --output dld/model_zoo/dld_tiny.safetensors "
+    f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny.safetensors --output dld/model_zoo/dld_tiny.safetensors "
     "--name dld_tiny --scores projects/DLD/results/synthwords_tiny.json projects/DLD/results/totaltext_tiny.json":
         "writes over the weights of the checkout itself; tests/cli/test_pack.py does it in a copy",
     'pip install "dld[export]"': "changes the environment of the tests; network",

@@ -12,16 +12,16 @@ print([word.text for word in spotter("photo.jpg").words])
 results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.4)'''
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
-STUDY_HEAD = f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_final.pth --student vanilla=output/"
 STUDY = (
-    f"{STUDY_HEAD}vanilla_multiscale/model_final.pth "
-    "--student 'DLD gamma 0.1=output/dld_tiny/fitted.safetensors' --student 'DLD gamma 0.3=output/gamma03/fitted.safetensors' "
-    "--dataset synthwords_val --scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --student-scales 0.3 0.4 0.5 0.6 0.7 0.8 "
-    "--budgets 0.3 0.35 0.4 0.5 --only-chosen 'DLD gamma 0.3' --baseline vanilla --limit 1000 --threads 1 "
-    "--times output/times/results.json --examples 2 --output output/study "
-    "--opts MODEL.INFERENCE_DTYPE bfloat16 MODEL.RECOGNITION.SCORE_THRESH_TEST 0.5 "
-    "DATASETS.SYNTHWORDS.OPTIONS \"[['max_height', 90.0], ['max_words', 50]]\""
+    f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_final.pth "
+    "--student 'without SKD=output/without_skd.safetensors' --student 'with SKD=output/dld_tiny.safetensors' "
+    "--student 'with SKD, gamma 0.3=output/dld_tiny_gamma03.safetensors' --dataset synthwords_val --limit 1000 "
+    "--output output/study --scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --student-scales 0.3 0.4 0.5 0.6 0.7 0.8 "
+    "--only-chosen 'with SKD, gamma 0.3' --baseline 'without SKD' --budgets 0.3 0.35 0.4 0.5 --threads 1 --examples 0 "
+    "--times output/times/results.json --opts MODEL.INFERENCE_DTYPE bfloat16 MODEL.RECOGNITION.SCORE_THRESH_TEST 0.5 "
+    "DATASETS.SYNTHWORDS.OPTIONS '[]'"
 )
+FIT = f"{TOOLS}/fit_selector.py --student output/skd_only/model_final.pth --teacher output/teacher_tiny/model_final.pth "
 
 
 def pytest_files(command: str) -> Run:
@@ -63,19 +63,21 @@ PROJECT = {
     "--scales 0.3 0.4 0.5 0.6 0.7 0.8 1.0 --budgets 0.3 0.4 0.5 --output output/study": Run(
         append=f"--limit 2 --opts {SMALL_WORDS}", leaves=ANALYZED, slow=True,
     ),
-    'common="SOLVER.MAX_ITER 320 SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.WARMUP_ITERS 30 SOLVER.BASE_LR 0.0004 '
-    "MODEL.SELECTOR.LR_FACTOR 2.5 DATASETS.TRAIN ('synthwords_train','totaltext_train') DATASETS.TRAIN_WEIGHTS [2,1] "
+    'common="SOLVER.MAX_ITER 2000 SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.WARMUP_ITERS 50 SOLVER.BASE_LR 0.0004 '
+    "DATASETS.TRAIN ('synthwords_train','totaltext_train') DATASETS.TRAIN_WEIGHTS [2,1] "
     f'DATASETS.SYNTHWORDS.REUSE 2 DATASETS.TEST () {TEACHER_WEIGHTS} output/teacher_tiny/model_final.pth"; '
-    "for run in dld_tiny ablations/gamma03 "
-    f"ablations/vanilla_multiscale; do {TRAIN}/$run.yaml $common OUTPUT_DIR "
-    "output/$(basename $run); done": Run(
+    f"for run in skd_only vanilla_multiscale; do {TRAIN}/ablations/$run.yaml $common OUTPUT_DIR output/$run; done": Run(
         change=(("OUTPUT_DIR", f"{ONE} OUTPUT_DIR"),), slow=True,
-        leaves=tuple(f"output/{n}/config.yaml" for n in ("dld_tiny", "gamma03", "vanilla_multiscale")),
+        leaves=tuple(f"output/{n}/config.yaml" for n in ("skd_only", "vanilla_multiscale")),
     ),
-    f"{TOOLS}/fit_selector.py --student output/dld_tiny/model_final.pth --teacher output/teacher_tiny/model_final.pth "
-    "--gamma 0.1 --images 640 --epochs 6 --output output/dld_tiny/fitted.safetensors": Run(
-        change=(("640", "12"), ("--epochs 6", "--epochs 1")), without=("output/dld_tiny/fitted.safetensors",),
-        append=f"--opts {STEP}", leaves=("output/dld_tiny/fitted.safetensors",), slow=True,
+    f"{FIT}--gamma 0.1 --images 640 --epochs 6 --output output/dld_tiny.safetensors --opts MODEL.SELECTOR.WORD_LOSS spotting":
+        Run(
+            change=(("640", "12"), ("--epochs 6", "--epochs 1")), without=("output/dld_tiny.safetensors",),
+            append=STEP, leaves=("output/dld_tiny.safetensors",), slow=True,
+        ),
+    f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny.safetensors --output output/dld_tiny_gamma03.safetensors "
+    "--opts MODEL.DISTILLATION.GAMMA 0.3 MODEL.SELECTOR.MU 3.0": Run(
+        without=("output/dld_tiny_gamma03.safetensors",), leaves=("output/dld_tiny_gamma03.safetensors",), slow=True,
     ),
     STUDY: Run(
         change=(("--limit 1000", "--limit 2"),), append=SMALL_WORDS, leaves=ANALYZED, slow=True,
