@@ -162,7 +162,8 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.DISTILLATION.BEAM_WIDTH = 3
     # "weighted": by the teacher's scores, per character; "paper": -log sum_k p_student(y_k).
     cfg.MODEL.DISTILLATION.SEQUENCE_FORM = "weighted"
-    # "beams", or "forced_top1": one sequence, decoded under the annotated prefix as the reference code does.
+    # "beams"; "right_beams": those of the words that the teacher reads right; or "forced_top1": one sequence, decoded under the
+    # annotated prefix as the reference code does.
     cfg.MODEL.DISTILLATION.SEQUENCE_TARGETS = "beams"
     # Weights of recognition and of the three distillation losses; 0 switches one off.
     cfg.MODEL.DISTILLATION.REC_WEIGHT = 1.0

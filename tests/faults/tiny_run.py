@@ -13,6 +13,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tiny_settings import TINY  # noqa: E402
 
+TRAIN_NET = ROOT / "projects" / "DLD" / "train_net.py"
+
 # a disk on which every write takes a moment: a kill can hit it
 SLOW_DISK = """
 import os, sys, time
@@ -44,11 +46,13 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **more}
 
 
-def train_command(output: Path, *more: object, config: str = "teacher_tiny", slow_disk: bool = False) -> list[str]:
+def train_command(
+    output: Path, *more: object, config: str = "teacher_tiny", slow_disk: bool = False, script: Path = TRAIN_NET
+) -> list[str]:
     """The command that trains into a folder; options first, then overrides."""
     options = [str(word) for word in more if str(word).startswith("--")]
     keys = [word for word in more if not str(word).startswith("--")]
-    start = ["-c", SLOW_DISK] if slow_disk else [str(ROOT / "projects" / "DLD" / "train_net.py")]
+    start = ["-c", SLOW_DISK] if slow_disk else [str(script)]
     config_file = ["--config-file", str(ROOT / "configs" / f"{config}.yaml")]
     return [sys.executable, *start, *config_file, *options, *overrides("OUTPUT_DIR", output, *keys)]
 

@@ -28,6 +28,8 @@ from dld.modeling.resolution.word_loss_selector import WordLossSelector
 
 __all__ = ["DistillMetaArch"]
 
+SEQUENCE_TARGETS = ("beams", "right_beams", "forced_top1")
+
 
 @META_ARCH_REGISTRY.register()
 class DistillMetaArch(DynamicSpotter):
@@ -45,8 +47,9 @@ class DistillMetaArch(DynamicSpotter):
         uniform_share: share of the training scales drawn uniformly.
         num_sequences, beam_width: K and the width of the teacher's beam search.
         sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
-        sequence_targets: "beams", or "forced_top1": the teacher's most probable characters under the annotated prefix,
-            which is what the reference code does.
+        sequence_targets: "beams"; "right_beams": of the words that the teacher reads right, while the others add nothing;
+            or "forced_top1": the teacher's most probable characters under the annotated prefix, which is what the
+            reference code does.
         weights: of the losses by name: rec, selector, roi, context, sequence.
         freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
         training_scale: train every image at this scale; the selector, if there is one, then stays as it is. None: ask
@@ -74,8 +77,9 @@ class DistillMetaArch(DynamicSpotter):
         **spotter,
     ) -> None:
         super().__init__(**spotter)
-        if sequence_targets not in ("beams", "forced_top1"):
-            raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be beams or forced_top1, got {sequence_targets!r}")
+        if sequence_targets not in SEQUENCE_TARGETS:
+            known = ", ".join(SEQUENCE_TARGETS)
+            raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be one of {known}, got {sequence_targets!r}")
         if word_loss not in WORD_LOSSES:
             raise ValueError(f"MODEL.SELECTOR.WORD_LOSS must be one of {', '.join(WORD_LOSSES)}, got {word_loss!r}")
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
@@ -265,19 +269,24 @@ class DistillMetaArch(DynamicSpotter):
         if self.weights["sequence"] > 0:
             decoder = self.student.roi_heads.recognizer.decoder
             ids, scores, valid = self._sequences(targets, index, texts)
-            losses["loss_kd_sequence"] = self.weights["sequence"] * sequence_distillation_loss(
+            # a mean over all words: one without sequences adds nothing, and changes nothing about the others
+            counted = valid.any(1).sum() / max(len(valid), 1)
+            losses["loss_kd_sequence"] = self.weights["sequence"] * counted * sequence_distillation_loss(
                 decoder(reading.context, ids), ids, scores, valid, self.charset.pad, form=self.sequence_form
             )
         return losses
 
     def _sequences(self, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor):
         """Ids (R', K, T), scores (R', K) and validity (R', K) of the sequences the student is trained on."""
-        if self.sequence_targets == "beams":
+        if self.sequence_targets != "forced_top1":
             beams = targets.beams
+            valid = beams.valid[index]
+            if self.sequence_targets == "right_beams":
+                valid = valid & targets.correct[index].unsqueeze(1)
             ids = beams.ids[index]
             if len(index):
                 ids = ids[:, :, : max(int((ids != self.charset.pad).sum(-1).max()), 1)]
-            return ids, beams.log_probabilities[index], beams.valid[index]
+            return ids, beams.log_probabilities[index], valid
         best = targets.logits[index].argmax(-1)
         end = best == self.charset.end
         # nothing after the first end, nor where there is no annotated prefix any more

@@ -339,7 +339,7 @@ def test_the_teachers_words_come_in_the_order_of_the_images(cfg, make_batch):
     assert together.roi[0].sub(together.roi[3]).abs().max() > 1e-2, "else the order would not show"
 
 
-@pytest.mark.parametrize("targets_kind", ["beams", "forced_top1"])
+@pytest.mark.parametrize("targets_kind", ["beams", "right_beams", "forced_top1"])
 def test_losses_of_mixed_scales_are_those_of_the_images_by_their_share(cfg, make_batch, storage, targets_kind):
     # samples so large that nothing is drawn at random
     opts = ["MODEL.RPN.BATCH_SIZE_PER_IMAGE", 100_000, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 1000]
@@ -399,6 +399,26 @@ def test_weights_switch_losses_on_and_off(cfg, make_batch, storage):
     model = build(cfg, *(v for n in names[1:] for v in (f"MODEL.DISTILLATION.{n}_WEIGHT", 0.0)))
     assert not model.distills and not model.selects and model.ask_teacher(batch) is None
     assert set(model(batch)) == DETECTION | READING
+
+
+def test_right_beams_leave_out_the_words_that_the_teacher_misreads(cfg, make_batch, storage):
+    """What the others add is what they added before: a mean over all words of the batch."""
+    model = build(cfg, "MODEL.DISTILLATION.SEQUENCE_TARGETS", "right_beams")
+    images, words, targets = parts(model, make_batch(*MIXED))
+
+    def loss(*right):
+        correct = torch.tensor([bool(i in right) for i in range(5)])
+        return model.train_student(images, words, [1.0, 0.4, 1.0], targets._replace(correct=correct))["loss_kd_sequence"]
+
+    alone = [loss(i).item() for i in range(5)]
+    assert min(alone) > 0 and loss().item() == 0
+    assert loss(0, 3).item() == pytest.approx(alone[0] + alone[3], rel=1e-5)
+    model.sequence_targets = "beams"
+    assert loss().item() == pytest.approx(sum(alone), rel=1e-5)
+    model.sequence_targets = "right_beams"
+    model.zero_grad()
+    loss().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 def test_forced_top_1_is_the_teachers_best_guess_at_each_annotated_step(cfg):
