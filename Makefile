@@ -6,8 +6,8 @@ SHELL := /bin/bash
 # An environment that has detectron2 already (PYTHON=..., an active venv or conda, python3) is used as it is; otherwise .venv.
 PY := $(shell PYTHON="$(PYTHON)" OWN_VENV="$(OWN_VENV)" bash requirements/select_python.sh)
 
-# OpenMP threads that wait must sleep: on shared cores spinning ones make everything many times slower.
-export OMP_WAIT_POLICY ?= passive
+# Tests run beside other things: OpenMP threads that wait must sleep at once.
+test test-latest: export OMP_WAIT_POLICY ?= passive
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help:

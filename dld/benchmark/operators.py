@@ -43,7 +43,7 @@ def measure_operators(setting: Setting) -> dict:
         ratios[f"roi_align_{name}"] = times.entry(what, setting.threads)
     setting.opts, kept = [*setting.opts, *setting.either([], QUICK_OPTIONS)], setting.opts
     try:
-        cfg, model = spotter_of(setting, setting.weights)
+        cfg, model = spotter_of(setting, setting.weights, fuse=False)
     finally:
         setting.opts = kept
     plain, fused = model.student, copy.deepcopy(model.student)

@@ -19,6 +19,7 @@ from dld.engine.setup import load_config, register_datasets
 from dld.inference.predictor import TextSpotter
 from dld.inference.scale_choice import dynamic
 from dld.model_zoo import find_weights
+from dld.modeling.fused_norms import fuse_norms
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 
 __all__ = ["Setting", "configuration_file", "QUICK_OPTIONS", "spotter_of", "train_batches", "untrained_spotter", "val_records"]
@@ -90,14 +91,17 @@ def weights_file(name: str) -> str:
     return name if Path(name).is_file() else find_weights(name)
 
 
-def spotter_of(setting: Setting, name: str) -> tuple[CfgNode, DynamicSpotter]:
+def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode, DynamicSpotter]:
     """Configuration and model of weights; a plain spotter is wrapped, so that it can be told a scale.
+
+    Args:
+        fuse: as it reads, with batch norm folded.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: naming the file or the weights.
     """
     opts = ["MODEL.DEVICE", setting.device, *setting.opts]
-    spotter = TextSpotter.from_checkpoint(weights_file(name), opts)
+    spotter = TextSpotter.from_checkpoint(weights_file(name), opts, fuse=fuse)
     return spotter.cfg, dynamic(spotter.model, spotter.cfg)
 
 
@@ -106,7 +110,9 @@ def untrained_spotter(setting: Setting, config: str) -> tuple[CfgNode, DynamicSp
     cfg = load_config(config, ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "", *setting.opts])
     cfg.MODEL.META_ARCHITECTURE = "TextSpottingRCNN"
     torch.manual_seed(0)
-    return cfg, dynamic(build_model(cfg).eval(), cfg)
+    model = build_model(cfg).eval()
+    fuse_norms(model)
+    return cfg, dynamic(model, cfg)
 
 
 def val_records(cfg: CfgNode, count: int, short_side: int = 0) -> list[dict]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+
+from dld.cli.openmp import wait_briefly
 
 __all__ = ["exit_code", "parse_arguments"]
 
@@ -31,7 +32,7 @@ def parse_arguments(
     )
     add_arguments(parser)
     args = parser.parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_briefly()
     level, line = (logging.INFO, "%(message)s") if progress else (logging.WARNING, "%(levelname)s: %(message)s")
     logging.basicConfig(level=level, format=line, stream=sys.stderr)
     # torch and detectron2 about their own code: nothing a user could mend

@@ -179,7 +179,7 @@ def file_facts(path: str | Path) -> dict[str, Any]:
     from dld.model_zoo import sha256_of
 
     path = Path(path)
-    spotter = TextSpotter.from_checkpoint(str(path), device="cpu")
+    spotter = TextSpotter.from_checkpoint(str(path), device="cpu", fuse=False)
     parts = {"spotter": getattr(spotter.model, "student", spotter.model), "selector": getattr(spotter.model, "selector", None)}
     return {
         "file": path.name,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["MemoryReturner", "return_free_memory"]
+__all__ = ["MemoryReturner", "resident_memory", "return_free_memory"]
 
 
 @functools.cache
@@ -21,7 +23,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 
 def return_free_memory() -> bool:
-    """Hand free pages of glibc's heap back to the system; takes some 40 ms after eight pictures.
+    """Hand free pages of glibc's heap back to the system; takes some 40 ms for a gigabyte.
 
     Returns:
         whether this system knows how.
@@ -32,22 +34,31 @@ def return_free_memory() -> bool:
     return trim is not None
 
 
+def resident_memory() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 class MemoryReturner:
-    """Calls :func:`return_free_memory` once for so many pictures.
+    """Calls :func:`return_free_memory` when a process has grown far above what it needs.
 
     Activations of pictures of ever other sizes leave holes in the heap that later ones do not fit into: a process that
-    needs one gigabyte comes to hold four.
+    needs one gigabyte comes to hold four. Pictures of one size leave none, and nothing is done.
 
     Args:
-        every: pictures between two calls.
+        share, most: growth that is left alone, as a share of what was resident after the last call, and in bytes; the smaller
+            counts.
     """
 
-    def __init__(self, every: int = 8) -> None:
-        self.every, self._seen = every, 0
+    def __init__(self, share: float = 0.75, most: int = 1 << 30) -> None:
+        self.share, self.most = share, most
+        self._least = 0
 
-    def after(self, pictures: int) -> None:
-        """Take note of pictures that were read."""
-        self._seen += pictures
-        if self._seen >= self.every:
-            self._seen = 0
-            return_free_memory()
+    def look(self) -> None:
+        """Compare with the last time; called after every batch, it takes some microseconds."""
+        resident = resident_memory()
+        if resident > self._least + min(self.share * self._least, self.most) and return_free_memory():
+            self._least = resident_memory()

@@ -78,7 +78,7 @@ def test_without_cuda_a_checkpoint_from_a_gpu_runs_on_the_cpu(tiny_weights, monk
 def test_the_device_is_a_gpu_where_there_is_one_unless_it_is_named(tiny_weights, monkeypatch):
     """Not the device of the machine that trained the weights."""
     built = []
-    monkeypatch.setattr(TextSpotter, "__init__", lambda self, cfg: built.append(cfg.MODEL.DEVICE))
+    monkeypatch.setattr(TextSpotter, "__init__", lambda self, cfg, fuse: built.append(cfg.MODEL.DEVICE))
     TextSpotter.from_checkpoint(tiny_weights["teacher"])
     TextSpotter.from_checkpoint(tiny_weights["teacher"], ["MODEL.DEVICE", "cuda:1"])
     TextSpotter.from_checkpoint(tiny_weights["teacher"], ["MODEL.DEVICE", "cuda:1"], device="cpu")
@@ -89,9 +89,22 @@ def test_the_device_is_a_gpu_where_there_is_one_unless_it_is_named(tiny_weights,
 
 
 def test_the_weights_are_those_of_the_file(tiny_weights):
-    state = TextSpotter.from_checkpoint(tiny_weights["teacher"]).model.state_dict()
+    state = TextSpotter.from_checkpoint(tiny_weights["teacher"], fuse=False).model.state_dict()
     stored = load_weights_file(tiny_weights["teacher"])["model"]
     assert state.keys() == stored.keys() and all(torch.equal(v, stored[k]) for k, v in state.items())
+
+
+def test_batch_norm_is_folded_unless_told_otherwise(tiny_weights, make_record):
+    image = make_record()["image"]
+    folded, plain = (TextSpotter.from_checkpoint(tiny_weights["student"], fuse=fuse) for fuse in (True, False))
+    norms = [sum("running_var" in key for key in spotter.model.state_dict()) for spotter in (folded, plain)]
+    assert norms[0] == 0 < norms[1]
+    one, other = folded(image), plain(image)
+    assert one.scale == other.scale and one.cost == other.cost
+    assert [w.text for w in one.words] == [w.text for w in other.words] != []
+    for a, b in zip(one.words, other.words, strict=True):
+        assert a.score == pytest.approx(b.score, rel=1e-4)
+        np.testing.assert_allclose(a.polygon, b.polygon, atol=0.1)
 
 
 def test_what_is_no_picture_is_refused(spotter):

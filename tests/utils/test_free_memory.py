@@ -3,21 +3,16 @@ import sys
 import pytest
 
 from dld.utils import free_memory
-from dld.utils.free_memory import MemoryReturner, return_free_memory
+from dld.utils.free_memory import MemoryReturner, resident_memory, return_free_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc_trim is what returns memory")
 def test_holes_of_the_heap_go_back_to_the_system():
     import ctypes
-    from pathlib import Path
-
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "malloc_trim"):
         pytest.skip("this C library has no malloc_trim")
     libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     # blocks too small for pages of their own; every second one stays
     blocks = [libc.malloc(100_000) for _ in range(2000)]
@@ -25,26 +20,57 @@ def test_holes_of_the_heap_go_back_to_the_system():
         ctypes.memset(block, 1, 100_000)
     for block in blocks[::2]:
         libc.free(block)
-    before = resident()
+    before = resident_memory()
     assert return_free_memory()
-    returned = before - resident()
+    returned = before - resident_memory()
     for block in blocks[1::2]:
         libc.free(block)
     # 100 MB were free, all but the edges of each hole as whole pages
     assert returned > 80e6
 
 
-def test_once_for_so_many_pictures(monkeypatch):
+def test_only_when_the_process_has_grown(monkeypatch):
+    resident, after, calls = [100], 90, []
+
+    def give_back():
+        calls.append(resident[0])
+        resident[0] = after
+        return True
+
+    monkeypatch.setattr(free_memory, "resident_memory", lambda: resident[0])
+    monkeypatch.setattr(free_memory, "return_free_memory", give_back)
+    returner = MemoryReturner(share=0.5, most=1000)
+    for resident[0] in (100, 120, 135, 136, 120, 140):
+        returner.look()
+    # the first look finds out what is needed: 90, and by half more than that is left alone
+    assert calls == [100, 136, 140]
+    returner = MemoryReturner(share=0.5, most=20)
+    for resident[0] in (100, 110, 111):
+        returner.look()
+    assert calls[3:] == [100, 111]
+
+
+def test_what_needs_more_is_not_asked_again_and_again(monkeypatch):
     calls = []
-    monkeypatch.setattr(free_memory, "return_free_memory", lambda: calls.append(1))
-    returner = MemoryReturner(every=8)
-    for pictures in (3, 3, 3, 1, 20, 7, 1):
-        returner.after(pictures)
-        calls.append(0)
-    # after 9, again after 21, again after 8
-    assert calls == [0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
+    monkeypatch.setattr(free_memory, "resident_memory", lambda: 500)
+    monkeypatch.setattr(free_memory, "return_free_memory", lambda: calls.append(1) or True)
+    returner = MemoryReturner()
+    for _ in range(5):
+        returner.look()
+    assert calls == [1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_resident_memory_sees_what_is_touched():
+    before = resident_memory()
+    block = bytearray(64 << 20)
+    assert 60 << 20 < resident_memory() - before < 100 << 20
+    del block
 
 
 def test_where_there_is_no_such_call_nothing_happens(monkeypatch):
     monkeypatch.setattr(free_memory, "_malloc_trim", lambda: None)
     assert return_free_memory() is False
+    returner = MemoryReturner()
+    returner.look()
+    returner.look()

@@ -6,6 +6,7 @@ import torch
 from detectron2.config import configurable
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
+from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import pairwise_intersection
 
@@ -75,6 +76,44 @@ class TextRPN(RPN):
         """As in detectron2; `images.sampling_seeds`, where it is there, gives each image its own random numbers."""
         self._seeds = getattr(images, "sampling_seeds", None)
         return super().forward(images, features, gt_instances)
+
+    @torch.no_grad()
+    def predict_proposals(
+        self,
+        anchors: list[Boxes],
+        pred_objectness_logits: list[torch.Tensor],
+        pred_anchor_deltas: list[torch.Tensor],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[Instances]:
+        """detectron2's proposals, but only the boxes that suppression will look at are decoded: 1,500 of 100,000.
+
+        Args:
+            anchors: of each level, A_i.
+            pred_objectness_logits: (N, A_i) of each level.
+            pred_anchor_deltas: (N, A_i, 4) of each level.
+            image_sizes: N heights and widths in pixels.
+
+        Returns:
+            N Instances with `proposal_boxes` and `objectness_logits`, the surest first.
+        """
+        scores, boxes = [], []
+        most = self.pre_nms_topk[self.training]
+        for level, logits, deltas in zip(anchors, pred_objectness_logits, pred_anchor_deltas, strict=True):
+            best, index = logits.topk(min(logits.shape[1], most), dim=1)
+            chosen = deltas.gather(1, index.unsqueeze(-1).expand(-1, -1, 4))
+            decoded = self.box2box_transform.apply_deltas(chosen.flatten(0, 1), level.tensor[index.flatten()])
+            scores.append(best)
+            boxes.append(decoded.view(*index.shape, 4))
+        return find_top_rpn_proposals(
+            boxes,
+            scores,
+            image_sizes,
+            self.nms_thresh,
+            most,
+            self.post_nms_topk[self.training],
+            self.min_box_size,
+            self.training,
+        )
 
     @torch.no_grad()
     def label_and_sample_anchors(self, anchors: list[Boxes], gt_instances: list[Instances]):

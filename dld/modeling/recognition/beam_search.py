@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from dld.modeling.recognition.decoder import AttentionDecoder, DecoderState
+from dld.utils.threads import few_words_on_one_thread
 
 __all__ = ["BeamSequences", "beam_search"]
 
@@ -67,11 +68,23 @@ def beam_search(
     K = num_sequences
     B = K + 2 if beam_width is None else beam_width
     check_arguments(K, B, max_length, check_every, length_power)
-    R, V, pad, device = context.shape[0], decoder.num_outputs, decoder.start, context.device
-    if R == 0:
-        empty = torch.zeros((0, K), dtype=torch.int64, device=device)
+    if not len(context):
+        empty = torch.zeros((0, K), dtype=torch.int64, device=context.device)
         return BeamSequences(empty.new_zeros((0, K, 0)), empty.float(), empty, empty.bool())
+    with few_words_on_one_thread(len(context), context.device):
+        return _search(decoder, context, K, B, max_length, check_every, length_power)
 
+
+def _search(
+    decoder: AttentionDecoder,
+    context: torch.Tensor,
+    K: int,
+    B: int,
+    max_length: int,
+    check_every: int,
+    length_power: float,
+) -> BeamSequences:
+    R, V, pad, device = context.shape[0], decoder.num_outputs, decoder.start, context.device
     ids = torch.full((R, B, max_length + 1), pad, dtype=torch.int64, device=device)
     scores = torch.full((R, B), -torch.inf, device=device)
     scores[:, 0] = 0.0  # there is one empty prefix; B of them would fill the beam with copies

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from dld.utils.threads import few_words_on_one_thread
+
 __all__ = ["AttentionDecoder", "DecoderMemory", "DecoderState"]
 
 
@@ -113,8 +115,9 @@ class AttentionDecoder(nn.Module):
             unused = sum(p.sum() for p in self.parameters()) * 0 + context.float().sum() * 0
             logits = context.new_zeros((R, K, T, self.num_outputs), dtype=torch.float32) + unused
             return logits.squeeze(1) if flat else logits
-        memory = self.prepare(context)
-        with torch.autocast(context.device.type, enabled=False):
+        few = few_words_on_one_thread(R, context.device)
+        with few, torch.autocast(context.device.type, enabled=False):
+            memory = self.prepare(context)
             first = targets.new_full((R, K, 1), self.start)
             embedded = self.embedding(torch.cat([first, targets[..., :-1]], -1))  # (R, K, T, H)
             state = self.initial_state(memory, K)
@@ -139,6 +142,12 @@ class AttentionDecoder(nn.Module):
         Returns:
             ids int64 (R, T) with the end id from the first end on, and their probabilities float (R, T), 1 after the end.
         """
+        with few_words_on_one_thread(len(context), context.device):
+            return self._greedy(context, max_length, check_every)
+
+    def _greedy(
+        self, context: torch.Tensor, max_length: int, check_every: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         R, device = context.shape[0], context.device
         ids = torch.full((R, max_length + 1), self.end, dtype=torch.int64, device=device)
         probabilities = torch.ones((R, max_length + 1), device=device)

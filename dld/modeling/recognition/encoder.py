@@ -6,6 +6,8 @@ import torch
 from detectron2.layers import Conv2d, get_norm
 from torch import nn
 
+from dld.utils.threads import few_words_on_one_thread
+
 __all__ = ["RecognitionEncoder"]
 
 
@@ -69,7 +71,8 @@ class RecognitionEncoder(nn.Module):
         """Recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""
         if not len(columns):
             return columns + sum(p.sum() for p in self.sequence.parameters()) * 0
-        with torch.autocast(columns.device.type, enabled=False):
+        few = few_words_on_one_thread(len(columns), columns.device)
+        with few, torch.autocast(columns.device.type, enabled=False):
             return self.sequence(columns.float())
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Accuracy against cost of a teacher and its students, as table, json and picture; see `--help`."""
 
-import os
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from dld.cli.openmp import wait_briefly
+
+wait_briefly()
 
 from dld.cli.analyze import main  # noqa: E402
 

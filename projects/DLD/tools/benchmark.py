@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Measure speed on this machine; see `--help`."""
 
-import os
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from dld.cli.openmp import wait_briefly
+
+wait_briefly()
 
 from dld.cli.benchmark import main  # noqa: E402
 

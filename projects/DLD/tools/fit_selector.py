@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Fit the resolution selector of a trained student for any gamma; see `--help`."""
 
-import os
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from dld.cli.openmp import wait_briefly
+
+wait_briefly()
 
 from dld.cli.fit import main  # noqa: E402
 

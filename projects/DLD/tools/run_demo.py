@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -18,7 +17,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from dld.cli.openmp import wait_briefly
+
+wait_briefly()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

@@ -168,7 +168,8 @@ def test_bfloat16_at_test_finds_the_same_words_but_for_its_rounding():
     assert len(read["float32"]) >= 4
     centres = {dtype: np.array([np.mean(w.polygon, 0) for w in words]) for dtype, words in read.items()}
     distance = np.linalg.norm(centres["float32"][:, None] - centres["bfloat16"][None], axis=-1)
-    assert np.mean(distance.min(1) < 4) > 0.7 and np.mean(distance.min(0) < 4) > 0.7
+    # the words are 24 pixels tall and more
+    assert np.mean(distance.min(1) < 8) > 0.7 and np.mean(distance.min(0) < 8) > 0.7
     assert any(a.score != b.score for a, b in zip(*read.values(), strict=False)), "it was used"
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.modeling.proposal_generator import RPN
 from detectron2.structures import Boxes, Instances
 
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
@@ -92,3 +93,36 @@ def test_many_ignored_regions_cover_what_each_of_them_covers():
     alone = [covered_by_ignored(boxes, ignored[i], 0.5) for i in range(150)]
     together = covered_by_ignored(boxes, ignored, 0.5)
     assert torch.equal(together, torch.stack(alone).any(0)) and 0 < together.sum() < 50
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_proposals_are_those_of_detectron2(tiny_cfg, storage, training):
+    """Fewer boxes are decoded, the same are proposed; two images, levels with more and with fewer anchors than are kept."""
+    torch.manual_seed(0)
+    rpn = build_model(tiny_cfg).proposal_generator.train(training)
+    rpn.pre_nms_topk = {True: 50, False: 30}
+    features = [torch.zeros(2, 16, 128 // s, 128 // s) for s in (4, 8, 16, 32, 64)]
+    anchors = rpn.anchor_generator(features)
+    assert len(anchors[0]) > 50 > 30 > len(anchors[-1])
+    # all different: among equal scores the order would be a matter of taste
+    logits = [torch.randperm(2 * len(a)).float().view(2, -1) / 100 for a in anchors]
+    deltas = [torch.randn(2, len(a), 4) * 0.3 for a in anchors]
+    sizes = [(128, 128), (120, 90)]
+    ours = rpn.predict_proposals(anchors, logits, deltas, sizes)
+    theirs = RPN.predict_proposals(rpn, anchors, logits, deltas, sizes)
+    for a, b in zip(ours, theirs, strict=True):
+        assert len(a) > 10 and a.image_size == b.image_size
+        assert torch.equal(a.proposal_boxes.tensor, b.proposal_boxes.tensor)
+        assert torch.equal(a.objectness_logits, b.objectness_logits)
+
+
+def test_only_what_is_kept_is_decoded(rpn, monkeypatch):
+    rpn.eval()
+    rpn.pre_nms_topk = {True: 50, False: 30}
+    decoded = []
+    apply = rpn.box2box_transform.apply_deltas
+    monkeypatch.setattr(rpn.box2box_transform, "apply_deltas", lambda d, b: decoded.append(len(d)) or apply(d, b))
+    anchors = rpn.anchor_generator([torch.zeros(1, 16, 128 // s, 128 // s) for s in (4, 8, 16, 32, 64)])
+    logits = [torch.rand(1, len(a)) for a in anchors]
+    rpn.predict_proposals(anchors, logits, [torch.zeros(1, len(a), 4) for a in anchors], [(128, 128)])
+    assert decoded == [min(len(a), 30) for a in anchors]
