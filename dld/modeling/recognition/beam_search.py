@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from dld.modeling.recognition.decoder import AttentionDecoder, DecoderState
+from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory, DecoderState
 from dld.utils.threads import few_words_on_one_thread
 
 __all__ = ["BeamSequences", "beam_search"]
+
+FEW = 8
 
 
 class BeamSequences(NamedTuple):
@@ -96,9 +98,11 @@ def _search(
     previous = torch.full((R, B), decoder.start, dtype=torch.int64, device=device)
     memory = decoder.prepare(context)
     state = decoder.initial_state(memory, B)
+    words = torch.arange(R, device=device)  # those still being read
+    settled_ids, settled_scores = ids.clone(), scores.clone()
     for t in range(max_length + 1):
         logits, state = decoder.step(previous, state, memory)
-        steps = torch.where(ended.unsqueeze(-1), frozen, logits.float().log_softmax(-1))  # (R, B, V)
+        steps = torch.where(ended.unsqueeze(-1), frozen, logits.float().log_softmax(-1))  # (R', B, V)
         scores, best = select_best((scores.unsqueeze(-1) + steps).flatten(1), B)
         parents, previous = best // V, best % V
         state = DecoderState(*(follow(x, parents) for x in state))
@@ -107,11 +111,24 @@ def _search(
         ended = ended | (previous == decoder.end)
         if (t + 1) % check_every == 0:
             over = ended | ~(scores > -torch.inf)  # places that no possible sequence fills have nothing to wait for
-            if bool(over.all() if length_power else over[:, :K].all()):
+            live = ~(over if length_power else over[:, :K]).all(1)
+            count = int(live.sum())
+            if not count:
                 break
+            if count <= len(words) // 2:
+                # taking the others out costs as much as a step
+                settled_ids[words], settled_scores[words] = ids, scores
+                still = live.nonzero()[:, 0]
+                words, ids, scores, ended, previous = (x[still] for x in (words, ids, scores, ended, previous))
+                memory, state = DecoderMemory(*(x[still] for x in memory)), DecoderState(*(x[still] for x in state))
+    settled_ids[words], settled_scores[words] = ids, scores
+    return _ranked(settled_ids, settled_scores, K, pad, length_power)
 
+
+def _ranked(ids: torch.Tensor, scores: torch.Tensor, K: int, pad: int, length_power: float) -> BeamSequences:
+    """The K best of B hypotheses: ids (R, B, T), scores (R, B)."""
     lengths = (ids != pad).sum(-1)
-    _, order = select_best(scores / lengths.clamp(min=1) ** length_power, K)
+    order = (scores / lengths.clamp(min=1) ** length_power).sort(dim=1, descending=True, stable=True).indices[:, :K]
     ids, scores, lengths = follow(ids, order), scores.gather(1, order), lengths.gather(1, order)
     valid = scores > -torch.inf
     ids = ids.masked_fill(~valid.unsqueeze(-1), pad)
@@ -134,12 +151,21 @@ def check_arguments(K: int, B: int, max_length: int, check_every: int, length_po
 
 
 def select_best(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` largest of every row (R, M), largest first, and where they stand.
+    """The `count` largest of every row (R, M), largest first, and where they stand; among equals the first.
 
-    A stable sort and not `topk`, whose choice among equals is not specified and may change with the device.
+    Not `topk`, whose choice among equals is not specified and may change with the device. A few are found one after the other,
+    which is faster than sorting all; where a row has fewer finite scores, its last places are -inf and their positions mean
+    nothing.
     """
-    values, index = scores.sort(dim=1, descending=True, stable=True)
-    return values[:, :count], index[:, :count]
+    if count > FEW:
+        values, index = scores.sort(dim=1, descending=True, stable=True)
+        return values[:, :count], index[:, :count]
+    rest = scores.clone()
+    found = []
+    for _ in range(count):
+        found.append(rest.max(1, keepdim=True))  # the first of several, by its documentation
+        rest.scatter_(1, found[-1].indices, -torch.inf)
+    return torch.cat([x.values for x in found], 1), torch.cat([x.indices for x in found], 1)
 
 
 def follow(x: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:

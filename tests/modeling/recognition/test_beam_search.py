@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from dld.modeling.recognition.beam_search import beam_search
+from dld.modeling.recognition.beam_search import FEW, beam_search, select_best
 from dld.modeling.recognition.decoder import AttentionDecoder
 
 END = 0
@@ -236,6 +236,38 @@ def test_a_word_reads_the_same_alone_and_in_a_batch():
         alone = beam_search(decoder, context[r : r + 1], max_length=6)
         assert as_lists(alone, 8)[0] == as_lists(batch, 8)[r]
         torch.testing.assert_close(alone.log_probabilities[0], batch.log_probabilities[r], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("length_power", [0.0, 1.0])
+def test_words_that_are_settled_leave_the_search(length_power, monkeypatch):
+    """And what they are read as stays: with and without looks, few words at a time and all of them."""
+    decoder, context = random_decoder(6, sharpness=8), words(40) * 3
+    with torch.no_grad():
+        decoder.output.bias[END] += 3.0  # some end soon, some late
+    read = []
+    step = decoder.step
+    monkeypatch.setattr(decoder, "step", lambda p, s, m: read.append(len(p)) or step(p, s, m))
+    options = {"num_sequences": 2, "beam_width": 3, "max_length": 24, "length_power": length_power}
+    looked = beam_search(decoder, context, check_every=1, **options)
+    assert read[0] == 40 and read[-1] < 20 and read == sorted(read, reverse=True)
+    read.clear()
+    whole = beam_search(decoder, context, check_every=100, **options)
+    assert read == [40] * 25
+    assert as_lists(looked, 6) == as_lists(whole, 6)
+    torch.testing.assert_close(looked.log_probabilities, whole.log_probabilities)
+    assert looked.ids.shape == whole.ids.shape and torch.equal(looked.lengths, whole.lengths)
+
+
+@pytest.mark.parametrize("count", [1, 3, FEW, FEW + 1])
+def test_the_best_are_found_in_the_order_of_a_stable_sort(count):
+    scores = torch.randint(0, 6, (50, 12), generator=torch.Generator().manual_seed(3)).float()
+    scores[:, 5] = -torch.inf
+    values, index = select_best(scores, count)
+    expected, places = scores.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(values, expected[:, :count]) and torch.equal(index, places[:, :count])
+    few = torch.full((2, 12), -torch.inf)
+    few[:, 7] = 1.0
+    assert select_best(few, 3)[0].tolist() == [[1.0, -torch.inf, -torch.inf]] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
