@@ -128,15 +128,23 @@ def _package_problems(deep: bool) -> list[Problem]:
     return problems
 
 
+def _torch_for_torchvision():
+    """The versions of torch that the installed torchvision asks for, a `packaging` SpecifierSet; None where it does not say."""
+    try:
+        from packaging.requirements import Requirement
+
+        wanted = (Requirement(text) for text in importlib.metadata.requires("torchvision") or ())
+        return next((r.specifier for r in wanted if r.name == "torch"), None)
+    except (ImportError, importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+
+
 def _pairing_problems() -> list[Problem]:
     problems = []
-    torch, vision = _version("torch"), _version("torchvision")
-    if torch and vision:
-        # torchvision 0.(n + 15) is the one built for torch 2.n.
-        (major, minor), found = parse_version(torch)[:2], parse_version(vision)[:2]
-        if major == 2 and found != (0, minor + 15):
-            fix = _pip(f'install "torchvision==0.{minor + 15}.*"')
-            problems.append(Problem(f"torchvision {vision} was not built for torch {torch}", fix))
+    torch, vision, wanted = _version("torch"), _version("torchvision"), _torch_for_torchvision()
+    if torch and vision and wanted is not None and not wanted.contains(torch.partition("+")[0], prereleases=True):
+        text = f"torchvision {vision} was built for torch {wanted}, not for torch {torch}"
+        problems.append(Problem(text, _pip(f'install --upgrade "torch=={torch.partition("+")[0]}" torchvision')))
     several = {name: version for name in OPENCV if (version := _version(name))}
     if len(several) > 1:
         names = ", ".join(f"{name} {version}" for name, version in several.items())

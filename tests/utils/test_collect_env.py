@@ -59,11 +59,30 @@ def test_pycocotools_built_for_numpy_1_is_too_old(monkeypatch):
     assert "2.0.6 is older than 2.0.8" in problem.text and '"pycocotools>=2.0.8"' in problem.fix
 
 
-def test_torchvision_of_another_torch(monkeypatch):
-    versions(monkeypatch, torch="2.6.0+cu124", torchvision="0.21.0")
-    assert not [problem for problem in find_problems(deep=False) if "torch" in problem.text]
-    versions(monkeypatch, torch="2.6.0+cu124", torchvision="0.26.0")
-    assert only(find_problems(deep=False), "torchvision").fix.endswith('install "torchvision==0.21.*"')
+@pytest.mark.parametrize(
+    "wanted, torch, right",
+    [
+        ("==2.6.0", "2.6.0+cu124", True),
+        ("==2.6.0", "2.11.0", False),
+        (">=2.14.0", "2.15.0+cu132", True),
+        (">=2.14.0", "2.13.1", False),
+        (">=2.14.0", "2.16.0rc1", True),
+    ],
+)
+def test_torchvision_of_another_torch(monkeypatch, wanted, torch, right):
+    """As torchvision's own metadata has it: some releases go with one torch, some with every later one."""
+    requires = collect_env.importlib.metadata.requires
+    asked = {"torchvision": ["numpy", f"torch ({wanted})", "scipy; extra == 'scipy'"]}
+    monkeypatch.setattr(collect_env.importlib.metadata, "requires", lambda name: asked.get(name) or requires(name))
+    versions(monkeypatch, torch=torch, torchvision="0.21.0")
+    found = [problem for problem in find_problems(deep=False) if "torchvision" in problem.text]
+    assert not found if right else found[0].fix.endswith(f'install --upgrade "torch=={torch}" torchvision')
+
+
+def test_a_torchvision_that_does_not_say_is_taken(monkeypatch):
+    monkeypatch.setattr(collect_env.importlib.metadata, "requires", lambda name: None)
+    versions(monkeypatch, torch="2.6.0", torchvision="0.21.0")
+    assert not [problem for problem in find_problems(deep=False) if "torchvision" in problem.text]
 
 
 def test_two_opencv_distributions(monkeypatch):
