@@ -93,7 +93,8 @@ def in_own_process(text: str, run: Run, work: Path) -> str:
     """
     scripts = {name: f'#!/bin/bash\nexec "{sys.executable}" {how} "$@"\n' for name, how in PROGRAMS.items()}
     environment = {
-        **os.environ, "PATH": _programs(work / ".programs", scripts), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "",
+        **os.environ, "PATH": _programs(work / ".programs", scripts), "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(work / "data"), "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     texts = [text, *(change_command(text, Run(change=peer)) for peer in run.peers)]
