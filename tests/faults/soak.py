@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["inference", "training", "bfloat16"])
     parser.add_argument("--count", type=int, help="pictures or steps (2000, 1000, 500)")
-    parser.add_argument("--weights", default="", help="checkpoint that reads; default: the shipped early teacher")
+    parser.add_argument("--weights", default="", help="checkpoint that reads; default: teacher_tiny")
     parser.add_argument("--longest", type=int, default=1200, help="longest side of a picture in pixels")
     args = parser.parse_args(argv)
     count = args.count or {"inference": 2000, "training": 1000, "bfloat16": 500}[args.what]

@@ -13,6 +13,7 @@ from process_equality import (
     TOLERANCE,
     TOLERANCE_DOUBLE,
     compare_evaluation,
+    compare_rounding,
     compare_training,
     death_commands,
     finish,
@@ -108,6 +109,12 @@ def test_two_processes_reach_the_losses_of_one(tmp_path):
 def test_without_rounding_two_processes_torchrun_and_two_nodes_are_one(tmp_path, norm):
     deviations = compare_training(tmp_path, norm)
     assert set(deviations) == {"two", "torchrun", "two nodes"} and max(deviations.values()) < TOLERANCE_DOUBLE, deviations
+
+
+@pytest.mark.slow
+def test_in_float32_synchronised_norm_agrees_until_rounding_has_grown(tmp_path):
+    deviations = compare_rounding(tmp_path, SYNCHRONISED)
+    assert set(deviations) == {"two", "itself"} and max(first for first, _ in deviations.values()) < TOLERANCE, deviations
 
 
 @pytest.mark.slow
