@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from dld import __version__
+from dld.utils.atomic_write import atomic_write_text
 
 __all__ = ["TARGETS", "describe_machine", "markdown", "merge_part", "write_report"]
 
@@ -65,10 +66,7 @@ def merge_part(report: dict, name: str, found: dict) -> None:
 
 def write_report(report: dict, path: Path) -> None:
     """Write the json whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    atomic_write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 def markdown(report: dict) -> str:

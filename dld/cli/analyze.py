@@ -91,6 +91,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     from dld.inference.scale_measurement import StudiedSpotter
     from dld.inference.scale_study import Study
     from dld.report.study_report import check_report_path, make_report, write_report
+    from dld.utils.atomic_write import atomic_write_text
 
     students = _students(args.student)
     weights = {}
@@ -120,8 +121,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     if args.times:
         rows = _with_times(rows, args.times)
     table = study_table(rows)
-    _write(output / "results.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
-    _write(output / "table.md", table + "\n")
+    atomic_write_text(output / "results.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(output / "table.md", table + "\n")
     plot_accuracy_cost(rows, output / "accuracy_cost.png")
     plot_scales(rows, output / "scales.png")
     study.draw_examples(output / "examples", args.examples)
@@ -171,13 +172,6 @@ def _with_times(rows: list[dict], path: str) -> list[dict]:
 
 def _show(value: float | None) -> str:
     return "not defined (one scale, or too few images with words)" if value is None else f"{value:.2f}"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

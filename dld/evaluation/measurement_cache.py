@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dld.utils.atomic_write import atomic_write_text
+
 __all__ = ["MeasurementCache", "file_label", "fingerprint"]
 
 logger = logging.getLogger(__name__)
@@ -62,9 +64,7 @@ class MeasurementCache:
             if "index" in values:
                 self._entries[values.pop("index")] = values
         if len(whole) < len(lines):
-            unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-            unfinished.write_text("".join(whole), encoding="utf-8")
-            os.replace(unfinished, self.path)
+            atomic_write_text(self.path, "".join(whole))
 
     def __contains__(self, index: int) -> bool:
         return index in self._entries

@@ -4,11 +4,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from dld.evaluation.matching import TaskScore
 from dld.evaluation.protocol import Protocol
+from dld.utils.atomic_write import atomic_write_text
 
 __all__ = ["SCORES_SCHEMA", "score_table", "scores_document", "write_json"]
 
@@ -63,12 +63,4 @@ def scores_document(scores: Mapping[str, Mapping[str, TaskScore]], protocol: Pro
 
 def write_json(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
     """Write a json file that appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    atomic_write_text(path, json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")

@@ -180,7 +180,8 @@ def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
         low, high = row["e2e_interval"]
         body.append((
             row["name"],
-            "" if row["gamma"] is None else f"{row['gamma']:g}",
+            # at a fixed scale no selector is asked, whatever the weights hold
+            "" if row["gamma"] is None or row["choice"] == "fixed" else f"{row['gamma']:g}",
             f"{row['mean_scale']:.2f}",
             f"{row['total_gflops']:.2f}",
             f"{row['teacher_share']:.0%}",

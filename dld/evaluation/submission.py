@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import shapely
@@ -16,6 +17,7 @@ from dld.evaluation.line_formats import parse_lines, refuse_tangle
 from dld.evaluation.overlap import is_clockwise, polygon_problems
 from dld.evaluation.protocol import Protocol
 from dld.structures.words import Word, read_results
+from dld.utils.atomic_write import atomic_write
 
 __all__ = ["Submission", "check_predictions", "read_submission", "to_quadrilateral", "write_submission"]
 
@@ -149,17 +151,16 @@ def write_submission(
         lines = (_official_line(word, protocol, with_text, done) for word in predictions.get(image, ()))
         members[name] = "".join(f"{line}\n" for line in lines if line is not None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, text in members.items():
-                info = zipfile.ZipInfo(name)  # dated 1980: the time of writing would change the bytes
-                info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                archive.writestr(info, text.encode("utf-8"))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    atomic_write(path, lambda file: _write_zip(file, members))
     return done
+
+
+def _write_zip(file: IO[bytes], members: Mapping[str, str]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            info = zipfile.ZipInfo(name)  # dated 1980: the time of writing would change the bytes
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(info, text.encode("utf-8"))
 
 
 def _from_results(path: Path, protocol: Protocol, index: ImageIndex) -> Submission:

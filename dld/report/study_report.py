@@ -15,6 +15,7 @@ from dld.inference.scale_study import Study
 from dld.report.marks import encode_picture, judge
 from dld.report.page import Example, Panel, Report, render_page
 from dld.report.ranking import pick_images, rank_images
+from dld.utils.atomic_write import atomic_write_text
 
 __all__ = ["check_report_path", "make_report", "write_report"]
 
@@ -68,11 +69,4 @@ def make_report(study: Study, rows: Sequence[Mapping[str, Any]], images: int) ->
 
 def write_report(path: str | os.PathLike, report: Report) -> None:
     """Write the page; it appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_text(render_page(report), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    atomic_write_text(path, render_page(report))
