@@ -1,19 +1,20 @@
 # Every target sets up what it needs by itself. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-latest lint bench lock clean
+.PHONY: help setup demo test test-latest test-upstream lint bench lock clean
 
 # An environment that has detectron2 already (PYTHON=..., an active venv or conda, python3) is used as it is; otherwise .venv.
 PY := $(shell PYTHON="$(PYTHON)" OWN_VENV="$(OWN_VENV)" bash requirements/select_python.sh)
 
 # Tests run beside other things: OpenMP threads that wait must sleep at once.
-test test-latest: export OMP_WAIT_POLICY ?= passive
+test test-latest test-upstream: export OMP_WAIT_POLICY ?= passive
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help:
 	@echo "make demo    the shipped weights read sample pictures, two minutes of distillation, a table"
 	@echo "make test    the test suite (make test ARGS='-m slow' for the slow ones)"
 	@echo "make test-latest    the same on the newest torch and torchvision instead of the locked versions, in .venv-latest"
+	@echo "make test-upstream  the same on detectron2 compiled from its repository's head (DETECTRON2=: a checkout or what pip takes)"
 	@echo "make lint    ruff"
 	@echo "make bench   measure speed on this machine"
 	@echo "make setup   only set up .venv        make clean   remove .venv and caches"
@@ -29,11 +30,12 @@ demo: setup
 test: setup
 	"$(PY)" -m pytest -q --durations=15 $(ARGS)
 
-# the suite with the newest torch, torchvision and everything else that setup.py allows, in an environment of its own
-test-latest:
-	@bash requirements/setup_env.sh "$(CURDIR)/.venv-latest/bin/python" --latest
-	"$(CURDIR)/.venv-latest/bin/python" -m dld.utils.collect_env
-	"$(CURDIR)/.venv-latest/bin/python" -m pytest -q --durations=15 $(ARGS)
+# the suite in environments of its own: with the newest torch, torchvision and everything else that setup.py allows, and with
+# the locked ones and upstream's detectron2
+test-latest test-upstream: test-%:
+	@bash requirements/setup_env.sh "$(CURDIR)/.venv-$*/bin/python" --$*
+	"$(CURDIR)/.venv-$*/bin/python" -m dld.utils.collect_env
+	"$(CURDIR)/.venv-$*/bin/python" -m pytest -q --durations=15 $(ARGS)
 
 lint: setup
 	"$(PY)" -m ruff check .
@@ -47,4 +49,4 @@ lock: setup
 	    --output-file requirements/lock-linux-x86_64.txt
 
 clean:
-	rm -rf .venv .venv-latest build dist dld.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-latest .venv-upstream build dist dld.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -6,6 +6,8 @@ Run by `make` through setup_env.sh; standard library only, because it runs befor
     setup_env.py --ready       exit code 0 if .venv (whose Python runs this) is up to date
     setup_env.py --existing    check the environment that runs this instead: it has a detectron2 of its own
     setup_env.py --latest      make or renew .venv-latest: the newest of everything that setup.py allows, not the lock
+    setup_env.py --upstream    make or renew .venv-upstream: the lock, with detectron2 compiled from its repository's head, or
+                               from whatever pip can install that $DETECTRON2 names (a checkout, git+https://...@COMMIT)
 """
 
 import csv
@@ -20,12 +22,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LATEST = "--latest" in sys.argv[1:]
-VENV = ROOT / (".venv-latest" if LATEST else ".venv")
+KIND = next((kind for kind in ("latest", "upstream") if f"--{kind}" in sys.argv[1:]), "")
+VENV = ROOT / (f".venv-{KIND}" if KIND else ".venv")
 PYTHON = VENV / "bin" / "python"
 READY, INCOMPLETE = VENV / ".dld-ready", VENV / ".dld-incomplete"
 LOCK = ROOT / "requirements" / "lock-linux-x86_64.txt"
 DETECTRON2 = ROOT / "requirements" / "detectron2.txt"
+UPSTREAM = os.environ.get("DETECTRON2") or "git+https://github.com/facebookresearch/detectron2.git"
 UV = ROOT / "requirements" / "uv.txt"
 INPUTS = (LOCK, DETECTRON2, UV, ROOT / "setup.py", Path(__file__).resolve())
 
@@ -42,6 +45,10 @@ CAUSES = (
         r"hash mismatch|hashes did not match|DO NOT MATCH THE HASHES",
         "The registry served a file other than the one whose hash is in requirements/; it was not installed. Suspect a "
         "mirror or proxy in between.",
+    ),
+    (
+        r"unable to access '|Could not resolve host|does not appear to be a git repository",
+        "The repository of detectron2 could not be reached. DETECTRON2=/path/to/a/checkout names one that is here.",
     ),
     (
         r"dns error|name resolution|Failed to fetch|error sending request|NewConnectionError|ConnectTimeout|ReadTimeout"
@@ -66,7 +73,7 @@ def fingerprint(version: str) -> str:
 
 def is_ready() -> bool:
     # what is newest is asked anew every time
-    return not LATEST and READY.is_file() and READY.read_text() == fingerprint(platform.python_version())
+    return not KIND and READY.is_file() and READY.read_text() == fingerprint(platform.python_version())
 
 
 def explain(output: str) -> str:
@@ -168,20 +175,28 @@ def install_packages(with_uv: bool) -> None:
         if with_uv
         else [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     )
-    if LATEST:
+    if KIND == "latest":
         # a torchvision works with one torch only and says which: resolved together they fit
         newest = [*install, "--upgrade", "torchvision", "torch", "-e", f"{ROOT}[test]"]
         run(newest, "installing the newest packages (5 GB, one to several minutes)", env)
     else:
         install_lock(install, env)
-    # The wheel is marked for CPython 3.10 because of a compiled part that dld never loads: ask for it as 3.10 would.
+    if KIND == "upstream":
+        build = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+        run([*build, "--force-reinstall", UPSTREAM], f"compiling detectron2 from {UPSTREAM} (minutes)")
+    else:
+        install_wheel(install, site_packages, with_uv, env)
+    remove_stray_tools(site_packages)
+    if KIND != "latest":
+        run([*install, "--no-deps", "--no-build-isolation", "-e", ROOT], "installing dld itself", env)
+    shutil.rmtree(VENV / ".uv-cache", ignore_errors=True)
+
+
+def install_wheel(install: list, site_packages: Path, with_uv: bool, env: dict | None) -> None:
+    """The pinned detectron2, asked for as CPython 3.10 would: its compiled part, which dld never loads, is for that."""
     as_310 = ["--no-deps", "--only-binary=:all:", "--python-version", "3.10", "--target", site_packages]
     as_310 += ["--reinstall"] if with_uv else ["--upgrade", "--implementation", "cp", "--abi", "cp310"]
     run([*install, *as_310, "--require-hashes", "-r", DETECTRON2], "installing detectron2", env)
-    remove_stray_tools(site_packages)
-    if not LATEST:
-        run([*install, "--no-deps", "--no-build-isolation", "-e", ROOT], "installing dld itself", env)
-    shutil.rmtree(VENV / ".uv-cache", ignore_errors=True)
 
 
 def install_lock(install: list, env: dict | None) -> None:
@@ -191,9 +206,9 @@ def install_lock(install: list, env: dict | None) -> None:
 
 
 def remove_stray_tools(site_packages: Path) -> list[str]:
-    """Delete what detectron2's wheel lists under top-level `tools/`, and nothing else; returns the names it removed."""
+    """Delete what detectron2 lists under top-level `tools/`, and nothing else; returns the names it removed."""
     removed = []
-    for record in site_packages.glob("sal_detectron2-*.dist-info/RECORD"):
+    for record in site_packages.glob("*detectron2-*.dist-info/RECORD"):
         with record.open(newline="") as file:
             names = [row[0] for row in csv.reader(file) if row]
         for name in names:

@@ -7,13 +7,16 @@ chosen="$1"
 shift
 script=requirements/setup_env.py
 
-if [ "$chosen" != "$PWD/.venv/bin/python" ] && [ "$chosen" != "$PWD/.venv-latest/bin/python" ]; then
+case $chosen in
+"$PWD/.venv/bin/python" | "$PWD/.venv-latest/bin/python" | "$PWD/.venv-upstream/bin/python") ;;
+*)
     if ! "$chosen" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         echo "error: $chosen has detectron2, but is older than Python 3.11. To leave it alone: make OWN_VENV=1 $*" >&2
         exit 1
     fi
     exec "$chosen" $script --existing "$@"
-fi
+    ;;
+esac
 if [ -x "$chosen" ] && "$chosen" $script --ready "$@" 2>/dev/null; then
     exit 0
 fi

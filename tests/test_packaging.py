@@ -154,6 +154,23 @@ def test_an_interrupted_set_up_is_begun_anew(setup_env, monkeypatch):
     assert [path.name for path in setup_env.VENV.iterdir()] == [".dld-incomplete"]
 
 
+@pytest.mark.parametrize("kind", ["", "latest", "upstream"])
+def test_each_environment_gets_its_packages(setup_env, monkeypatch, kind):
+    """The lock and the pinned wheel; the newest and the pinned wheel; the lock and what $DETECTRON2 names."""
+    commands = []
+    monkeypatch.setattr(setup_env, "run", lambda command, *_: commands.append([str(part) for part in command]))
+    monkeypatch.setattr(setup_env, "KIND", kind)
+    monkeypatch.setattr(setup_env, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(setup_env, "UPSTREAM", "/a/checkout")
+    monkeypatch.setattr(setup_env, "remove_stray_tools", lambda folder: [])
+    setup_env.install_packages(with_uv=False)
+    installed = {part for command in commands for part in command}
+    assert (str(setup_env.LOCK) in installed) == (kind != "latest")
+    assert (str(setup_env.DETECTRON2) in installed) == (kind != "upstream")
+    assert ("/a/checkout" in installed) == (kind == "upstream")
+    assert "torchvision" in installed if kind == "latest" else str(ROOT) in installed
+
+
 def test_no_room_on_the_disk_is_said_before_anything_is_done(setup_env):
     with pytest.raises(setup_env.SetupError, match="1.5 GB free.*needs 7 GB"):
         setup_env.check_disk(1_500_000_000)
@@ -174,6 +191,7 @@ def test_another_platform_is_told_what_to_do(setup_env, monkeypatch):
         ("cause: Hash mismatch for `sal-detectron2==0.7.2`", "not installed"),
         ("THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE", "not installed"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
+        ("fatal: unable to access 'https://github.com/x.git/': Could not resolve host: github.com", "DETECTRON2="),
         ("something else", ""),
     ],
 )
