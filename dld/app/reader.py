@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from dld.inference.image_input import read_picture
+from dld.data.picture import read_picture
 from dld.inference.predictor import TextSpotter
 from dld.structures.words import SpottingResult, Word
 from dld.utils.glyphs import LabelFont

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ImportError: onnx or onnxruntime is not installed.
         ValueError, KeyError, FileNotFoundError: naming the file or the option.
     """
-    from dld.inference.image_input import read_picture
+    from dld.data.picture import read_picture
     from dld.inference.input_files import find_inputs
 
     if args.limit < 1:

@@ -154,7 +154,7 @@ class _Job:
             self.images.append(label_image(result, photo.name, photo.name, self.args.min_score))
 
     def _readable(self, paths: list[Path]) -> Iterator[_Photo]:
-        from dld.inference.image_input import read_picture
+        from dld.data.picture import read_picture
         from dld.inference.labels import relative_name
 
         for path in tqdm(paths, unit="photo", disable=None):

@@ -152,7 +152,7 @@ class _Job:
             self._say(f"{picture.path}: ", result)
 
     def _readable(self, paths: list[Path]) -> Iterator[_Picture]:
-        from dld.inference.image_input import read_picture
+        from dld.data.picture import read_picture
         from dld.inference.input_files import STDIN
 
         # without bar for a single one, and where nobody looks at the terminal

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import os
 
 import numpy as np
 import torch
@@ -12,17 +10,15 @@ from detectron2.config import configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
-from PIL import Image, ImageOps
 
 from dld.config import configured_charset
 from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_shape, rotation_matrix
+from dld.data.picture import read_picture
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
 from dld.text.charset import Charset
 
 __all__ = ["TextDatasetMapper", "read_dict_image", "words_to_instances"]
-
-logger = logging.getLogger(__name__)
 
 # Every word is compared with every anchor, 200,000 of them at 640 x 640: 300 words take 240 MB a table.
 MOST_WORDS = 300
@@ -31,39 +27,23 @@ MOST_OUTLINE_POINTS = 100
 
 
 def read_dict_image(dataset_dict: dict) -> np.ndarray:
-    """The image of a dataset dict, uint8 BGR (H, W, 3): the one it carries, or its file with EXIF rotation applied.
+    """The image of a dataset dict, uint8 BGR (H, W, 3): the one it carries, or its file as inference reads it, upright.
 
     Raises:
         ValueError: the file cannot be read as an image, or is not of the annotated size (the message names it).
     """
     image = dataset_dict.get("image")
     if image is None:
-        name = dataset_dict["file_name"]
+        name, size = dataset_dict["file_name"], (dataset_dict.get("width"), dataset_dict.get("height"))
         try:
-            image = _decode(name, (dataset_dict.get("width"), dataset_dict.get("height")))
-        except Exception as error:
-            raise ValueError(f"cannot read image {name}: {error}") from error
+            image = read_picture(name, size=None if None in size else size)
+        except FileNotFoundError as error:
+            raise ValueError(f"cannot read image {name}: there is no such file") from error
         try:
             detection_utils.check_image_size(dict(dataset_dict), image)
         except detection_utils.SizeMismatchError as error:
             raise ValueError(str(error)) from error
     return image
-
-
-def _decode(path: str, annotated: tuple[int | None, int | None]) -> np.ndarray:
-    """As detectron2's `read_image(path, "BGR")`, which takes the pixels that a damaged PNG does not have for black."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError("there is no such file")
-    with Image.open(path) as image:
-        # the header first: an image of another size (turned or not) is refused before memory is taken for its pixels
-        if None not in annotated and sorted(annotated) != sorted(image.size):
-            raise ValueError("it is {} x {}, the annotation says {} x {}".format(*image.size, *annotated))
-        image.load()
-        try:
-            image = ImageOps.exif_transpose(image)
-        except Exception:  # damaged EXIF raises all sorts of errors; the image is then taken as it is stored
-            logger.debug("%s: unreadable EXIF", path)
-        return detection_utils.convert_PIL_to_numpy(image, "BGR")
 
 
 class TextDatasetMapper:

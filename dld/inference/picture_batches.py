@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dld.inference.image_input import is_picture, read_picture
+from dld.data.picture import is_picture, read_picture
 from dld.structures.words import SpottingResult
 
 __all__ = ["open_batch", "path_of", "read_in_batches", "with_pixels"]

@@ -165,7 +165,7 @@ class TextSpotter:
 
         Args:
             images: one picture, as a path, an array of uint8 or uint16 (BGR unless `channel_order` says otherwise), a PIL
-                image, bytes or an open binary file (see :func:`~dld.inference.image_input.read_picture`); or a list or tuple of
+                image, bytes or an open binary file (see :func:`~dld.data.picture.read_picture`); or a list or tuple of
                 pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
                 `batch_size` pictures ahead and keeps none.
             batch_size: pictures read at once. Those of one scale and padded size run together, so each gets the words that

@@ -157,16 +157,16 @@ def test_a_camera_is_read_until_ctrl_c(run, monkeypatch, make_record):
 
 
 def test_an_interruption_keeps_what_was_read(run, monkeypatch, capsys):
-    from dld.inference import image_input
+    from dld.data import picture
 
-    read = image_input.read_picture
+    read = picture.read_picture
 
     def interrupted(source, *arguments):
         if str(source).endswith("b.png"):
             raise KeyboardInterrupt
         return read(source, *arguments)
 
-    monkeypatch.setattr(image_input, "read_picture", interrupted)
+    monkeypatch.setattr(picture, "read_picture", interrupted)
     assert run("--input", "in", "--output", "out") == 130
     assert [r.file_name for r in read_results("out/results.json")] == ["in/a.png"]
     assert "interrupted" in capsys.readouterr().err

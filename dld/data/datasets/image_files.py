@@ -14,13 +14,13 @@ from PIL import Image
 __all__ = ["IMAGE_EXTENSIONS", "image_size", "link_or_copy", "list_images", "orient_points"]
 
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
-EXIF_ORIENTATION = 0x0112
+IMAGE_WIDTH, IMAGE_LENGTH, EXIF_ORIENTATION = 256, 257, 0x0112
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises all sorts of errors in PIL; read_image then does not rotate either
+    except Exception:  # damaged EXIF raises all sorts of errors in PIL; read_picture then does not turn the image either
         return 1
     return value if value in range(1, 9) else 1
 
@@ -28,7 +28,7 @@ def _orientation(image: Image.Image) -> int:
 def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
     """Width and height in pixels after the EXIF orientation was applied, and that orientation (1: none).
 
-    This is the size of what `detectron2.data.detection_utils.read_image` returns, which turns images upright.
+    This is the size of what :func:`dld.data.picture.read_picture` returns, which turns images upright.
 
     Args:
         path: image file.
@@ -42,11 +42,14 @@ def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
         raise FileNotFoundError(f"image {path} does not exist")
     try:
         with Image.open(path) as image:
-            width, height = image.size
+            # PIL gives the size of a TIFF as it will be upright, and forgets the orientation when it has loaded it
+            tags = getattr(image, "tag_v2", None)
+            width, height = (tags[IMAGE_WIDTH], tags[IMAGE_LENGTH]) if tags else image.size
+            orientation = _orientation(image) if tags else None
             if decode:
                 image.load()  # before EXIF is asked for: PIL may decode for it, and its error would be lost
-            orientation = _orientation(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            orientation = orientation or _orientation(image)
+    except (OSError, KeyError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
     return (height, width, orientation) if orientation >= 5 else (width, height, orientation)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from dld.data.datasets.image_files import image_size, link_or_copy, list_images, orient_points
+from dld.data.picture import read_picture
 
 
 def save(path, width=7, height=4, orientation=None, spot=None):
@@ -19,12 +19,14 @@ def save(path, width=7, height=4, orientation=None, spot=None):
     return path
 
 
+@pytest.mark.parametrize("ending", [".png", ".tif"])
 @pytest.mark.parametrize("orientation", [None, *range(1, 9), 77])
-def test_size_and_points_follow_the_reader_of_the_mapper(tmp_path, orientation):
-    path = save(tmp_path / "a.png", orientation=orientation, spot=(5, 1))
-    shown = read_image(str(path), format="BGR")
+def test_size_and_points_follow_the_reader_of_the_mapper(tmp_path, orientation, ending):
+    path = save(tmp_path / f"a{ending}", orientation=orientation, spot=(5, 1))
+    shown = read_picture(path)
     width, height, found = image_size(path)
     assert (height, width) == shown.shape[:2]
+    assert image_size(path, decode=True) == (width, height, found)
     assert found == (orientation if orientation in range(1, 9) else 1)
     # the middle of the one bright pixel, before and after turning
     row, column = np.argwhere(shown[..., 0] == 255)[0]

@@ -42,20 +42,23 @@ def is_picture(source: Any) -> bool:
     return isinstance(source, (str, os.PathLike, np.ndarray, Image.Image, bytes, bytearray)) or hasattr(source, "read")
 
 
-def read_picture(source: Any, channel_order: str = "BGR") -> np.ndarray:
+def read_picture(source: Any, channel_order: str = "BGR", size: tuple[int, int] | None = None) -> np.ndarray:
     """Pixels of one picture.
 
     Args:
         source: a path; bytes or an open binary file of an encoded picture; a PIL image, of which the frame it stands at is
             read; or an array of uint8 or uint16: (H, W) or (H, W, 1) grey, (H, W, 3) colour, (H, W, 4) with alpha last.
         channel_order: of arrays of three or four channels, "BGR" (OpenCV's) or "RGB".
+        size: width and height that a path's picture has, upright or as it is stored; another one is refused before memory is
+            taken for its pixels.
 
     Returns:
         uint8 (H, W, 3) in BGR. A colour array that is that already is given back itself, not copied.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a picture, a damaged or an oversized one, or an array of another shape or type; names the file.
+        ValueError: not a picture, a damaged or an oversized one, one of another size, or an array of another shape or
+            type; names the file.
     """
     if channel_order not in _CHANNEL_ORDERS:
         raise ValueError(f"channel_order must be one of {', '.join(_CHANNEL_ORDERS)}, got {channel_order!r}")
@@ -72,7 +75,7 @@ def read_picture(source: Any, channel_order: str = "BGR") -> np.ndarray:
             raise ValueError(f"{os.fspath(source)} is a folder: give its pictures one by one, as a list")
         if not os.path.exists(source):
             raise FileNotFoundError(f"picture {os.fspath(source)} does not exist")
-        return _open(source, os.fspath(source))
+        return _open(source, os.fspath(source), size)
     hint = ": tensor.cpu().numpy() as uint8 (H, W, 3), say" if hasattr(source, "__array__") else ""
     kind = f"{type(source).__module__}.{type(source).__name__}".removeprefix("builtins.")
     raise ValueError(f"expected a path, a NumPy array, a PIL image, or a list of them, got {kind}{hint}")
@@ -85,7 +88,7 @@ def _all_bytes(file: Any) -> bytes:
     return content
 
 
-def _open(file: Any, name: str) -> np.ndarray:
+def _open(file: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
     try:
         image = Image.open(file)
     except Image.DecompressionBombError as error:
@@ -94,6 +97,8 @@ def _open(file: Any, name: str) -> np.ndarray:
         reason = "not a picture in any known format" if isinstance(error, Image.UnidentifiedImageError) else error
         raise ValueError(f"cannot read image {name}: {reason}") from error
     with image:
+        if size and sorted(size) != sorted(image.size):
+            raise ValueError("cannot read image {}: it is {} x {}, not {} x {}".format(name, *image.size, *size))
         return _decode(image, name)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dld.data import picture
 from dld.data.dataset_mapper import read_dict_image
-from dld.inference import image_input
-from dld.inference.image_input import is_picture, read_picture
+from dld.data.picture import is_picture, read_picture
 
 # red, green, blue and white, two rows of two: each corner is told from the others
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
@@ -47,10 +47,24 @@ def test_paths_bytes_files_and_pil_images_give_the_same(tmp_path):
             assert is_picture(source) and (read_picture(source) == BGR).all()
 
 
-def test_ordinary_photos_are_read_as_in_training(tmp_path):
-    path = tmp_path / "photo.jpg"
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
-    assert (read_picture(path) == read_dict_image({"file_name": str(path)})).all()
+def test_training_and_evaluation_read_what_inference_reads(tmp_path):
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), rng.integers(0, 256, (40, 60, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "grey16.png"), rng.integers(0, 65536, (40, 60), np.uint16))
+    Image.fromarray(rng.integers(0, 256, (40, 60, 4), np.uint8)).save(tmp_path / "clear.png")
+    turned = with_orientation(6, ".tif", tmp_path)
+    for path in (tmp_path / "photo.jpg", tmp_path / "grey16.png", tmp_path / "clear.png", turned):
+        height, width = read_picture(path).shape[:2]
+        record = {"file_name": str(path), "height": height, "width": width}
+        assert (read_dict_image(record) == read_picture(path)).all(), path.name
+
+
+def test_a_picture_of_another_size_is_refused_before_its_pixels_are_read(tmp_path, monkeypatch):
+    path = saved(Image.fromarray(np.zeros((20, 30, 3), np.uint8)), tmp_path / "a.png")
+    assert read_picture(path, size=(30, 20)).shape == read_picture(path, size=(20, 30)).shape == (20, 30, 3)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("pixels were read"))
+    with pytest.raises(ValueError, match=r"cannot read image .*a\.png: it is 30 x 20, not 31 x 20"):
+        read_picture(path, size=(31, 20))
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
@@ -123,7 +137,7 @@ def test_more_pixels_than_fit_are_refused_before_they_are_decoded(tmp_path, monk
     path = saved(Image.new("1", (30_000, 6_000)), tmp_path / "bomb.png")  # 180 million pixels in a few kilobytes
     with pytest.raises(ValueError, match=r"cannot read image .*bomb\.png: more than 178,956,970 pixels"):
         read_picture(path)
-    monkeypatch.setattr(image_input, "MAX_PIXELS", 100)
+    monkeypatch.setattr(picture, "MAX_PIXELS", 100)
     with pytest.raises(ValueError, match="picture: 11 x 10 pixels are more than 100"):
         read_picture(Image.new("RGB", (11, 10)))
 
