@@ -18,9 +18,6 @@ from tiny_settings import TINY
 
 from dld.config import get_dld_cfg
 
-torch.set_num_threads(1)
-cv2.setNumThreads(1)
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -71,6 +68,13 @@ def tiny_cfg(tmp_path):
     cfg.OUTPUT_DIR = str(tmp_path / "output")
     os.makedirs(cfg.OUTPUT_DIR)
     return cfg
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Whatever a command of the test before has set."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 @pytest.fixture

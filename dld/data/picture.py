@@ -75,6 +75,8 @@ def read_picture(source: Any, channel_order: str = "BGR", size: tuple[int, int] 
             raise ValueError(f"{os.fspath(source)} is a folder: give its pictures one by one, as a list")
         if not os.path.exists(source):
             raise FileNotFoundError(f"picture {os.fspath(source)} does not exist")
+        if not os.path.isfile(source):  # a pipe would be waited for, perhaps for ever
+            raise ValueError(f"cannot read image {os.fspath(source)}: it is no regular file")
         return _open(source, os.fspath(source), size)
     hint = ": tensor.cpu().numpy() as uint8 (H, W, 3), say" if hasattr(source, "__array__") else ""
     kind = f"{type(source).__module__}.{type(source).__name__}".removeprefix("builtins.")

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 from dld.cli import analyze
 
@@ -16,12 +15,10 @@ FIELDS = {
 
 @pytest.fixture
 def arguments(tiny_weights, small_set, tmp_path):
-    threads = torch.get_num_threads()
-    yield [
+    return [
         "--teacher", tiny_weights["teacher"], "--student", f"dld={tiny_weights['student']}", "--dataset", small_set,
         "--limit", "2", "--scales", "0.5", "--threads", "1", "--output", str(tmp_path / "study"),
     ]  # fmt: skip
-    torch.set_num_threads(threads)
 
 
 def test_everything_is_written(arguments, tmp_path, capsys):

@@ -3,9 +3,7 @@
 import json
 import sys
 
-import cv2
 import pytest
-import torch
 
 from dld.cli import compare
 from dld.evaluation.bootstrap import hmean_interval
@@ -14,14 +12,11 @@ from dld.structures.words import read_results
 
 @pytest.fixture
 def arguments(tiny_weights, small_set, tmp_path):
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield [
+    return [
         "--dataset", small_set, "--limit", "2", "--dld", f"whole={tiny_weights['teacher']}",
         f"half={tiny_weights['teacher']}@0.5", "--others", "--threads", "1", "--short-side", "128", "--examples", "1",
         "--output", str(tmp_path / "out"),
     ]  # fmt: skip
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
 
 
 def test_everything_is_written(arguments, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Pictures of every kind come out as upright BGR pixels, or are refused with a message that says why."""
 
 import io
+import os
 
 import cv2
 import numpy as np
@@ -57,6 +58,12 @@ def test_training_and_evaluation_read_what_inference_reads(tmp_path):
         height, width = read_picture(path).shape[:2]
         record = {"file_name": str(path), "height": height, "width": width}
         assert (read_dict_image(record) == read_picture(path)).all(), path.name
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ValueError, match=r"cannot read image .*pipe\.jpg: it is no regular file"):
+        read_picture(tmp_path / "pipe.jpg")
 
 
 def test_a_picture_of_another_size_is_refused_before_its_pixels_are_read(tmp_path, monkeypatch):

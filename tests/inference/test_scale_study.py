@@ -138,7 +138,7 @@ def test_examples_are_drawn_once_and_again_for_other_weights(make_study, tmp_pat
     calls = count_runs(again)
     again.draw_examples(tmp_path / "examples", 3)
     assert not calls
-    study.students[0].model.mu.fill_(100.0)
+    study.students[0].model.mu.fill_(1e6)
     cheap = Study([study.teacher, *study.students], study.images.name, 2, [1.0], tmp_path / "cache")
     cheap.measure()
     cheap.draw_examples(tmp_path / "examples", 3)

@@ -11,7 +11,11 @@ from torch import nn
 
 from dld.modeling.backbone.finest_fpn import FinestFPN
 
-__all__ = ["TwoConvStem", "build_tiny_resnet_fpn_backbone"]
+__all__ = ["MIN_WIDTH", "TwoConvStem", "build_tiny_resnet_fpn_backbone"]
+
+MIN_WIDTH = 16
+"""In training with bfloat16 on two threads or more of a processor with AVX-512 but without AMX, oneDNN (3.10.2, of torch 2.11)
+writes past its memory where a strided 1x1 convolution has fewer channels: the process is killed, or worse, is not."""
 
 
 class TwoConvStem(CNNBlockBase):
@@ -38,11 +42,14 @@ def build_tiny_resnet_fpn_backbone(cfg, input_shape):
     """Basic blocks 2-2-2-2 of `MODEL.TINY_RESNET.WIDTHS` channels under a :class:`FinestFPN`, levels P2..P6.
 
     Raises:
-        ValueError: two stages of equal width (detectron2's block then has no shortcut that could halve the size).
+        ValueError: two stages of equal width (detectron2's block then has no shortcut that could halve the size), or fewer than
+            `MIN_WIDTH` channels.
     """
     node = cfg.MODEL.TINY_RESNET
     if any(a == b for a, b in zip(node.WIDTHS[:-1], node.WIDTHS[1:], strict=True)):
         raise ValueError(f"MODEL.TINY_RESNET.WIDTHS must differ from stage to stage, got {list(node.WIDTHS)}")
+    if min(node.WIDTHS) < MIN_WIDTH:
+        raise ValueError(f"MODEL.TINY_RESNET.WIDTHS must be at least {MIN_WIDTH}, got {list(node.WIDTHS)}")
     stem = TwoConvStem(input_shape.channels, node.WIDTHS[0], node.NORM)
     stages, channels = [], node.WIDTHS[0]
     for i, (blocks, width) in enumerate(zip(node.BLOCKS, node.WIDTHS, strict=True)):

@@ -16,16 +16,17 @@ def test_levels_have_strides_4_to_64(tiny_cfg):
 
 
 def test_widths_and_blocks_follow_the_configuration(tiny_cfg):
-    tiny_cfg.MODEL.TINY_RESNET.WIDTHS = [4, 8, 12, 20]
+    tiny_cfg.MODEL.TINY_RESNET.WIDTHS = [16, 24, 20, 40]
     tiny_cfg.MODEL.TINY_RESNET.BLOCKS = [1, 2, 1, 3]
     bottom_up = build_backbone(tiny_cfg).bottom_up
     assert [len(getattr(bottom_up, f"res{i}")) for i in range(2, 6)] == [1, 2, 1, 3]
-    assert [bottom_up.output_shape()[f"res{i}"].channels for i in range(2, 6)] == [4, 8, 12, 20]
+    assert [bottom_up.output_shape()[f"res{i}"].channels for i in range(2, 6)] == [16, 24, 20, 40]
 
 
-def test_stages_of_equal_width_are_refused_by_name(tiny_cfg):
-    tiny_cfg.MODEL.TINY_RESNET.WIDTHS = [4, 8, 8, 20]
-    with pytest.raises(ValueError, match="TINY_RESNET.WIDTHS"):
+@pytest.mark.parametrize(("widths", "message"), [([16, 24, 24, 40], "differ"), ([8, 16, 24, 40], "at least 16")])
+def test_stages_of_equal_width_or_few_channels_are_refused_by_name(tiny_cfg, widths, message):
+    tiny_cfg.MODEL.TINY_RESNET.WIDTHS = widths
+    with pytest.raises(ValueError, match=f"TINY_RESNET.WIDTHS must .*{message}"):
         build_backbone(tiny_cfg)
 
 

@@ -78,7 +78,8 @@ def test_a_fixed_scale_is_honoured(spotter, inputs, monkeypatch, scale):
     assert [x["scale"] for x in outputs] == [scale, scale]
     assert [tuple(s) for s in sizes] == [scaled_size(tuple(x["image"].shape[-2:]), scale) for x in inputs[:2]]
     if scale == 1.0:
-        for output, alone in zip(outputs, read(spotter.student, inputs[:2]), strict=True):
+        for output, image in zip(outputs, inputs, strict=False):
+            (alone,) = read(spotter.student, [image])  # together, the student would pad them to one size
             assert output["cost"] == pytest.approx(1.0)
             torch.testing.assert_close(output["instances"].pred_boxes.tensor, alone["instances"].pred_boxes.tensor)
             assert output["instances"].pred_texts == alone["instances"].pred_texts
