@@ -218,7 +218,8 @@ def _add_distillation(cfg: CN) -> None:
 def _add_solver(cfg: CN) -> None:
     # "AdamW" or "SGD".
     cfg.SOLVER.OPTIMIZER = "AdamW"
-    # Number format under SOLVER.AMP.ENABLED: "float16" or "bfloat16" on GPU; CPU always takes "bfloat16".
+    # Number format under SOLVER.AMP.ENABLED: "float16" or "bfloat16" on GPU; a CPU takes "bfloat16" where it has
+    # instructions for it, else float32.
     cfg.SOLVER.AMP.DTYPE = "float16"
     # Batch size that BASE_LR is meant for; the rate is multiplied by IMS_PER_BATCH / this. 0: BASE_LR as it stands.
     cfg.SOLVER.REFERENCE_BATCH = 0

@@ -27,13 +27,22 @@ class NonFiniteLossError(FloatingPointError):
 def amp_dtype(enabled: bool, name: str, device: torch.device) -> torch.dtype | None:
     """Number format of mixed precision on this device, None for full precision.
 
-    CPUs take bfloat16 whatever was asked for: they have no fast float16.
+    CPUs take bfloat16 whatever was asked for: they have no fast float16. Those without instructions for it, which would be many
+    times slower in it, take full precision, with a warning.
+
+    Raises:
+        ValueError: an unknown `name`.
     """
     if not enabled:
         return None
     if name not in ("float16", "bfloat16"):
         raise ValueError(f"SOLVER.AMP.DTYPE must be float16 or bfloat16, got {name!r}")
-    return torch.bfloat16 if device.type == "cpu" else getattr(torch, name)
+    if device.type != "cpu":
+        return getattr(torch, name)
+    if not bfloat16_instructions():
+        logger.warning("this CPU has no bfloat16 instructions: SOLVER.AMP.ENABLED is passed over, everything is float32")
+        return None
+    return torch.bfloat16
 
 
 def bfloat16_instructions() -> bool:

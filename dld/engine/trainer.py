@@ -18,7 +18,7 @@ from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.checkpoint import SpotterCheckpointer
 from dld.engine.hooks import BestSpotter, FinalCheckpoint, PicturesOfPredictions, TimeLimit
 from dld.engine.run_folder import periodic_checkpoints, tidy_run_folder
-from dld.engine.train_step import StepTrainer, amp_dtype, bfloat16_instructions
+from dld.engine.train_step import StepTrainer, amp_dtype
 from dld.evaluation.text_evaluator import TextSpottingEvaluator
 
 __all__ = ["SpotterTrainer", "distribute", "scaled_learning_rate"]
@@ -65,8 +65,6 @@ class SpotterTrainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         dtype = amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, torch.device(cfg.MODEL.DEVICE))
-        if cfg.MODEL.DEVICE == "cpu" and dtype is not None and not bfloat16_instructions():
-            logger.warning("this CPU has no bfloat16 instructions: SOLVER.AMP.ENABLED False will be faster")
         self._trainer = self.step_class(
             distribute(model),
             loader,

@@ -5,6 +5,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from dld.engine import train_step
 from dld.engine.train_step import NonFiniteLossError, StepTrainer, amp_dtype, bfloat16_instructions
 
 CPU = torch.device("cpu")
@@ -42,16 +43,19 @@ def step(trainer, iteration=0):
 
 
 @pytest.mark.parametrize(
-    ("enabled", "name", "device", "expected"),
+    ("enabled", "name", "device", "instructions", "expected"),
     [
-        (False, "float16", "cuda", None),
-        (True, "float16", "cuda", torch.float16),
-        (True, "bfloat16", "cuda", torch.bfloat16),
-        (True, "float16", "cpu", torch.bfloat16),
+        (False, "float16", "cuda", False, None),
+        (True, "float16", "cuda", False, torch.float16),
+        (True, "bfloat16", "cuda", False, torch.bfloat16),
+        (True, "float16", "cpu", True, torch.bfloat16),
+        (True, "bfloat16", "cpu", False, None),
     ],
 )
-def test_number_format(enabled, name, device, expected):
+def test_number_format(monkeypatch, caplog, enabled, name, device, instructions, expected):
+    monkeypatch.setattr(train_step, "bfloat16_instructions", lambda: instructions)
     assert amp_dtype(enabled, name, torch.device(device)) == expected
+    assert ("no bfloat16 instructions" in caplog.text) == (enabled and device == "cpu" and not instructions)
 
 
 def test_an_unknown_number_format_is_named():

@@ -32,7 +32,6 @@ from dld.data.annotation import read_annotations  # noqa: E402
 from dld.data.samples import ANNOTATIONS, IMAGES  # noqa: E402
 from dld.engine.distill_trainer import DistillTrainer  # noqa: E402
 from dld.engine.setup import register_datasets  # noqa: E402
-from dld.engine.train_step import bfloat16_instructions  # noqa: E402
 from dld.evaluation.ground_truth import GroundTruthWord  # noqa: E402
 from dld.evaluation.matching import score_dataset  # noqa: E402
 from dld.evaluation.protocol import icdar2015  # noqa: E402
@@ -110,8 +109,7 @@ def distillation_config(teacher: str, student: str, minutes: float, output: Path
         "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()", "SOLVER.MAX_ITER", "1000000",
         "SOLVER.CHECKPOINT_PERIOD", "1000000", "SOLVER.MAX_MINUTES", str(float(minutes)), "OUTPUT_DIR", str(output),
     ]  # fmt: skip
-    merge_overrides(cfg, [*settings, "SOLVER.AMP.ENABLED", cuda or bfloat16_instructions()])
-    merge_overrides(cfg, opts)
+    merge_overrides(cfg, [*settings, *opts])
     return cfg
 
 
