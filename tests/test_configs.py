@@ -96,5 +96,5 @@ def test_distillation_starts_from_its_teachers_model():
         student = load_config(str(ROOT / "configs" / f"dld_{size}.yaml"))
         changed = differences(student.MODEL, teacher.MODEL)
         spotter = {key for key in changed if not key.startswith("SELECTOR.")}
-        assert spotter <= {"META_ARCHITECTURE", "DISTILLATION.GAMMA", "CHANNELS_LAST"}
+        assert spotter <= {"META_ARCHITECTURE", "DISTILLATION.GAMMA", "DISTILLATION.SEQUENCE_TARGETS", "CHANNELS_LAST"}
     assert load_config(str(ROOT / "configs" / "dld_tiny.yaml")).INPUT.TEXT_CROP.ENABLED is False

@@ -82,11 +82,13 @@ def _texts_and_places(record: dict) -> list:
 def reading_order(count: int, index: int) -> list[int]:
     """In which order `count` readers read photo `index`.
 
-    The first one moves on with every photo, and after each round the circle is walked the other way: over 2 x `count`
-    photos every reader has every place twice, and reads after each of its two neighbours equally often.
+    Over 2 x `count` photos every reader has every place twice, and reads twice after each of the others: one that leaves the
+    machine cold (a program of its own, say) is everybody's predecessor equally often. It is the square of Williams (1949):
+    0, 1, -1, 2, -2, ..., moved on by one with each photo and turned round after each round.
     """
-    direction = 1 if (index // count) % 2 == 0 else -1
-    return [(index + direction * step) % count for step in range(count)]
+    zigzag = [(step + 1) // 2 * (1 if step % 2 else -1) for step in range(count)]
+    order = [(place + index) % count for place in zigzag]
+    return order if (index // count) % 2 == 0 else order[::-1]
 
 
 def open_cache(folder: Path, photos: PhotoSet, readers: Sequence[Reader], machine: dict) -> MeasurementCache:

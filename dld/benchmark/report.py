@@ -25,17 +25,18 @@ TARGETS = (
     ("training_step_plain", "over_arithmetic", 1.2, 1.2, False),
     ("training_memory", "ratio", 1.2, 1.2, False),
 )
-PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless")
+# package -> distributions that bring it
+PACKAGES = {
+    "torch": ("torch",), "torchvision": ("torchvision",), "detectron2": ("detectron2", "sal-detectron2"), "numpy": ("numpy",),
+    "opencv-python-headless": ("opencv-python-headless",),
+}  # fmt: skip
 
 
 def describe_machine(device: str) -> dict:
     """Processor, GPU, cores, versions: without them a time means nothing."""
     versions = {"python": platform.python_version(), "dld": __version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
+    for package, distributions in PACKAGES.items():
+        versions[package] = next(filter(None, map(_version, distributions)), "not installed")
     cuda = torch.device(device).type == "cuda"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -45,6 +46,13 @@ def describe_machine(device: str) -> dict:
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": versions,
     }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return f"{version(distribution)}{' (' + distribution + ')' if distribution == 'sal-detectron2' else ''}"
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

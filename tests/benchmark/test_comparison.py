@@ -81,9 +81,10 @@ def test_in_two_rounds_every_reader_has_every_place_twice(count):
         assert Counter(order[place] for order in orders) == dict.fromkeys(range(count), 2)
 
 
-def test_in_two_rounds_every_reader_follows_both_neighbours_equally_often():
-    after = Counter(pair for index in range(8) for pair in pairwise(reading_order(4, index)))
-    assert after == {(a, (a + step) % 4): 3 for a in range(4) for step in (1, -1)}
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+def test_in_two_rounds_every_reader_follows_every_other_twice(count):
+    after = Counter(pair for index in range(2 * count) for pair in pairwise(reading_order(count, index)))
+    assert after == {(a, b): 2 for a in range(count) for b in range(count) if a != b}
 
 
 def test_each_photo_is_read_by_all_before_the_next(photos, readers, tmp_path):

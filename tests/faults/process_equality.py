@@ -3,8 +3,8 @@
     python tests/faults/process_equality.py
 
 runs on CPU (gloo) and prints one line a comparison. Losses are compared in float64, where five steps leave no doubt. In float32
-they are compared over the first two steps, since rounding grows: one process departs as far from itself when it starts from
-weights that differ in their last bits ("itself").
+they are compared over the first step: after it a proposal of an untrained network may change places for a last bit, and takes
+a thousandth of a loss with it. One process that starts from weights that differ in their last bits stands beside it ("itself").
 """
 
 import os
@@ -24,7 +24,7 @@ SYNCHRONISED += ["MODEL.RECOGNITION.NORM", "naiveSyncBN_N"]  # the processes hav
 FROZEN = [key if i % 2 == 0 else "FrozenBN" for i, key in enumerate(SYNCHRONISED)]
 STEPS = ["SOLVER.IMS_PER_BATCH", 4, "SOLVER.REFERENCE_BATCH", 4, "SOLVER.MAX_ITER", 5]
 TOLERANCE = 1e-4  # in float32, over the steps that can be compared
-FLOAT32_STEPS = 2
+FLOAT32_STEPS = 1
 TOLERANCE_DOUBLE = 1e-6  # masks and matched anchors are float32 all the same
 IN_DOUBLE = Path(__file__).with_name("train_in_double.py")
 
@@ -187,7 +187,7 @@ def main() -> int:
                 print(f"losses, {label}, float64, {what} against one: largest relative deviation {deviation:.1e}", flush=True)
             for what, (first, all_steps) in compare_rounding(folder / f"{label.split()[0]} rounding", norm).items():
                 failures += what == "two" and first > TOLERANCE
-                steps = f"{first:.1e} in the first {FLOAT32_STEPS} steps, {all_steps:.1e} in all"
+                steps = f"{first:.1e} in the first step, {all_steps:.1e} in all"
                 print(f"losses, {label}, float32, {what} against one: {steps}", flush=True)
         for count, same in compare_evaluation(folder / "evaluation").items():
             failures += not same
