@@ -33,9 +33,7 @@ def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: 
     """
     if started_by_torchrun():
         join_torchrun()
-        main(*args)
-        # not after an error: the others may be waiting for this process, which must end for them to end
-        dist.destroy_process_group()
+        _work_and_leave_together(main, *args)
         return
     if num_gpus < 0 or num_machines < 1 or not 0 <= machine_rank < num_machines:
         raise ValueError(
@@ -53,7 +51,16 @@ def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: 
     if num_machines == 1 and dist_url == default_argument_parser().get_default("dist_url"):
         # detectron2's default is one port for each user: a second job on this machine would not start
         dist_url = "auto"
-    detectron2_launch(main, max(num_gpus, 1), num_machines, machine_rank, dist_url, args)
+    detectron2_launch(_work_and_leave_together, max(num_gpus, 1), num_machines, machine_rank, dist_url, (main, *args))
+
+
+def _work_and_leave_together(main, *args) -> None:
+    """Run `main(*args)`; no process takes its connections away while others still work."""
+    main(*args)
+    # not after an error: the others may be waiting for this process, which must end for them to end
+    if dist.is_initialized():
+        comm.synchronize()
+        dist.destroy_process_group()
 
 
 def join_torchrun() -> None:
