@@ -100,7 +100,7 @@ def _open(file: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarr
         raise ValueError(f"cannot read image {name}: {reason}") from error
     with image:
         if size and sorted(size) != sorted(image.size):
-            raise ValueError("cannot read image {}: it is {} x {}, not {} x {}".format(name, *image.size, *size))
+            raise ValueError("cannot read image {}: it is {} x {}, expected {} x {}".format(name, *image.size, *size))
         return _decode(image, name)
 
 

@@ -27,8 +27,8 @@ class NonFiniteLossError(FloatingPointError):
 def amp_dtype(enabled: bool, name: str, device: torch.device) -> torch.dtype | None:
     """Number format of mixed precision on this device, None for full precision.
 
-    CPUs take bfloat16 whatever was asked for: they have no fast float16. Those without instructions for it, which would be many
-    times slower in it, take full precision, with a warning.
+    CPUs take bfloat16 whatever was asked for: they have no fast float16. Those without instructions for it take full precision,
+    with a warning.
 
     Raises:
         ValueError: an unknown `name`.

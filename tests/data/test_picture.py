@@ -70,7 +70,7 @@ def test_a_picture_of_another_size_is_refused_before_its_pixels_are_read(tmp_pat
     path = saved(Image.fromarray(np.zeros((20, 30, 3), np.uint8)), tmp_path / "a.png")
     assert read_picture(path, size=(30, 20)).shape == read_picture(path, size=(20, 30)).shape == (20, 30, 3)
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("pixels were read"))
-    with pytest.raises(ValueError, match=r"cannot read image .*a\.png: it is 30 x 20, not 31 x 20"):
+    with pytest.raises(ValueError, match=r"cannot read image .*a\.png: it is 30 x 20, expected 31 x 20"):
         read_picture(path, size=(31, 20))
 
 
