@@ -67,7 +67,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    license_files=["LICENSE"],
+    license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11",
     # configs/ goes into the package as dld/configs, so that `dld train` finds it without a checkout.
     packages=[*find_packages(include=["dld", "dld.*"]), "dld.configs"],

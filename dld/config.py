@@ -103,8 +103,8 @@ def _add_data(cfg: CN) -> None:
 def _add_model(cfg: CN) -> None:
     # Convolutions in channels-last layout: on CPU and recent GPUs markedly faster.
     cfg.MODEL.CHANNELS_LAST = True
-    # Number format of convolutions and matrix products at test: "float32", or "bfloat16" or "float16" where the processor
-    # computes in it. Words may then differ in the last place from those of float32.
+    # Number format of convolutions and matrix products at test: "float32", "bfloat16" or "float16"; "auto" is bfloat16 where
+    # the processor computes in it, else float32. Scores, and now and then a word, differ from those of float32.
     cfg.MODEL.INFERENCE_DTYPE = "float32"
     # Load a checkpoint of another charset: keep the rows of the characters both have, start the others anew.
     cfg.MODEL.CHARSET_TRANSFER = False
@@ -146,9 +146,24 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.RECOGNITION.CTC_FEATURE = "columns"
     # Words read at once at test.
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
-    # At test a word whose characters are less probable than this (geometric mean) is no word: what looks like text but
-    # cannot be read mostly is none. 0 keeps all. The cost counts every word that was read, kept or not.
+    # Who reads at test: "" the recogniser itself, from masked crops of its level, or "StripRecognizer", a trained reader of
+    # straightened strips that are cut from the photo (MODEL.STRIPS). Either way it is the recogniser that is trained and
+    # distilled.
+    cfg.MODEL.RECOGNITION.READER = ""
+    # For masked crops: at test a word whose characters are less probable than this (geometric mean) is no word: what looks
+    # like text but cannot be read mostly is none. 0 keeps all. The cost counts every word that was read, kept or not.
     cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST = 0.0
+
+    cfg.MODEL.STRIPS = CN()
+    # Weights of the reader of strips: a .safetensors file, or dld://NAME for shipped ones.
+    cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
+    # Boxes of at least this detection score are read, in place of ROI_HEADS.SCORE_THRESH_TEST.
+    cfg.MODEL.STRIPS.DETECTION_THRESH = 0.1
+    # Words of at least this score, of detection and reading together, are kept (dld.strips.scoring.word_score), in place of
+    # RECOGNITION.SCORE_THRESH_TEST. 0 keeps all outlines, readable or not.
+    cfg.MODEL.STRIPS.SCORE_THRESH = 0.6
+    # Columns of a strip where the cost must be known before reading.
+    cfg.MODEL.STRIPS.EXPECTED_WIDTH = 160
 
 
 def _add_distillation(cfg: CN) -> None:

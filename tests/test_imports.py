@@ -17,6 +17,7 @@ LAYERS = {
     "config": 0,
     "text": 0,
     "structures": 0,
+    "strips": 0,
     "utils": 0,
     "model_zoo": 0,
     "data": 1,

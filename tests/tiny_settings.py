@@ -22,6 +22,9 @@ TINY = [
     "INPUT.MIN_SIZE_TEST", 96,
     "INPUT.TEXT_CROP.ENABLED", False,
     "INPUT.ROTATION", 0.0,
+    # the recogniser of the suite is one that the suite can train
+    "MODEL.RECOGNITION.READER", "",
+    "MODEL.INFERENCE_DTYPE", "float32",
     # random weights are sure of nothing
     "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0,
     "SOLVER.IMS_PER_BATCH", 2,

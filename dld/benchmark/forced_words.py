@@ -29,10 +29,10 @@ def forced_words(spotter: TextSpottingRCNN, steps: int = DECODER_STEPS) -> Itera
     """
     given: dict = {}
     predictor, recognizer = spotter.roi_heads.box_predictor, spotter.roi_heads.recognizer
-    inference, length = predictor.inference, recognizer.max_length
+    heads = spotter.roi_heads
+    inference, find_boxes, length = predictor.inference, heads.find_boxes, recognizer.max_length
 
-    def infer(predictions, proposals):
-        found, kept = inference(predictions, proposals)
+    def given_words(found: list[Instances]) -> list[Instances]:
         size = found[0].image_size
         boxes = given["boxes"].to(found[0].scores.device, copy=True)
         boxes[:, 0::2] *= size[1] / given["size"][1]
@@ -40,9 +40,17 @@ def forced_words(spotter: TextSpottingRCNN, steps: int = DECODER_STEPS) -> Itera
         words = Instances(size)
         words.pred_boxes, words.scores = Boxes(boxes), torch.ones(len(boxes), device=boxes.device)
         words.pred_classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-        return [words, *found[1:]], kept
+        return [words, *found[1:]]
 
-    with patch.object(predictor, "inference", infer):
+    def infer(predictions, proposals):
+        found, kept = inference(predictions, proposals)
+        return given_words(found), kept
+
+    def find(*args, **kwargs):
+        return given_words(find_boxes(*args, **kwargs))
+
+    # where strips are read, boxes are found with a threshold of their own
+    with patch.object(predictor, "inference", infer), patch.object(heads, "find_boxes", find):
         recognizer.max_length = min(length, steps - 1)
         try:
             yield given

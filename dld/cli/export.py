@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dld.model_zoo import find_weights
 
     weights = args.weights or find_weights(args.pretrained)
-    spotter = TextSpotter.from_checkpoint(weights, args.opts, device="cpu")
+    # the graphs compute in float32, and so must what they are compared with
+    opts = [*args.opts, "MODEL.INFERENCE_DTYPE", "float32"]
+    spotter = TextSpotter.from_checkpoint(weights, opts, device="cpu")
     export_spotter(spotter.model, spotter.cfg, args.output, weights, spotter.budget_table)
     exported = OnnxTextSpotter(args.output)
     if pictures is None:

@@ -125,7 +125,8 @@ def load_spotter(args: argparse.Namespace):
     from dld.inference.predictor import TextSpotter
 
     # what is read badly is left out by the spotter, but here it is to become don't-care
-    opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", args.drop_below, "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0, *args.opts]
+    opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", args.drop_below, "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0]
+    opts += ["MODEL.STRIPS.DETECTION_THRESH", args.drop_below, "MODEL.STRIPS.SCORE_THRESH", 0.0, *args.opts]
     if args.pretrained:
         return TextSpotter.from_pretrained(args.pretrained, args.device, opts)
     return TextSpotter.from_checkpoint(args.weights, opts, args.device)

@@ -26,6 +26,7 @@ VERBS = {
     "app": "try a spotter in the browser (needs the extra: pip install \"dld[app]\")",
     "export": "write ONNX graphs and compare them with PyTorch",
     "pack": "pack a checkpoint for use: half precision, configuration inside; enter it into the index of shipped weights",
+    "convert": "turn the ONNX recogniser of PP-OCRv6 into weights of our reader of strips",
     "benchmark": "measure speed on this machine",
     "compare": "score and time our spotters, RapidOCR and Tesseract on the same photos",
     "synth": "write synthetic word images to disk",

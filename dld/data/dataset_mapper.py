@@ -49,8 +49,9 @@ def read_dict_image(dataset_dict: dict) -> np.ndarray:
 class TextDatasetMapper:
     """Reads and augments an image, and turns its words into `Instances`.
 
-    At test: `image` float tensor (3, H', W') resized to the test short side; `height`, `width` of the original and
-    its `annotations` stay for the evaluator. In training `instances`, see :func:`words_to_instances`, and `sampling_seed`.
+    At test: `image` float tensor (3, H', W') resized to the test short side, `photo` uint8 BGR (H, W, 3) as it was read, which
+    strips are cut from; `height`, `width` of the original and its `annotations` stay for the evaluator. In training
+    `instances`, see :func:`words_to_instances`, and `sampling_seed`.
 
     Args:
         is_train: augment and make targets.
@@ -118,6 +119,7 @@ class TextDatasetMapper:
             height, width = resized_shape(*image.shape[:2], self.short_sides[0], self.longest)
             resized = T.ResizeTransform(*image.shape[:2], height, width).apply_image(image)
             out["image"] = to_tensor(resized)
+            out["photo"] = image
             out["annotations"] = dataset_dict.get("annotations", [])
             return out
         rng = np.random.default_rng() if rng is None else rng

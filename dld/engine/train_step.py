@@ -14,8 +14,9 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
 from dld.engine.process_average import LossCounts, averaged_over_processes, count_for_losses
+from dld.utils.number_format import bfloat16_instructions
 
-__all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype", "bfloat16_instructions"]
+__all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,6 @@ def amp_dtype(enabled: bool, name: str, device: torch.device) -> torch.dtype | N
         logger.warning("this CPU has no bfloat16 instructions: SOLVER.AMP.ENABLED is passed over, everything is float32")
         return None
     return torch.bfloat16
-
-
-def bfloat16_instructions() -> bool:
-    """Whether this CPU computes in bfloat16 itself (AVX-512 BF16 or AMX); True where torch cannot tell."""
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return any(check() for check in checks if check) if any(checks) else True
 
 
 class StepTrainer(SimpleTrainer):

@@ -15,11 +15,25 @@ import numpy as np
 
 from dld.model_zoo import sha256_of
 
-__all__ = ["GRAPHS", "INSTALL", "REQUIRED", "SCHEMA", "SETTINGS_FILE", "GraphRunner", "read_settings", "write_settings"]
+__all__ = [
+    "GRAPHS",
+    "INSTALL",
+    "REQUIRED",
+    "SCHEMA",
+    "SETTINGS_FILE",
+    "GraphRunner",
+    "how_words_are_read",
+    "read_settings",
+    "write_settings",
+]
 
 SCHEMA = "dld-onnx/1"
 SETTINGS_FILE = "spotter.json"
-GRAPHS = ("detector", "boxes", "masks", "reader", "characters")  # and "selector", where there is one
+# by how words are read, see "reading"; and "selector", where there is one
+GRAPHS = {
+    "crops": ("detector", "boxes", "masks", "reader", "characters"),
+    "strips": ("detector", "boxes", "masks", "strips"),
+}
 REQUIRED = {
     "dld_version": "of the program that wrote the folder",
     "architecture": "TextSpottingRCNN or DynamicSpotter",
@@ -35,7 +49,10 @@ REQUIRED = {
     "longest_side": "most pixels of the long side",
     "proposals": "threshold of suppression, most that are kept, smallest side in pixels",
     "detections": "least score, threshold of suppression, most that are kept",
-    "reading": "most characters of a word, words read at once, width of the decoder's state, least score of a text",
+    "reading": (
+        'how: "strips" cut from the picture, with their least score; or "crops" of the features (also where nothing is said), '
+        "with most characters of a word, words read at once, width of the decoder's state, least score of a text"
+    ),
     "scales": "candidates, what the selector reads, mu, expected words, fixed scale, cost table, budget table",
 }
 INSTALL = 'pip install "dld[export]"'
@@ -50,12 +67,19 @@ def write_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def how_words_are_read(settings: Mapping[str, Any]) -> str:
+    """The key of `GRAPHS`; folders that were written before there were strips do not say it."""
+    reading = settings.get("reading")
+    return reading.get("how", "crops") if isinstance(reading, Mapping) else "crops"
+
+
 def read_settings(folder: str | Path) -> dict[str, Any]:
     """Read `spotter.json` and verify the graphs it names.
 
     Raises:
         FileNotFoundError: no such folder, no `spotter.json` in it, or a graph is missing.
-        ValueError: not json, another schema, a key is missing, or a graph is not the one that was written.
+        ValueError: not json, another schema, a key is missing, an unknown way to read words, or a graph is not the one that
+            was written.
     """
     folder = Path(folder)
     path = folder / SETTINGS_FILE
@@ -71,7 +95,10 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     if found != SCHEMA:
         raise ValueError(f'{path}: expected "schema": "{SCHEMA}", found {found!r}: export the weights again')
     missing = [key for key in REQUIRED if key not in settings]
-    missing += [f"graphs.{name}" for name in GRAPHS if name not in settings.get("graphs", GRAPHS)]
+    how = how_words_are_read(settings)
+    if how not in GRAPHS:
+        raise ValueError(f"{path}: words are read from one of {', '.join(GRAPHS)}, found {how!r}: export the weights again")
+    missing += [f"graphs.{name}" for name in GRAPHS[how] if name not in settings.get("graphs", GRAPHS[how])]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: export the weights again")
     for name, entry in settings["graphs"].items():

@@ -21,12 +21,15 @@ from dld.export.graphs import (
     MaskGraph,
     ReaderGraph,
     SelectorGraph,
+    StripGraph,
     pyramid_levels,
 )
 from dld.inference.scale_choice import dynamic
 from dld.model_zoo import sha256_of
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.recognition.strip_recognizer import StripRecognizer
+from dld.strips.cutting import STRIP_ROWS
 from dld.utils.analysis import DECODER_STEPS
 
 __all__ = ["OPSET", "GraphPart", "export_spotter", "spotter_parts", "spotter_settings"]
@@ -35,12 +38,16 @@ OPSET = 17  # RoIAlign that is aligned as torch's needs 16
 
 
 class GraphPart(NamedTuple):
-    """One graph to be: its module, the names of what goes in and out, and an example of what goes in."""
+    """One graph to be: its module, the names of what goes in and out, and an example of what goes in.
+
+    `axes` names the dimensions of every input that may differ from call to call; None: those of `_DYNAMIC`.
+    """
 
     module: nn.Module
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     example: tuple[torch.Tensor, ...]
+    axes: dict[int, str] | None = None
 
 
 # dimensions that may differ from call to call, by the number of dimensions of an input: images, rows, columns or words
@@ -86,6 +93,9 @@ def spotter_parts(
     regions = torch.cat([torch.arange(8).remainder(images)[:, None].float(), boxes], 1)
     parts["boxes"] = GraphPart(BoxGraph(student), (*names, "regions"), ("scores", "boxes"), (*levels, regions))
     parts["masks"] = GraphPart(MaskGraph(student), (*names, "regions"), ("masks",), (*levels, regions))
+    if student.reader is not None:
+        parts["strips"] = _strip_part(student.reader, 2 * images, size[1] // 8 * 8, noise)
+        return {name: part._replace(module=part.module.eval()) for name, part in parts.items()}
     masks = parts["masks"].module(*levels, regions)
     reader = ReaderGraph(student, masks.shape[-1])
     read = (levels[names.index(heads.recognizer_feature)], regions, masks)
@@ -102,6 +112,13 @@ def spotter_parts(
     return {name: part._replace(module=part.module.eval()) for name, part in parts.items()}
 
 
+def _strip_part(reader: StripRecognizer, words: int, columns: int, noise: torch.Generator) -> GraphPart:
+    """The reader of strips, on noise (words, 3, 48, columns). Its rows are fixed."""
+    strips = torch.rand(words, 3, STRIP_ROWS, columns, generator=noise) * 2 - 1
+    reader = copy.deepcopy(reader).to("cpu", torch.float32)
+    return GraphPart(StripGraph(reader), ("strips",), ("ids", "probabilities"), (strips,), {0: "words", 3: "columns"})
+
+
 def spotter_settings(
     model: TextSpottingRCNN | DynamicSpotter, cfg: CfgNode, budget_table: Sequence[Sequence[float]] = ()
 ) -> dict[str, Any]:
@@ -109,7 +126,8 @@ def spotter_settings(
     view = dynamic(model, cfg)
     student, selector = view.student, view.selector
     heads, rpn = student.roi_heads, student.proposal_generator
-    predictor, recognizer = heads.box_predictor, heads.recognizer
+    predictor = heads.box_predictor
+    threshold = predictor.test_score_thresh if heads.spot_threshold is None else heads.spot_threshold
     return {
         "architecture": type(model).__name__,
         "levels": pyramid_levels(student),
@@ -126,16 +144,11 @@ def spotter_settings(
             "min_size": rpn.min_box_size,
         },
         "detections": {
-            "score_threshold": predictor.test_score_thresh,
+            "score_threshold": threshold,
             "nms_threshold": predictor.test_nms_thresh,
             "count": predictor.test_topk_per_image,
         },
-        "reading": {
-            "max_length": recognizer.max_length,
-            "words_per_chunk": heads.words_per_chunk,
-            "state_width": recognizer.decoder.hidden_dim,
-            "min_text_score": student.min_text_score,
-        },
+        "reading": _reading_settings(student),
         "scales": {
             "candidates": list(view.scales),
             "input_scale": None if selector is None else selector.input_scale,
@@ -146,6 +159,20 @@ def spotter_settings(
             "cost_table": view.cost_table.to_dict(),
             "budget_table": [list(row) for row in budget_table],
         },
+    }
+
+
+def _reading_settings(student: TextSpottingRCNN) -> dict[str, Any]:
+    """How words are read, and what that needs."""
+    if student.reader is not None:
+        return {"how": "strips", "min_score": float(student.min_score)}
+    heads = student.roi_heads
+    return {
+        "how": "crops",
+        "max_length": heads.recognizer.max_length,
+        "words_per_chunk": heads.words_per_chunk,
+        "state_width": heads.recognizer.decoder.hidden_dim,
+        "min_text_score": student.min_text_score,
     }
 
 
@@ -202,15 +229,15 @@ def _write_graph(part: GraphPart, path: Path) -> None:
             str(path),
             input_names=list(part.inputs),
             output_names=list(part.outputs),
-            dynamic_axes=_dynamic_axes(part.inputs, part.example),
+            dynamic_axes=_dynamic_axes(part),
             opset_version=OPSET,
             # the tracing exporter: the other one writes graphs that agree as well, but takes 20 times as long
             dynamo=False,
         )
 
 
-def _dynamic_axes(names: Sequence[str], tensors: Sequence[torch.Tensor]) -> dict[str, dict[int, str]]:
+def _dynamic_axes(part: GraphPart) -> dict[str, dict[int, str]]:
     return {
-        name: {axis: label.format(name) for axis, label in _DYNAMIC[x.dim()].items()}
-        for name, x in zip(names, tensors, strict=True)
+        name: {axis: label.format(name) for axis, label in (part.axes or _DYNAMIC[x.dim()]).items()}
+        for name, x in zip(part.inputs, part.example, strict=True)
     }

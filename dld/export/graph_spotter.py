@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dld.export.bundle import GraphRunner
+from dld.export.bundle import GraphRunner, how_words_are_read
 from dld.export.found_words import Found
 from dld.export.suppression import choose_detections, choose_proposals
 from dld.structures.image_sizes import padded_size
@@ -16,7 +16,7 @@ __all__ = ["GraphSpotter", "regions_of"]
 
 
 class GraphSpotter:
-    """The student: detector, box and mask heads, recogniser.
+    """The student: detector, box and mask heads and, where words are read from crops, the recogniser.
 
     Args:
         settings: of `spotter.json`.
@@ -26,6 +26,7 @@ class GraphSpotter:
     def __init__(self, settings: Mapping[str, Any], run: GraphRunner) -> None:
         self.settings, self.run = settings, run
         self.start = len(settings["charset"]) + 1
+        self.reads = how_words_are_read(settings) == "crops"
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
         """Words of normalised images (3, H_i, W_i) of one padded size, in pixels of those images."""
@@ -49,24 +50,24 @@ class GraphSpotter:
             for b, s, size in zip(_split(boxes, proposals), _split(scores, proposals), sizes, strict=True)
         ]
         kept = [boxes for boxes, _ in detections]
-        words = (_split(x, kept) for x in self._read(levels, regions_of(kept)))
+        regions = regions_of(kept)
+        masks = self.run("masks", *levels, regions)[0] if len(regions) else np.zeros((0, 1, 1), np.float32)
+        read = self._read(levels, regions, masks) if self.reads else ()
+        words = [_split(x, kept) for x in (masks, *read)]
         return [Found(*detection, *parts) for detection, *parts in zip(detections, *words, strict=True)]
 
-    def _read(self, levels: list[np.ndarray], regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Masks (R, M, M), ids (R, T) and probabilities (R, T) of words (R, 5)."""
+    def _read(self, levels: list[np.ndarray], regions: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (R, T) and probabilities (R, T) of words (R, 5) with masks (R, M, M)."""
         reading = self.settings["reading"]
         level = levels[self.settings["levels"].index(self.settings["recognizer_level"])]
         R, T = len(regions), reading["max_length"] + 1
         # what is not read is the end id with probability 1, as after any end
         ids, probabilities = np.zeros((R, T), np.int64), np.ones((R, T), np.float32)
-        if not R:
-            return np.zeros((0, 1, 1), np.float32), ids, probabilities
-        masks = self.run("masks", *levels, regions)[0]
         for start in range(0, R, reading["words_per_chunk"]):
             rows = slice(start, start + reading["words_per_chunk"])
             context, keys = self.run("reader", level, regions[rows], masks[rows])
             self._decode(context, keys, ids[rows], probabilities[rows])
-        return masks, ids, probabilities
+        return ids, probabilities
 
     def _decode(self, context: np.ndarray, keys: np.ndarray, ids: np.ndarray, probabilities: np.ndarray) -> None:
         """Greedy reading into `ids` and `probabilities` (R, T) until all words ended."""

@@ -14,13 +14,13 @@ from PIL import Image
 from dld.data.augmentation import resized_shape
 from dld.export.antialias import resize_antialiased
 from dld.export.bundle import GraphRunner, read_settings
-from dld.export.found_words import words_of
+from dld.export.found_words import Found, strip_words, words_of
 from dld.export.graph_spotter import GraphSpotter
 from dld.export.scale_rule import ScaleRule
 from dld.inference.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.inference.scale_options import check_budget, check_scale
 from dld.structures.image_sizes import group_by_scale, scaled_size
-from dld.structures.words import SpottingResult
+from dld.structures.words import SpottingResult, Word
 
 __all__ = ["OnnxTextSpotter"]
 
@@ -84,18 +84,38 @@ class OnnxTextSpotter:
         chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
         # a plain spotter that is told nothing reads at its only scale, and says nothing about it
         silent = fixed is None and budget is None and self.settings["architecture"] == "TextSpottingRCNN"
-        results: list[SpottingResult | None] = [None] * len(pictures)
+        found: list[Found | None] = [None] * len(pictures)
+        network_sizes = [scaled_size(size, scale) for size, (scale, _) in zip(sizes, chosen, strict=True)]
         groups = group_by_scale(sizes, [scale for scale, _ in chosen], self.settings["size_divisibility"])
-        for (scale, _), members in groups.items():
-            inner = [scaled_size(sizes[i], scale) for i in members]
-            found = self.spot([resize_antialiased(images[i], size) for i, size in zip(members, inner, strict=True)])
-            for i, size, one in zip(members, inner, found, strict=True):
-                outer = pictures[i].shape[:2]
-                words = words_of(one, size, outer, self.characters, self.settings["reading"]["min_text_score"])
-                account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(one.boxes))
-                result = SpottingResult(None, path_of(sources[i]), outer[1], outer[0], words, *account)
-                results[i] = with_pixels(result, sources[i], channel_order, keep)
+        for members in groups.values():
+            spotted = self.spot([resize_antialiased(images[i], network_sizes[i]) for i in members])
+            for i, one in zip(members, spotted, strict=True):
+                found[i] = one
+        results = []
+        for i, (words, widths, unread) in enumerate(self._words(found, network_sizes, pictures)):
+            height, width = pictures[i].shape[:2]
+            account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(found[i].boxes), widths)
+            result = SpottingResult(None, path_of(sources[i]), width, height, words, *account, unread=unread)
+            results.append(with_pixels(result, sources[i], channel_order, keep))
         return results
+
+    def _words(
+        self, found: Sequence[Found], network_sizes: Sequence[tuple[int, int]], pictures: Sequence[np.ndarray]
+    ) -> list[tuple[list[Word], list[int] | None, int]]:
+        """Of each picture its words, the padded columns of its strips (None: crops were read), and how many went unread."""
+        reading = self.settings["reading"]
+        if self.spot.reads:
+            return [
+                (words_of(one, size, picture.shape[:2], self.characters, reading["min_text_score"]), None, 0)
+                for one, size, picture in zip(found, network_sizes, pictures, strict=True)
+            ]
+        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, reading["min_score"])
+        return [(words, strips.widths, strips.unread) for words, strips in read]
+
+    def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels float32 (N, 48, W, 3) -> ids and probabilities (N, W / 8)."""
+        ids, probabilities = self.run("strips", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        return ids, probabilities
 
     def normalize(self, picture: np.ndarray) -> np.ndarray:
         """uint8 BGR (H, W, 3) -> normalised float32 (3, H', W') at the teacher's resolution."""
@@ -113,7 +133,9 @@ class OnnxTextSpotter:
     def _choose(self, image: np.ndarray, budget: float | None) -> tuple[float, bool]:
         return self.rule.choose(image.shape[1:], lambda: self.score_scales(image), budget)
 
-    def _account(self, size: tuple[int, int], scale: float, selecting: bool, words: int) -> tuple[float, float, float]:
+    def _account(
+        self, size: tuple[int, int], scale: float, selecting: bool, words: int, strip_widths: list[int] | None
+    ) -> tuple[float, float, float]:
         """Scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
-        spent = self.rule.flops(size, scale, words, selecting)
-        return scale, spent / self.rule.teacher_flops(size, words), spent / 1e9
+        spent = self.rule.flops(size, scale, words, selecting, strip_widths)
+        return scale, spent / self.rule.teacher_flops(size, words, strip_widths), spent / 1e9

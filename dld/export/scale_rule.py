@@ -7,7 +7,7 @@ The law of cost is that of `dld.modeling.resolution.cost.CostTable`, the rule th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,18 +72,44 @@ class ScaleRule:
             scores = np.where(affordable, scores, -np.inf)
         return self.candidates[int(scores.argmax())], self.selects
 
-    def flops(self, size: tuple[int, int], scale: float, words: float, selecting: bool) -> float:
-        """FLOPs of the student at `scale`, of the resize and, if `selecting`, of the selector."""
+    def flops(
+        self,
+        size: tuple[int, int],
+        scale: float,
+        words: float,
+        selecting: bool,
+        strip_widths: Sequence[int] | None = None,
+    ) -> float:
+        """FLOPs of the student at `scale`, of the resize and, if `selecting`, of the selector.
+
+        Args:
+            size: (H, W) at the teacher's resolution.
+            words: boxes that were kept.
+            strip_widths: padded columns of the strips that were read; None: one strip a word, of the expected width.
+        """
         resize = 2 * 3 * (2 + 2 * scale) if scale < 1 else 0.0
         selector = self.table["selector_per_pixel"] if selecting else 0.0
-        return self._spotter("student", size, scale, words) + size[0] * size[1] * (selector + resize)
+        return self._spotter("student", size, scale, words, strip_widths) + size[0] * size[1] * (selector + resize)
 
-    def teacher_flops(self, size: tuple[int, int], words: float) -> float:
-        """FLOPs of the teacher at full size."""
-        return self._spotter("teacher", size, 1.0, words)
+    def teacher_flops(self, size: tuple[int, int], words: float, strip_widths: Sequence[int] | None = None) -> float:
+        """FLOPs of the teacher at full size; arguments as in :meth:`flops`."""
+        return self._spotter("teacher", size, 1.0, words, strip_widths)
 
-    def _spotter(self, name: str, size: tuple[int, int], scale: float, words: float) -> float:
+    def _spotter(
+        self, name: str, size: tuple[int, int], scale: float, words: float, strip_widths: Sequence[int] | None
+    ) -> float:
         law = self.table[name]
         height, width = padded_size(scaled_size(size, scale), law["divisibility"])
         per_pixel = law["per_pixel"] + law["stem_per_pixel"] * (words > 0)
-        return per_pixel * height * width + law["per_image"] + words * (law["per_word"] + law["per_step"] * self.steps)
+        fixed = law["per_image"] + words * (law["per_word"] + law["per_step"] * self.steps)
+        return per_pixel * height * width + fixed + _strip_flops(law, words, strip_widths)
+
+
+def _strip_flops(law: Mapping[str, Any], words: float, strip_widths: Sequence[int] | None) -> float:
+    """FLOPs of reading strips; 0 where crops are read, also by tables from before there were strips."""
+    a, b, c, expected = (
+        float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square", "expected_strip_width")
+    )
+    if strip_widths is None:
+        return words * (a + b * expected + c * expected**2)
+    return sum(a + b * width + c * width**2 for width in strip_widths)

@@ -216,6 +216,7 @@ class TextSpotter:
         for source, output in zip(sources, _run(model, records), strict=True):
             account = (output.get("scale"), output.get("cost"), output.get("gflops"))
             result = result_from_instances(output["instances"], None, path_of(source), *account)
+            result.unread = output.get("unread", 0)
             results.append(with_pixels(result, source, channel_order, keep))
         self._memory.look()
         return results

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-__all__ = ["UnknownWeightsError", "describe_weights", "find_weights", "list_weights", "sha256_of"]
+__all__ = ["UnknownWeightsError", "describe_weights", "find_weights", "list_readers", "list_weights", "sha256_of"]
 
 FOLDER = Path(__file__).parent
 
@@ -26,6 +26,12 @@ def list_weights() -> dict[str, dict]:
     """
     with open(FOLDER / "index.json", encoding="utf-8") as f:
         return json.load(f)
+
+
+def list_readers() -> dict[str, dict]:
+    """Entries of readers.json by name: readers of strips, which no spotter is. Each has what, file, sha256, origin, licence."""
+    path = FOLDER / "readers.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def describe_weights(index: dict[str, dict]) -> str:
@@ -55,8 +61,9 @@ def find_weights(name: str) -> str:
         FileNotFoundError: the index names a file that is not there.
         ValueError: the file is not the one the index speaks of.
     """
-    index = list_weights()
+    index = {**list_readers(), **list_weights()}
     if name not in index:
+        index = list_weights()
         names = ", ".join(sorted(index))
         raise UnknownWeightsError(f"no shipped weights are called {name!r}; there are: {names}\n{describe_weights(index)}")
     path = FOLDER / index[name]["file"]

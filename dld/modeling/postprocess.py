@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from dld.structures.mask_outlines import mask_outlines
 from dld.text.charset import Charset
 
-__all__ = ["masks_to_polygons", "spotting_postprocess", "text_scores"]
+__all__ = ["masks_to_polygons", "outlined_boxes", "spotting_postprocess", "text_scores"]
 
 
 def masks_to_polygons(
@@ -54,6 +54,45 @@ def text_scores(id_scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return torch.where(lengths > 0, (logs / lengths.clamp(min=1)).exp(), 0.0)
 
 
+def _boxes_in(instances: Instances, height: int, width: int) -> Boxes:
+    """Boxes of the network's output in an image of `height` x `width` pixels, clipped to it."""
+    boxes = Boxes(instances.pred_boxes.tensor.float().clone())
+    boxes.scale(width / instances.image_size[1], height / instances.image_size[0])
+    boxes.clip((height, width))
+    return boxes
+
+
+def _outlined(instances: Instances, boxes: Boxes, keep: torch.Tensor, height: int, width: int) -> Instances:
+    """The kept boxes with scores, classes and outlines, on the CPU."""
+    boxes = Boxes(boxes.tensor[keep].cpu())
+    polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
+    for polygon in polygons:
+        np.clip(polygon[:, 0], 0, width, out=polygon[:, 0])
+        np.clip(polygon[:, 1], 0, height, out=polygon[:, 1])
+    out = Instances((height, width))
+    out.pred_boxes = boxes
+    out.scores = instances.scores[keep].float().cpu()
+    out.pred_classes = instances.pred_classes[keep].cpu()
+    out.pred_polygons = polygons
+    return out
+
+
+@torch.no_grad()
+def outlined_boxes(instances: Instances, height: int, width: int) -> Instances:
+    """What was found in one image, unread, in the coordinates of the image of `height` x `width` pixels.
+
+    Args:
+        instances: network output: `pred_boxes`, `scores`, `pred_classes` and `pred_masks` (R, 1, M, M), in pixels of the
+            network's input.
+
+    Returns:
+        Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)). Boxes of no
+        area after clipping are left out.
+    """
+    boxes = _boxes_in(instances, height, width)
+    return _outlined(instances, boxes, boxes.nonempty(), height, width)
+
+
 @torch.no_grad()
 def spotting_postprocess(
     instances: Instances, height: int, width: int, charset: Charset, min_text_score: float = 0.0
@@ -70,25 +109,13 @@ def spotting_postprocess(
         `pred_texts` (R strings) and `pred_char_scores` (R lists, one probability per character). Boxes of no area
         after clipping are left out.
     """
-    scale_y, scale_x = height / instances.image_size[0], width / instances.image_size[1]
-    boxes = Boxes(instances.pred_boxes.tensor.float().clone())
-    boxes.scale(scale_x, scale_y)
-    boxes.clip((height, width))
+    boxes = _boxes_in(instances, height, width)
     # the last of the max_length + 1 steps is the end symbol's: a word that never ends is cut there
     ids, id_scores = instances.pred_ids[:, :-1], instances.pred_id_scores[:, :-1]
     lengths = ((ids == charset.end).cumsum(1) == 0).sum(1)
     keep = boxes.nonempty() & (text_scores(id_scores, lengths) >= min_text_score)
-    boxes = Boxes(boxes.tensor[keep].cpu())
     ids, id_scores, lengths = ids[keep].cpu(), id_scores[keep].cpu(), lengths[keep].tolist()
-    polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
-    for polygon in polygons:
-        np.clip(polygon[:, 0], 0, width, out=polygon[:, 0])
-        np.clip(polygon[:, 1], 0, height, out=polygon[:, 1])
-    out = Instances((height, width))
-    out.pred_boxes = boxes
-    out.scores = instances.scores[keep].float().cpu()
-    out.pred_classes = instances.pred_classes[keep].cpu()
-    out.pred_polygons = polygons
+    out = _outlined(instances, boxes, keep, height, width)
     out.pred_texts = [charset.decode(row) for row in ids.tolist()]
     out.pred_char_scores = [row[:n] for row, n in zip(id_scores.tolist(), lengths, strict=True)]
     return out

@@ -33,7 +33,8 @@ class Word:
         text: the transcription.
         polygon: (P, 2) float array, pixels of the given image. Floating point arrays are kept as they are, anything
             else becomes float32.
-        score: detection score in [0, 1].
+        score: how sure the word is, in [0, 1]: of its detection and its reading together where strips are read
+            (`dld.strips.scoring.word_score`), of its detection alone where masked crops are.
         char_scores: one probability for each character of `text`, or an empty list where none are known.
     """
 
@@ -95,6 +96,7 @@ class SpottingResult:
         scale: the scale that was chosen, relative to the teacher's resolution, or None where nothing chooses.
         cost: fraction of the teacher's total FLOPs, or None where it is not known.
         gflops: 1e9 FLOPs (2 for each multiply-accumulate) that were spent on the image, or None.
+        unread: outlines that were found and could not be read at all: they have no area, or lie outside the image.
         pixels: gives the image that was read, uint8 BGR (H, W, 3), for `draw`; None where it was not kept. No part of the
             json.
     """
@@ -107,6 +109,7 @@ class SpottingResult:
     scale: float | None = None
     cost: float | None = None
     gflops: float | None = None
+    unread: int = 0
     pixels: Callable[[], np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def draw(self, image: np.ndarray | None = None, font_path: str | os.PathLike | None = None, **options) -> Image.Image:
@@ -141,6 +144,7 @@ class SpottingResult:
             "scale": _number(self.scale),
             "cost": _number(self.cost),
             "gflops": _number(self.gflops),
+            **({"unread": self.unread} if self.unread else {}),
             "words": [word.to_dict() for word in self.words],
         }
 
@@ -164,12 +168,13 @@ class SpottingResult:
                 raise ValueError(f"word {index}: {error}") from None
         try:
             width, height = int(values.get("width") or 0), int(values.get("height") or 0)
+            unread = int(values.get("unread") or 0)
             extras = {
                 key: None if values.get(key) is None else float(values[key]) for key in ("scale", "cost", "gflops")
             }
         except (TypeError, ValueError):
-            raise ValueError("'width', 'height', 'scale', 'cost' and 'gflops' must be numbers") from None
-        return cls(None if image_id is None else str(image_id), file_name, width, height, parsed, **extras)
+            raise ValueError("'width', 'height', 'scale', 'cost', 'gflops' and 'unread' must be numbers") from None
+        return cls(None if image_id is None else str(image_id), file_name, width, height, parsed, **extras, unread=unread)
 
 
 def read_results(path: str | os.PathLike) -> list[SpottingResult]:

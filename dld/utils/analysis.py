@@ -28,7 +28,18 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["DECODER_STEPS", "FlopCount", "SpotterFlops", "count_flops", "evaluating", "fixed_share", "spotter_flops"]
+from dld.strips.cutting import STRIP_ROWS
+
+__all__ = [
+    "DECODER_STEPS",
+    "FlopCount",
+    "SpotterFlops",
+    "count_flops",
+    "evaluating",
+    "fixed_share",
+    "spotter_flops",
+    "strip_flops",
+]
 
 aten = torch.ops.aten
 
@@ -158,7 +169,7 @@ class SpotterFlops:
     boxes: int  # all proposals
     masks: int  # all words
     stem: int  # convolution of the recogniser on the finest level; 0 without words
-    recognition: int  # crops, encoder and attention keys of all words
+    recognition: int  # crops, encoder and attention keys of all words; nothing where strips are read
     decoding: int  # all words, all steps
 
     @property
@@ -221,9 +232,17 @@ def spotter_flops(
         masks = stem = recognition = decoding = 0
         if num_words:
             masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
+        if num_words and model.reader is None:
             stem, level = _counted(lambda: heads.recognizer.stem(features[heads.recognizer_feature]))
             recognition, decoding = _reading_flops(heads.recognizer, level, num_words, num_steps)
     return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding)
+
+
+def strip_flops(reader: nn.Module, width: int) -> int:
+    """FLOPs of reading one strip of `width` padded columns with a `StripRecognizer`."""
+    weight = reader.head.weight
+    strip = torch.zeros(1, 3, STRIP_ROWS, width, device=weight.device, dtype=weight.dtype)
+    return count_flops(lambda: reader.logits(strip)).total_flops
 
 
 def _counted(call: Callable[[], Any]) -> tuple[int, Any]:

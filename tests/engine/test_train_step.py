@@ -6,7 +6,8 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from dld.engine import train_step
-from dld.engine.train_step import NonFiniteLossError, StepTrainer, amp_dtype, bfloat16_instructions
+from dld.engine.train_step import NonFiniteLossError, StepTrainer, amp_dtype
+from dld.utils.number_format import bfloat16_instructions
 
 CPU = torch.device("cpu")
 

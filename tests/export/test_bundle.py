@@ -11,10 +11,16 @@ from dld.export.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, writ
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in GRAPHS:
-        (tmp_path / f"{name}.onnx").write_bytes(name.encode())
-    write_settings(tmp_path, {**dict.fromkeys(REQUIRED, 1), "graphs": {name: f"{name}.onnx" for name in GRAPHS}})
-    return tmp_path
+    """Of a spotter that reads crops, and as it was written before there were strips."""
+    return written(tmp_path, "crops", 1)
+
+
+def written(folder, how, reading):
+    for name in GRAPHS[how]:
+        (folder / f"{name}.onnx").write_bytes(name.encode())
+    graphs = {name: f"{name}.onnx" for name in GRAPHS[how]}
+    write_settings(folder, {**dict.fromkeys(REQUIRED, 1), "reading": reading, "graphs": graphs})
+    return folder
 
 
 def change(folder, **values):
@@ -50,6 +56,18 @@ def test_missing_keys_are_named(folder):
     graphs = json.loads((folder / "spotter.json").read_text())["graphs"]
     change(folder, charset=None, graphs={k: v for k, v in graphs.items() if k != "masks"})
     with pytest.raises(ValueError, match=r"lacks charset, graphs\.masks: export the weights again"):
+        read_settings(folder)
+
+
+def test_which_graphs_are_needed_depends_on_how_words_are_read(tmp_path):
+    folder = written(tmp_path, "strips", {"how": "strips", "min_score": 0.5})
+    assert set(read_settings(folder)["graphs"]) == {"detector", "boxes", "masks", "strips"}
+    for reading in ({"how": "crops"}, {"max_length": 25}):
+        change(folder, reading=reading)
+        with pytest.raises(ValueError, match=r"lacks graphs\.reader, graphs\.characters: export"):
+            read_settings(folder)
+    change(folder, reading={"how": "waves"})
+    with pytest.raises(ValueError, match="words are read from one of crops, strips, found 'waves'"):
         read_settings(folder)
 
 

@@ -12,13 +12,14 @@ from PIL import Image
 from dld.export.parity import compare_pictures, match_words, polygon_distance
 
 
-def assert_same(a, b) -> list[bool]:
-    """Same texts in the same order, scores within a thousandth; says of each polygon whether it is within half a pixel.
+def assert_same(a, b, tolerance=1e-3) -> list[bool]:
+    """Same texts in the same order, scores within `tolerance`; says of each polygon whether it is within half a pixel.
 
     Polygons are simplified with a tolerance of 1 % of their length: where two corners are equally good, rounding decides.
     """
     assert [w.text for w in b.words] == [w.text for w in a.words]
     assert (b.width, b.height, b.scale, b.file_name) == (a.width, a.height, a.scale, a.file_name)
+    assert b.unread == a.unread
     if a.cost is None:
         assert b.cost is b.gflops is None
     else:
@@ -28,8 +29,8 @@ def assert_same(a, b) -> list[bool]:
         distance = polygon_distance(one.polygon, other.polygon)
         assert distance < 0.5 + 0.01 * shapely.length(shapely.LinearRing(one.polygon))
         near.append(distance < 0.5)
-        assert other.score == pytest.approx(one.score, abs=1e-3)
-        assert other.char_scores == pytest.approx(one.char_scores, abs=1e-3)
+        assert other.score == pytest.approx(one.score, abs=tolerance)
+        assert other.char_scores == pytest.approx(one.char_scores, abs=tolerance)
     return near
 
 

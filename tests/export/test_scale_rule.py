@@ -70,6 +70,27 @@ def test_costs_follow_the_table(words):
     assert saved == pytest.approx(900.0 * 320 * 448)
 
 
+def test_strips_are_counted_by_their_widths():
+    """With 2 + 3 W + 5 W^2 FLOPs a strip: 2 + 24 + 320 for 8 columns, 2 + 48 + 1280 for 16, 2 + 12 + 80 for the expected 4."""
+    plain, law = rule(), {"strip_constant": 2.0, "strip_linear": 3.0, "strip_square": 5.0, "expected_strip_width": 4}
+    strips = rule()
+    for name in ("student", "teacher"):
+        strips.table[name] = {**strips.table[name], **law}
+    size = SIZES[0]
+    for widths, more in ([8, 16, 8], 346 + 1330 + 346), ([], 0), (None, 7 * 94):
+        found = strips.flops(size, 0.6, 7, True, widths) - plain.flops(size, 0.6, 7, True)
+        assert found == pytest.approx(more, abs=1e-3)
+        assert strips.teacher_flops(size, 7, widths) - plain.teacher_flops(size, 7) == pytest.approx(more, abs=1e-3)
+
+
+def test_tables_from_before_there_were_strips_count_none():
+    old = rule()
+    for name in ("student", "teacher"):
+        old.table[name] = {k: v for k, v in old.table[name].items() if "strip" not in k}
+    assert old.flops(SIZES[0], 0.6, 7, True, [96]) == rule().flops(SIZES[0], 0.6, 7, True)
+    assert old.teacher_flops(SIZES[0], 7, [96]) == rule().teacher_flops(SIZES[0], 7)
+
+
 @pytest.mark.parametrize("mu", [-3.0, 0.0, 0.7, 5.0, 100.0])
 def test_the_selectors_choice(mu):
     assert choices(rule(mu)) == chosen_by(spotter(mu))

@@ -130,10 +130,10 @@ class DynamicSpotter(nn.Module):
             else:
                 found = [{"instances": r} for r in results]
             for i, read, output in zip(members, results, found, strict=True):
-                outputs[i] = {**output, **self._account(images[i], scale, len(read))}
+                outputs[i] = {**output, **self._account(images[i], scale, len(read), output.get("strip_widths"))}
         return outputs
 
-    def _account(self, image: torch.Tensor, scale: float, words: int) -> dict:
+    def _account(self, image: torch.Tensor, scale: float, words: int, strip_widths: list[int] | None) -> dict:
         selecting = self.selector is not None and self.fixed_scale is None
         table = dataclasses.replace(
             self.cost_table,
@@ -141,10 +141,10 @@ class DynamicSpotter(nn.Module):
             selector_per_pixel=self.cost_table.selector_per_pixel if selecting else 0.0,
         )
         size = [tuple(image.shape[-2:])]
-        spent = float(table.flops(size, [words]))
+        spent = float(table.flops(size, [words], strip_widths=strip_widths))
         return {
             "scale": scale,
-            "cost": spent / float(table.teacher_flops(size, [words])),
+            "cost": spent / float(table.teacher_flops(size, [words], strip_widths=strip_widths)),
             "gflops": spent / 1e9,
             "paper_gflops": float(table.paper_gflops(size)),
         }

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
 
-from dld.modeling.postprocess import spotting_postprocess
+from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.recognizer import RecognitionFeatures
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
+from dld.strips.reading import read_words
 from dld.text.charset import Charset
 from dld.utils.analysis import evaluating
+from dld.utils.number_format import inference_dtype
 
 __all__ = ["TextSpottingRCNN"]
-
-
-def inference_dtype(name: str) -> torch.dtype | None:
-    """What MODEL.INFERENCE_DTYPE says; None for float32, in which nothing is converted.
-
-    Raises:
-        ValueError: it is neither float32, bfloat16 nor float16.
-    """
-    known = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise ValueError(f"MODEL.INFERENCE_DTYPE must be one of {', '.join(known)}, got {name!r}")
-    return known[name]
 
 
 @META_ARCH_REGISTRY.register()
@@ -40,6 +34,10 @@ class TextSpottingRCNN(GeneralizedRCNN):
         inference_dtype: number format of convolutions and matrix products at test; None: float32. The recogniser's
             recurrences, box decoding and RoIAlign stay in float32.
         min_text_score: words read less surely are left out at test, see `spotting_postprocess`.
+        reader: reads the words at test from strips of the photo, in place of the recogniser of the heads; None: that one reads.
+            It is no submodule: its weights are in a file of their own, and no checkpoint holds them.
+        min_score: words that `reader` reads are kept from this score on, see `dld.strips.scoring.word_score`.
+        expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
     """
 
     @configurable
@@ -50,9 +48,16 @@ class TextSpottingRCNN(GeneralizedRCNN):
         channels_last: bool = False,
         inference_dtype: torch.dtype | None = None,
         min_text_score: float = 0.0,
+        reader: StripRecognizer | None = None,
+        min_score: float = 0.0,
+        expected_strip_width: int = 160,
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
+        self._reader = [] if reader is None else [reader.to(dtype=inference_dtype)]  # in a list: not a submodule
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"MODEL.STRIPS.SCORE_THRESH must be in [0, 1], got {min_score}")
+        self.min_score, self.expected_strip_width = min_score, expected_strip_width
         if not 0 <= min_text_score <= 1:
             raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")
         self.min_text_score = min_text_score
@@ -70,7 +75,9 @@ class TextSpottingRCNN(GeneralizedRCNN):
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
         ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
-        ret["inference_dtype"] = inference_dtype(cfg.MODEL.INFERENCE_DTYPE)
+        ret["inference_dtype"] = inference_dtype(cfg.MODEL.INFERENCE_DTYPE, cfg.MODEL.DEVICE)
+        ret["reader"], ret["min_score"] = build_strip_recognizer(cfg), cfg.MODEL.STRIPS.SCORE_THRESH
+        ret["expected_strip_width"] = cfg.MODEL.STRIPS.EXPECTED_WIDTH
         return ret
 
     def _freeze_detection(self) -> None:
@@ -82,6 +89,17 @@ class TextSpottingRCNN(GeneralizedRCNN):
     @property
     def charset(self) -> Charset:
         return self.roi_heads.recognizer.charset
+
+    @property
+    def reader(self) -> StripRecognizer | None:
+        """What reads strips at test, None where the recogniser of the heads reads."""
+        return self._reader[0] if self._reader else None
+
+    def _apply(self, fn, recurse: bool = True):
+        # .to() and .cuda() must reach the reader although it is no submodule
+        for reader in self._reader:
+            reader._apply(fn)
+        return super()._apply(fn, recurse)
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad and batch; in the memory format the convolutions were laid out for."""
@@ -156,19 +174,48 @@ class TextSpottingRCNN(GeneralizedRCNN):
             return self.roi_heads(images, features, proposals, None)[0]
 
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
-        """Polygons and text in the pixels of the images the inputs say they came from (`height`, `width`)."""
-        return [
-            {
-                "instances": spotting_postprocess(
-                    r,
-                    x.get("height", r.image_size[0]),
-                    x.get("width", r.image_size[1]),
-                    self.charset,
-                    self.min_text_score,
-                )
-            }
+        """Polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
+
+        Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
+        without one from its "image", and the output has, beside "instances", "strip_widths" (padded columns of all strips
+        that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
+        """
+        sizes = [
+            (x.get("height", r.image_size[0]), x.get("width", r.image_size[1]))
             for r, x in zip(results, batched_inputs, strict=True)
         ]
+        if self.reader is not None:
+            found = [outlined_boxes(r, *size) for r, size in zip(results, sizes, strict=True)]
+            return self._read_strips(found, [_photo_of(x) for x in batched_inputs])
+        return [
+            {"instances": spotting_postprocess(r, *size, self.charset, self.min_text_score)}
+            for r, size in zip(results, sizes, strict=True)
+        ]
+
+    def _read_strips(self, found: list[Instances], photos: Sequence[np.ndarray]) -> list[dict]:
+        outlines = []
+        for instances, photo in zip(found, photos, strict=True):
+            height, width = instances.image_size
+            zoom = np.array([photo.shape[1] / width, photo.shape[0] / height])
+            outlines.append([polygon * zoom for polygon in instances.pred_polygons])
+        readings = read_words(
+            photos,
+            outlines,
+            [x.scores.numpy() for x in found],
+            self.reader.read_batch,
+            self.charset.characters,
+            self.min_score,
+        )
+        outputs = []
+        for instances, reading in zip(found, readings, strict=True):
+            rows = torch.tensor(reading.rows, dtype=torch.int64)
+            words = Instances(instances.image_size)
+            words.pred_boxes, words.pred_classes = instances.pred_boxes[rows], instances.pred_classes[rows]
+            words.pred_polygons = [instances.pred_polygons[row] for row in reading.rows]
+            words.pred_texts, words.pred_char_scores = reading.texts, reading.char_scores
+            words.scores = torch.tensor(reading.scores, dtype=torch.float32)
+            outputs.append({"instances": words, "strip_widths": reading.widths, "unread": reading.unread})
+        return outputs
 
     def inference(self, batched_inputs: list[dict], detected_instances=None, do_postprocess: bool = True):
         """As in GeneralizedRCNN; post-processing gives polygons and text."""
@@ -177,3 +224,11 @@ class TextSpottingRCNN(GeneralizedRCNN):
         else:
             results = self.spot(self.preprocess_image(batched_inputs))
         return self.postprocess(results, batched_inputs) if do_postprocess else results
+
+
+def _photo_of(record: dict) -> np.ndarray:
+    """What strips are cut from, uint8 BGR (H, W, 3)."""
+    photo = record.get("photo")
+    if photo is None:
+        photo = record["image"].clamp(0, 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+    return photo

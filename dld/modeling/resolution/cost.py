@@ -4,20 +4,21 @@ N images, S candidate scales, c_i the cost of scale s_i.
 
 A spotter's cost is linear: a part per padded pixel (backbone, pyramid, RPN, and, where an image has words, the
 recogniser's convolution on the finest level), a constant (boxes, as many proposals as the RPN hands on at test), a part
-per word (mask, crop, encoder) and a part per word and decoding step. Each is counted once on the real network; after
-that the cost of any image is a few multiplications.
+per word (mask, crop, encoder) and a part per word and decoding step. Where strips are read, a strip of W padded columns
+costs a + b W + c W^2 (convolutions are linear, the attention among its columns is quadratic) in place of crop, encoder and
+steps. Each part is counted once on the real network; after that the cost of any image is a few multiplications.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 import torch
 from torch import nn
 
 from dld.modeling.resolution.rescale import padded_size, scaled_size
-from dld.utils.analysis import DECODER_STEPS, count_flops, evaluating, spotter_flops
+from dld.utils.analysis import DECODER_STEPS, count_flops, evaluating, spotter_flops, strip_flops
 
 __all__ = ["CostTable", "SpotterCost"]
 
@@ -35,6 +36,11 @@ class SpotterCost:
     per_word: float
     per_step: float  # per word and decoding step
     divisibility: int  # sides are padded to multiples of this
+    # a strip of W padded columns: constant + linear W + square W^2; all 0 where crops are read
+    strip_constant: float = 0.0
+    strip_linear: float = 0.0
+    strip_square: float = 0.0
+    expected_strip_width: int = 0  # columns of the strip of a word of which nothing is known yet
 
     @classmethod
     def measure(cls, model: nn.Module, num_proposals: int | None = None) -> SpotterCost:
@@ -58,6 +64,7 @@ class SpotterCost:
             per_word=(counted.masks + counted.recognition) / words,
             per_step=counted.decoding / (words * steps),
             divisibility=model.backbone.size_divisibility,
+            **_strip_law(model),
         )
         check = spotter_flops(model, (3 * unit, 4 * unit), 5, num_proposals, 7)
         pixels = 12 * unit * unit
@@ -73,22 +80,33 @@ class SpotterCost:
                 )
         return cost
 
+    def reading_flops(self, widths: Sequence[int]) -> float:
+        """FLOPs of reading strips of these padded widths."""
+        columns = torch.tensor(list(widths), dtype=torch.float64)
+        return float((self.strip_constant + self.strip_linear * columns + self.strip_square * columns**2).sum())
+
     def flops(
-        self, pixels: torch.Tensor, words: torch.Tensor, steps: float | torch.Tensor = DECODER_STEPS
+        self,
+        pixels: torch.Tensor,
+        words: torch.Tensor,
+        steps: float | torch.Tensor = DECODER_STEPS,
+        strips: float | torch.Tensor | None = None,
     ) -> torch.Tensor:
         """FLOPs of everything that runs.
 
         Args:
             pixels: padded pixels; any shape that broadcasts with `words`.
-            words: words read.
+            words: words found, each with its mask.
             steps: decoding steps that run, the end symbol included.
+            strips: :meth:`reading_flops` of the strips that were read; None: one strip of `expected_strip_width` a word.
 
         Returns:
             float64 of the broadcast shape.
         """
         pixels, words = pixels.double(), words.double()
         per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0)
-        return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps)
+        reading = words * self.reading_flops([self.expected_strip_width]) if strips is None else strips
+        return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps) + reading
 
 
 @dataclass(frozen=True)
@@ -145,19 +163,22 @@ class CostTable:
         image_sizes: Sequence[tuple[int, int]],
         words: torch.Tensor | Sequence[int],
         steps: float | torch.Tensor = DECODER_STEPS,
+        strip_widths: Sequence[int] | None = None,
     ) -> torch.Tensor:
         """FLOPs of selector, resize and student at every candidate scale.
 
         Args:
             image_sizes: unpadded (H, W) of N images at the teacher's resolution.
-            words: words read in each (N,).
+            words: words found in each (N,).
             steps: decoding steps, one number or (N, 1).
+            strip_widths: padded columns of the strips that were read in each image; None: those expected of its words.
 
         Returns:
             float64 (N, S) on the CPU.
         """
         words = torch.as_tensor(words, device="cpu").view(-1, 1)
-        spotting = self.student.flops(self.padded_pixels(image_sizes), words, steps)
+        strips = None if strip_widths is None else self.student.reading_flops(strip_widths)
+        spotting = self.student.flops(self.padded_pixels(image_sizes), words, steps, strips)
         area = torch.tensor([h * w for h, w in image_sizes], dtype=torch.float64).view(-1, 1)
         scales = torch.tensor(self.scales, dtype=torch.float64)
         return spotting + area * (self.selector_per_pixel + _resize_flops_per_pixel(scales))
@@ -167,10 +188,12 @@ class CostTable:
         image_sizes: Sequence[tuple[int, int]],
         words: torch.Tensor | Sequence[int],
         steps: float | torch.Tensor = DECODER_STEPS,
+        strip_widths: Sequence[int] | None = None,
     ) -> torch.Tensor:
         """FLOPs of the teacher at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,)."""
         pixels = torch.tensor([_pixels(size, 1.0, self.teacher.divisibility) for size in image_sizes])
-        return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps)
+        strips = None if strip_widths is None else self.teacher.reading_flops(strip_widths)
+        return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps, strips)
 
     def costs(self, image_sizes: Sequence[tuple[int, int]], words: torch.Tensor | Sequence[int]) -> torch.Tensor:
         """c_i: :meth:`flops` over :meth:`teacher_flops`, float32 (N, S) on the CPU."""
@@ -196,11 +219,30 @@ class CostTable:
             raise KeyError(f"cost table lacks {', '.join(missing)}")
         spotters = {}
         for name in ("student", "teacher"):
-            lacking = [f.name for f in fields(SpotterCost) if f.name not in values[name]]
+            known = [f for f in fields(SpotterCost) if f.name in values[name]]
+            lacking = [f.name for f in fields(SpotterCost) if f.default is MISSING and f not in known]
             if lacking:
                 raise KeyError(f"cost table lacks {', '.join(f'{name}.{key}' for key in lacking)}")
-            spotters[name] = SpotterCost(**{f.name: values[name][f.name] for f in fields(SpotterCost)})
+            spotters[name] = SpotterCost(**{f.name: values[name][f.name] for f in known})
         return cls(scales=tuple(values["scales"]), selector_per_pixel=values["selector_per_pixel"], **spotters)
+
+
+def _strip_law(model: nn.Module) -> dict[str, float]:
+    """Constant, linear and square part of a strip's cost, counted at three widths and checked at a fourth."""
+    if model.reader is None:
+        return {}
+    columns = torch.tensor([160.0, 320.0, 480.0], dtype=torch.float64)
+    counted = torch.tensor([strip_flops(model.reader, int(w)) for w in columns], dtype=torch.float64)
+    a, b, c = torch.linalg.solve(columns[:, None] ** torch.arange(3), counted).tolist()
+    law, check = a + b * 96 + c * 96**2, strip_flops(model.reader, 96)
+    if abs(law - check) > _TOLERANCE * check:
+        raise ValueError(f"the cost of strips is not quadratic in their width: {law:.4g} FLOPs expected, {check:.4g} counted")
+    return {
+        "strip_constant": a,
+        "strip_linear": b,
+        "strip_square": c,
+        "expected_strip_width": model.expected_strip_width,
+    }
 
 
 def _pixels(size: tuple[int, int], scale: float, divisibility: int) -> int:

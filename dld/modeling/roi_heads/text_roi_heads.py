@@ -6,6 +6,7 @@ import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import ImageList, Instances, pairwise_iou
 
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
@@ -35,6 +36,9 @@ class TextROIHeads(StandardROIHeads):
         recognizer_feature: name of the level it reads.
         ignore_overlap: see :func:`covered_by_ignored`.
         words_per_chunk: most words read at once at test, which bounds memory.
+        reads: whether the recogniser reads the words that are found at test; False: somebody else does.
+        spot_threshold: detection score of the boxes that are kept where words are spotted (`forward` at test);
+            None: that of the box head, which :meth:`find_boxes` keeps to.
     """
 
     @configurable
@@ -45,6 +49,8 @@ class TextROIHeads(StandardROIHeads):
         recognizer_feature: str,
         ignore_overlap: float,
         words_per_chunk: int = 256,
+        reads: bool = True,
+        spot_threshold: float | None = None,
         **heads,
     ) -> None:
         super().__init__(**heads)
@@ -52,6 +58,7 @@ class TextROIHeads(StandardROIHeads):
         self.recognizer_feature = recognizer_feature
         self.ignore_overlap = ignore_overlap
         self.words_per_chunk = words_per_chunk
+        self.reads, self.spot_threshold = reads, spot_threshold
         for pooler in (self.box_pooler, self.mask_pooler):
             read_channels_last(pooler)
         # of the last batch: sampled proposals, and those of them on words (a tensor); the losses are means over them
@@ -67,6 +74,8 @@ class TextROIHeads(StandardROIHeads):
         ret["recognizer_feature"] = feature
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
         ret["words_per_chunk"] = cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK
+        ret["reads"] = not cfg.MODEL.RECOGNITION.READER
+        ret["spot_threshold"] = None if ret["reads"] else cfg.MODEL.STRIPS.DETECTION_THRESH
         return ret
 
     @torch.no_grad()
@@ -123,15 +132,39 @@ class TextROIHeads(StandardROIHeads):
         """Losses of the recogniser on what :meth:`read_ground_truth` returned."""
         return self.recognizer.losses(reading, torch.cat([x.gt_text for x in words]))
 
-    def find_boxes(self, features: dict[str, torch.Tensor], proposals: list[Instances]) -> list[Instances]:
-        """The boxes that are kept at test, one Instances an image with `pred_boxes` and `scores`; in evaluation mode only."""
-        return self._forward_box(features, proposals)
+    def forward(self, images: ImageList, features: dict[str, torch.Tensor], proposals: list[Instances], targets=None):
+        """As in StandardROIHeads; at test with the boxes above `spot_threshold`."""
+        if self.training or self.spot_threshold is None:
+            return super().forward(images, features, proposals, targets)
+        return self.forward_with_given_boxes(features, self.find_boxes(features, proposals, self.spot_threshold)), {}
+
+    def find_boxes(
+        self, features: dict[str, torch.Tensor], proposals: list[Instances], threshold: float | None = None
+    ) -> list[Instances]:
+        """The boxes that are kept at test, one Instances an image with `pred_boxes` and `scores`; in evaluation mode only.
+
+        Args:
+            threshold: their least score; None: that of the box head.
+        """
+        if threshold is None:
+            return self._forward_box(features, proposals)
+        predictor = self.box_predictor
+        pooled = self.box_pooler([features[f] for f in self.box_in_features], [x.proposal_boxes for x in proposals])
+        predictions = predictor(self.box_head(pooled))
+        boxes, scores = predictor.predict_boxes(predictions, proposals), predictor.predict_probs(predictions, proposals)
+        sizes = [x.image_size for x in proposals]
+        return fast_rcnn_inference(
+            boxes, scores, sizes, threshold, predictor.test_nms_thresh, predictor.test_topk_per_image
+        )[0]
 
     def forward_with_given_boxes(
         self, features: dict[str, torch.Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Add `pred_masks` (R, 1, 28, 28), `pred_ids` (R, T) and `pred_id_scores` (R, T) to boxes that were kept."""
+        """Add `pred_masks` (R, 1, 28, 28) and, where the recogniser reads, `pred_ids` (R, T) and `pred_id_scores` (R, T) to
+        boxes that were kept."""
         instances = super().forward_with_given_boxes(features, instances)
+        if not self.reads:
+            return instances
         return self._read_predictions(features[self.recognizer_feature], instances)
 
     def _read_predictions(self, level: torch.Tensor, instances: list[Instances]) -> list[Instances]:

@@ -179,7 +179,7 @@ def test_bfloat16_at_test_finds_the_same_words_but_for_its_rounding():
 
 def test_an_unknown_number_format_is_named(tiny_cfg):
     tiny_cfg.MODEL.INFERENCE_DTYPE = "int8"
-    with pytest.raises(ValueError, match="one of float32, bfloat16, float16, got 'int8'"):
+    with pytest.raises(ValueError, match="one of float32, bfloat16, float16, auto, got 'int8'"):
         build(tiny_cfg)
 
 

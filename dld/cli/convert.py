@@ -1,0 +1,86 @@
+"""Turn the recogniser of PP-OCRv6 "small" (ONNX, in the package rapidocr) into weights of our reader of strips.
+
+The result is compared with onnxruntime, where that is installed, before anything is written. By default it keeps the characters
+that European languages write (ASCII, Latin with accents, Greek, punctuation, currencies) of the 18,709 in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from dld.cli.command import exit_code, parse_arguments
+
+__all__ = ["add_arguments", "european", "largest_difference", "main"]
+
+EPILOG = """
+example:
+  pip install --no-deps --target rapidocr rapidocr==3.10.0
+  dld convert --onnx rapidocr/rapidocr/models/PP-OCRv6_rec_small.onnx --output strip_reader.safetensors
+"""
+TOLERANCE = 1e-4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--onnx", required=True, metavar="FILE", help="PP-OCRv6_rec_small.onnx")
+    parser.add_argument("--output", required=True, metavar="FILE", help="file to write, ending in .safetensors")
+    parser.add_argument("--charset", metavar="FILE", help="UTF-8 file with the characters to keep; default: European ones")
+
+
+def european(characters: Iterable[str]) -> list[str]:
+    """Printable ASCII, Latin up to U+024F, Greek, general punctuation, currencies and a few letter-like signs of these."""
+    blocks = ((0x20, 0x7E), (0xA1, 0x24F), (0x370, 0x3FF), (0x2010, 0x2044), (0x20A0, 0x20BF), (0x2116, 0x2122))
+    kept = [c for c in characters if any(a <= ord(c) <= b for a, b in blocks) and unicodedata.category(c)[0] != "C"]
+    return sorted(kept, key=ord)
+
+
+def largest_difference(reader, onnx_file: str | Path, width: int = 160) -> float | None:
+    """Largest difference of probabilities to onnxruntime on noise, with all characters; None where it is not installed."""
+    import numpy as np
+    import torch
+
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    noise = torch.randn(2, 3, 48, width, generator=torch.Generator().manual_seed(0)) / 2
+    session = onnxruntime.InferenceSession(str(onnx_file))
+    theirs = session.run(None, {session.get_inputs()[0].name: noise.numpy()})[0]
+    with torch.inference_mode():
+        ours = reader.logits(noise).softmax(-1).numpy()
+    return float(np.abs(ours - theirs).max())
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Read, compare, cut the head, write.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: naming the file, the package or the difference.
+    """
+    from dld.engine.checkpoint import save_safetensors
+    from dld.modeling.recognition.ppocr_weights import read_ppocr
+    from dld.text.charset import Charset
+
+    if not args.output.endswith(".safetensors"):
+        raise ValueError(f"--output must end in .safetensors, got {args.output}")
+    if not Path(args.output).parent.is_dir():
+        raise FileNotFoundError(f"--output {args.output}: its folder does not exist")
+    reader = read_ppocr(args.onnx)
+    apart = largest_difference(reader, args.onnx)
+    if apart is not None and apart > TOLERANCE:
+        raise ValueError(f"{args.onnx}: the result differs from onnxruntime by {apart:.2g}, more than {TOLERANCE:g}")
+    reader.keep_characters(Charset.from_file(args.charset) if args.charset else Charset(european(reader.charset.characters)))
+    about = {"source": Path(args.onnx).name, "licence": "Apache-2.0, PaddleOCR"}
+    save_safetensors(args.output, reader.state_dict(), about)
+    difference = "not compared (no onnxruntime)" if apart is None else f"within {apart:.1g} of onnxruntime"
+    size = Path(args.output).stat().st_size / 1e6
+    print(f"{args.output}: {size:.1f} MB, {len(reader.charset)} characters, before rounding to half precision {difference}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 with a message for a file that is no such recogniser."""
+    args = parse_arguments("convert", __doc__, EPILOG, add_arguments, argv)
+    return exit_code(lambda: convert(args))

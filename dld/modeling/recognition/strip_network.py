@@ -1,0 +1,106 @@
+"""The network that reads strips: a convolutional body, a mixer of columns, and a linear head for CTC.
+
+Its layers and their order are those of the recogniser of PP-OCRv6 "small" (PaddleOCR, Apache-2.0), so that its weights fit
+(`dld.modeling.recognition.ppocr_weights`); batch norm is folded into the convolutions. N strips, H rows and W columns of
+pixels, L = W / 8 columns of features, C = 120 channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["BODY_WIDTHS", "COLUMN_WIDTH", "ColumnMixer", "StripBody"]
+
+COLUMN_WIDTH = 120
+# input channels of each block, and which of them look at the whole strip; the width grows where the rows are halved
+BODY_WIDTHS = (96, 96, 96, 96, 192, 192, 192, 192, 192, 192, 192, 384, 384, 384)
+_SQUEEZED = (0, 4, 6, 8, 11)
+_HALVED = (3, 10)
+
+
+class SqueezeExcitation(nn.Module):
+    """Channels weighted by what the whole strip holds (Hu et al. 2018), with a hard sigmoid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce, self.expand = nn.Conv2d(channels, channels // 4, 1), nn.Conv2d(channels // 4, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
+
+
+class StripBlock(nn.Module):
+    """Depth-wise 3x3, squeeze-excitation where asked for, then 1x1, GELU, 1x1; with a shortcut around these two where the
+    width stays."""
+
+    def __init__(self, in_channels: int, out_channels: int, squeeze: bool, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels)
+        self.squeeze = SqueezeExcitation(in_channels) if squeeze else nn.Identity()
+        self.widen, self.narrow = nn.Conv2d(in_channels, 2 * in_channels, 1), nn.Conv2d(2 * in_channels, out_channels, 1)
+        self.shortcut = in_channels == out_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.squeeze(self.spatial(x))
+        y = self.narrow(F.gelu(self.widen(x)))
+        return x + y if self.shortcut else y
+
+
+class StripBody(nn.Module):
+    """Normalised strips (N, 3, H, W) -> features (N, 384, H / 16, W / 4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 48, 3, 2, 1)
+        self.branch = nn.ModuleList([nn.Conv2d(48, 24, 2), nn.Conv2d(24, 48, 2)])
+        self.merge = nn.ModuleList([nn.Conv2d(96, 48, 3, 2, 1), nn.Conv2d(48, 96, 1)])
+        self.blocks = nn.Sequential(
+            *(
+                StripBlock(a, b, i in _SQUEEZED, (2, 1) if i in _HALVED else (1, 1))
+                for i, (a, b) in enumerate(zip(BODY_WIDTHS[:-1], BODY_WIDTHS[1:], strict=True))
+            )
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.pad(F.relu(self.stem(x)), (0, 1, 0, 1))
+        y = F.pad(F.relu(self.branch[0](x)), (0, 1, 0, 1))
+        x = torch.cat([F.max_pool2d(x, 2, 1), F.relu(self.branch[1](y))], 1)
+        for layer in self.merge:
+            x = F.relu(layer(x))
+        return self.blocks(x)
+
+
+class ColumnAttention(nn.Module):
+    """A transformer block of eight heads (norm first, SiLU), over the columns of one strip."""
+
+    def __init__(self, width: int = COLUMN_WIDTH, heads: int = 8) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.heads = nn.LayerNorm(width), nn.LayerNorm(width), heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        N, L, C = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(N, L, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        # written out: exporters and FLOP counters see its two products, and strips are short
+        weights = (torch.matmul(q, k.transpose(2, 3)) * (C // self.heads) ** -0.5).softmax(-1)
+        x = x + self.out(torch.matmul(weights, v).transpose(1, 2).reshape(N, L, C))
+        return x + self.narrow(F.silu(self.widen(self.norm2(x))))
+
+
+class ColumnMixer(nn.Module):
+    """Features of one row (N, in_channels, 1, L) -> columns (N, L, 120) that know the word around them."""
+
+    def __init__(self, in_channels: int = BODY_WIDTHS[-1], width: int = COLUMN_WIDTH) -> None:
+        super().__init__()
+        self.shortcut, self.inward = nn.Conv2d(in_channels, width, 1), nn.Conv2d(in_channels, width, 1)
+        self.local = nn.Conv2d(width, width, (1, 7), padding=(0, 3), groups=width)
+        self.blocks, self.norm = nn.Sequential(ColumnAttention(), ColumnAttention()), nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        short = F.silu(self.shortcut(x)).squeeze(2).transpose(1, 2)
+        z = F.silu(self.inward(x))
+        z = z + F.silu(self.local(z))
+        return self.norm(self.blocks(z.squeeze(2).transpose(1, 2))) + short

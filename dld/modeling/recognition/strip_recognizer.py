@@ -1,0 +1,129 @@
+"""A recogniser that reads straightened strips of words, cut from the photo, instead of crops of the feature map."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.utils.file_io import PathManager
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
+from dld.config import configured_charset
+from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
+from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
+from dld.text.charset import Charset
+
+__all__ = ["StripRecognizer", "build_strip_recognizer", "load_strip_recognizer"]
+
+# columns of the body that become one column of the text: 4 pixels each, 8 together
+POOLED_COLUMNS = 2
+
+
+@RECOGNIZER_REGISTRY.register()
+class StripRecognizer(nn.Module):
+    """Reads strips with a convolutional body, a mixer of columns and a CTC head.
+
+    It is for use at test: in evaluation mode and without gradients from the start. Its weights may be of any floating
+    format; what it is fed takes theirs.
+
+    Args:
+        charset: the characters of the head, whose class 0 is the blank.
+    """
+
+    @configurable
+    def __init__(self, *, charset: Charset) -> None:
+        super().__init__()
+        self.body, self.mixer = StripBody(), ColumnMixer()
+        self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
+        self.charset = charset
+        self.register_buffer("charset_codes", charset.codes())
+        self.to(memory_format=torch.channels_last)
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: ShapeSpec | None = None) -> dict:
+        return {"charset": configured_charset(cfg)}
+
+    def columns(self, strips: torch.Tensor) -> torch.Tensor:
+        """Column features (N, W / 8, 120) of normalised strips (N, 3, 48, W), W a multiple of 8."""
+        x = self.body(strips)
+        return self.mixer(F.avg_pool2d(x, (x.shape[2], POOLED_COLUMNS)))
+
+    def logits(self, strips: torch.Tensor) -> torch.Tensor:
+        """CTC logits (N, W / 8, classes), float32."""
+        return self.head(self.columns(strips)).float()
+
+    def forward(self, strips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The most probable class of every column and its probability, (N, W / 8) each; 0 is the blank."""
+        probabilities, ids = self.logits(strips).softmax(-1).max(-1)
+        return ids, probabilities
+
+    @torch.inference_mode()
+    def read_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`forward` of pixels float32 (N, 48, W, 3) as `strip_batches` makes them, from and to NumPy."""
+        weight = self.head.weight
+        # a transposed view of rows of pixels is channels-last already
+        strips = torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
+        ids, probabilities = self(strips)
+        return ids.cpu().numpy(), probabilities.cpu().numpy()
+
+    def keep_characters(self, charset: Charset) -> None:
+        """Cut the head to the characters of another charset, in its order.
+
+        Raises:
+            ValueError: it has characters that the head does not know.
+        """
+        known = {c: i + 1 for i, c in enumerate(self.charset.characters)}
+        missing = [c for c in charset.characters if c not in known]
+        if missing:
+            raise ValueError(
+                f"the reader of strips knows no {' '.join(missing[:8])!r} ({len(missing)} of {len(charset)} characters): "
+                "MODEL.RECOGNITION.READER '' reads with the trained recogniser instead"
+            )
+        rows = [Charset.end, *(known[c] for c in charset.characters)]
+        head = nn.Linear(COLUMN_WIDTH, charset.num_outputs, device=self.head.weight.device, dtype=self.head.weight.dtype)
+        head.weight.data.copy_(self.head.weight.data[rows])
+        head.bias.data.copy_(self.head.bias.data[rows])
+        self.head, self.charset = head.requires_grad_(False), charset
+        self.charset_codes = charset.codes().to(self.charset_codes.device)
+
+
+def load_strip_recognizer(path: str) -> StripRecognizer:
+    """A recogniser of strips from a .safetensors file; `dld://NAME` is the file of shipped weights.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
+    """
+    file = PathManager.get_local_path(path)
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"weights {path} of the reader of strips do not exist (MODEL.STRIPS.WEIGHTS)")
+    try:
+        state = load_file(file)
+        reader = StripRecognizer(charset=Charset.from_codes(state["charset_codes"]))
+        reader.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold a reader of strips: {error}") from error
+    return reader
+
+
+def build_strip_recognizer(cfg) -> StripRecognizer | None:
+    """The trained reader that MODEL.RECOGNITION.READER asks for, with the configured characters; None where it is empty.
+
+    Raises:
+        ValueError: an unknown reader, or characters that it does not know.  FileNotFoundError, KeyError: its weights.
+    """
+    name = cfg.MODEL.RECOGNITION.READER
+    if not name:
+        return None
+    if name != StripRecognizer.__name__:
+        raise ValueError(f"MODEL.RECOGNITION.READER must be {StripRecognizer.__name__} or empty, got {name!r}")
+    reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
+    reader.keep_characters(configured_charset(cfg))
+    return reader

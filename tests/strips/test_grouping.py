@@ -1,0 +1,68 @@
+"""Strips in batches of one padded width."""
+
+import numpy as np
+
+from dld.strips.cutting import MARGIN, MOST_HEIGHTS
+from dld.strips.grouping import PADDED_WIDTHS, padded_widths, strip_batches
+
+WIDEST = MOST_HEIGHTS * 40 + 2 * MARGIN
+
+
+def strips_of(widths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (48, w, 3), np.uint8) for w in widths]
+
+
+def test_padded_widths_are_the_smallest_that_hold():
+    assert all(w % 8 == 0 for w in PADDED_WIDTHS) and list(PADDED_WIDTHS) == sorted(PADDED_WIDTHS)
+    assert PADDED_WIDTHS[-1] == WIDEST == 808
+    widths = np.arange(1, WIDEST + 1)
+    assert padded_widths(widths).tolist() == [min(p for p in PADDED_WIDTHS if p >= w) for w in widths]
+    assert padded_widths([]).shape == (0,)
+
+
+def test_each_strip_is_in_one_batch_normalised_and_padded_with_0():
+    strips = strips_of(np.random.default_rng(3).integers(28, WIDEST + 1, 60))
+    seen = []
+    for positions, pixels in strip_batches(strips):
+        assert pixels.dtype == np.float32 and pixels.shape[:2] == (len(positions), 48) and pixels.shape[3] == 3
+        assert pixels.shape[2] in PADDED_WIDTHS
+        for i, row in zip(positions, pixels, strict=True):
+            width = strips[i].shape[1]
+            np.testing.assert_allclose(row[:, :width], strips[i] / 127.5 - 1, atol=1e-6)
+            assert not row[:, width:].any()
+        seen += positions.tolist()
+    assert sorted(seen) == list(range(60))
+
+
+def test_black_is_minus_one_and_white_is_one():
+    strip = np.zeros((48, 96, 3), np.uint8)
+    strip[:, 48:] = 255
+    ((_, pixels),) = strip_batches([strip])
+    assert (pixels[0, :, :48] == -1).all()
+    np.testing.assert_allclose(pixels[0, :, 48:], 1, atol=1e-6)
+
+
+def test_a_strip_is_padded_the_same_in_any_company():
+    strips = strips_of([30, 100, 150, 400, 808, 96, 97])
+    together = {i: row for positions, pixels in strip_batches(strips) for i, row in zip(positions, pixels, strict=True)}
+    for i, strip in enumerate(strips):
+        ((positions, pixels),) = strip_batches([strip])
+        assert positions.tolist() == [0]
+        np.testing.assert_array_equal(pixels[0], together[i])
+
+
+def test_batches_are_bounded_and_hold_what_they_may():
+    widths = [28] * 200 + [808] * 25 + [300] * 50
+    shapes = [pixels.shape for _, pixels in strip_batches(strips_of(widths))]
+    assert all(n * w <= 8192 for n, _, w, _ in shapes)
+    # 96: 85 at once; 416: 19; 808: 10
+    assert [(n, w) for n, _, w, _ in shapes] == [
+        *[(85, 96), (85, 96), (30, 96)],
+        *[(19, 416), (19, 416), (12, 416)],
+        *[(10, 808), (10, 808), (5, 808)],
+    ]
+
+
+def test_no_strip():
+    assert list(strip_batches([])) == []

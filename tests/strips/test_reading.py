@@ -1,0 +1,135 @@
+"""Words of photos read together, with a network that tells colours apart."""
+
+import numpy as np
+import pytest
+
+from dld.strips.reading import read_words
+
+CHARACTERS = ["r", "g", "b"]
+COLOURS = {"r": (0, 0, 255), "g": (0, 255, 0), "b": (255, 0, 0)}  # BGR
+
+
+def read_colours(pixels):
+    """Every column's class is its strongest colour: 1 red, 2 green, 3 blue, 0 for white or black.
+
+    Its probability falls from left to right with the blue of the first column, so that both ways of a tall word differ.
+    """
+    N, _, W, _ = pixels.shape
+    mean = pixels[:, 8:40].reshape(N, 32, W // 8, 8, 3).mean((1, 3))  # BGR in [-1, 1]
+    strongest = 3 - mean.argmax(2)
+    ids = np.where(np.ptp(mean, axis=2) > 0.5, strongest, 0)
+    certainty = np.where(ids[:, 1:2] == 3, 0.9, 0.5) * np.ones(ids.shape)
+    return ids, certainty
+
+
+def never(pixels):
+    raise AssertionError("there is nothing to read")
+
+
+def box(x0, y0, x1, y1):
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float)
+
+
+def paint(photo, x, y, text, size=40, down=False):
+    """Squares of the colours in white gaps, from (x, y) on, and the outline around them."""
+    for i, c in enumerate(text):
+        at = i * (size + 16)
+        left, top = (x, y + at) if down else (x + at, y)
+        photo[top : top + size, left : left + size] = COLOURS[c]
+    long = len(text) * (size + 16) - 16
+    return box(x, y, x + size, y + long) if down else box(x, y, x + long, y + size)
+
+
+def white(height=400, width=600):
+    return np.full((height, width, 3), 255, np.uint8)
+
+
+def only(readings):
+    (reading,) = readings
+    return reading
+
+
+def test_two_words_surest_first():
+    photo = white()
+    shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "bbg")]
+    reading = only(read_words([photo], [shapes], [np.array([0.81, 0.64])], read_colours, CHARACTERS))
+    assert reading.texts == ["bbg", "rgr"] and reading.rows == [1, 0]
+    # 0.8 x 0.9^3 and 0.9 x 0.5^3
+    assert reading.scores == pytest.approx([0.5832, 0.1125])
+    assert reading.char_scores == [[0.9] * 3, [0.5] * 3]
+    assert reading.widths == [160, 160] and reading.unread == 0
+
+
+def test_a_tall_word_is_read_from_both_ends_and_the_surer_counts():
+    photo = white()
+    down = [paint(photo, 20, 20, "brg", down=True), paint(photo, 120, 20, "grb", down=True)]
+    reading = only(read_words([photo], [down], [np.ones(2)], read_colours, CHARACTERS))
+    # surer is what begins with blue: the first downwards, the second upwards
+    assert dict(zip(reading.rows, reading.texts, strict=True)) == {0: "brg", 1: "brg"}
+    assert [len(c) for c in reading.char_scores] == [3, 3]
+    assert len(reading.widths) == 4
+
+
+def test_a_lying_word_is_read_once():
+    photo = white()
+    reading = only(read_words([photo], [[paint(photo, 20, 20, "grb")]], [np.ones(1)], read_colours, CHARACTERS))
+    assert reading.texts == ["grb"] and len(reading.widths) == 1
+
+
+def test_many_photos_are_read_as_one_by_one():
+    rng = np.random.default_rng(0)
+    photos, outlines, scores = [], [], []
+    for n in range(5):
+        photo = white(300 + 50 * n, 700)
+        words = ["".join(rng.choice(CHARACTERS, rng.integers(1, 6))) for _ in range(n)]
+        outlines.append([paint(photo, 20, 10 + 60 * i, word, size=int(rng.integers(24, 50))) for i, word in enumerate(words)])
+        if n > 2:
+            outlines[-1].append(paint(photo, 500, 10, "brg", down=True))
+        photos.append(photo)
+        scores.append(rng.uniform(0.3, 1, len(outlines[-1])))
+    together = read_words(photos, outlines, scores, read_colours, CHARACTERS)
+    alone = [
+        only(read_words([p], [o], [s], read_colours, CHARACTERS)) for p, o, s in zip(photos, outlines, scores, strict=True)
+    ]
+    assert together == alone
+    assert [len(r.rows) for r in together] == [0, 1, 2, 4, 5]
+
+
+def test_outlines_that_cannot_be_read_are_counted():
+    photo = white()
+    shapes = [
+        box(700, 20, 800, 60),  # right of the photo
+        paint(photo, 20, 20, "rgb"),
+        box(20, -60, 120, -20),  # above it
+        np.array([[5.0, 5.0], [9.0, 9.0]]),
+        np.full((4, 2), np.nan),
+    ]
+    reading = only(read_words([photo], [shapes], [np.ones(5)], read_colours, CHARACTERS))
+    assert reading.rows == [1] and reading.texts == ["rgb"] and reading.unread == 4
+    nothing = only(read_words([photo], [shapes[2:]], [np.ones(3)], never, CHARACTERS))
+    assert nothing.rows == [] and nothing.unread == 3
+
+
+def test_words_that_are_not_sure_enough_are_left_out_but_counted_as_read():
+    photo = white()
+    shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "bbg"), box(20, 220, 160, 260)]
+    arguments = [photo], [shapes], [np.ones(3)], read_colours, CHARACTERS
+    reading = only(read_words(*arguments, min_score=0.2))
+    assert reading.rows == [1] and reading.widths == [160] * 3 and reading.unread == 0
+    everything = only(read_words(*arguments))
+    assert everything.rows == [1, 0, 2] and everything.texts[2] == "" and everything.scores[2] == 0
+
+
+def test_each_place_is_read_once():
+    photo = white()
+    whole = paint(photo, 20, 20, "bgr")
+    reading = only(read_words([photo], [[whole + 1, whole]], [np.array([0.5, 0.9])], read_colours, CHARACTERS))
+    assert reading.rows == [1] and reading.widths == [160, 160]
+
+
+def test_no_photo_and_no_outline():
+    assert read_words([], [], [], never, CHARACTERS) == []
+    reading = only(read_words([white()], [[]], [np.zeros(0)], never, CHARACTERS))
+    assert reading.rows == reading.texts == reading.widths == [] and reading.unread == 0
+    first, second = read_words([white(), white()], [[], []], [np.zeros(0), np.zeros(0)], never, CHARACTERS)
+    assert first == second and first.rows is not second.rows
