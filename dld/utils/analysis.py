@@ -169,7 +169,7 @@ class SpotterFlops:
     boxes: int  # all proposals
     masks: int  # all words
     stem: int  # convolution of the recogniser on the finest level; 0 without words
-    recognition: int  # crops, encoder and attention keys of all words; nothing where strips are read
+    recognition: int  # crops, encoder and attention keys of all words; where strips are read: one of the expected width each
     decoding: int  # all words, all steps
 
     @property
@@ -232,7 +232,9 @@ def spotter_flops(
         masks = stem = recognition = decoding = 0
         if num_words:
             masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
-        if num_words and model.reader is None:
+        if num_words and model.reader is not None:
+            recognition = num_words * strip_flops(model.reader, model.expected_strip_width)
+        elif num_words:
             stem, level = _counted(lambda: heads.recognizer.stem(features[heads.recognizer_feature]))
             recognition, decoding = _reading_flops(heads.recognizer, level, num_words, num_steps)
     return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding)

@@ -57,20 +57,25 @@ class SpotterCost:
         unit = max(model.backbone.size_divisibility, 32) * 2
         height, width, words, steps = 2 * unit, 3 * unit, 2, 3
         counted = spotter_flops(model, (height, width), words, num_proposals, steps)
+        strips = _strip_law(model)
         cost = cls(
             per_pixel=(counted.backbone + counted.fpn + counted.rpn) / (height * width),
             stem_per_pixel=counted.stem / (height * width),
             per_image=float(counted.boxes),
-            per_word=(counted.masks + counted.recognition) / words,
+            per_word=(counted.masks + (0 if strips else counted.recognition)) / words,
             per_step=counted.decoding / (words * steps),
             divisibility=model.backbone.size_divisibility,
-            **_strip_law(model),
+            **strips,
         )
         check = spotter_flops(model, (3 * unit, 4 * unit), 5, num_proposals, 7)
         pixels = 12 * unit * unit
         expected = {
             "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
-            "words": (cost.per_image + 5 * (cost.per_word + 7 * cost.per_step), check.fixed),
+            "words": (
+                cost.per_image
+                + 5 * (cost.per_word + 7 * cost.per_step + cost.reading_flops([cost.expected_strip_width])),
+                check.fixed,
+            ),
         }
         for what, (linear, counted_now) in expected.items():
             if abs(linear - counted_now) > _TOLERANCE * counted_now:

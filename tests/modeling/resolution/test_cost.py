@@ -12,18 +12,28 @@ import dld.modeling  # noqa: F401  only registration
 from dld.config import get_dld_cfg
 from dld.modeling.resolution.cost import CostTable, SpotterCost
 from dld.modeling.resolution.selector import ResolutionSelector
-from dld.utils.analysis import count_flops, fixed_share, spotter_flops
+from dld.utils.analysis import count_flops, fixed_share, spotter_flops, strip_flops
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
-@pytest.fixture(scope="module")
-def spotter():
+def tiny_teacher(reader: str):
     cfg = get_dld_cfg()
     cfg.merge_from_file(str(CONFIGS / "teacher_tiny.yaml"))
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE, cfg.MODEL.RECOGNITION.READER, cfg.MODEL.INFERENCE_DTYPE = "cpu", reader, "float32"
     torch.manual_seed(0)
     return build_model(cfg).eval()
+
+
+@pytest.fixture(scope="module")
+def spotter():
+    """Reads masked crops."""
+    return tiny_teacher("")
+
+
+@pytest.fixture(scope="module")
+def strip_spotter():
+    return tiny_teacher("StripRecognizer")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,44 @@ def test_the_table_agrees_with_counting_whole_inference(spotter, table, monkeypa
     counted = count_flops(lambda: outputs.extend(spotter.inference([{"image": image}], do_postprocess=False)))
     assert len(outputs[0]) == 7
     assert table.teacher_flops([(250, 310)], [7], 33).item() == pytest.approx(counted.total_flops, rel=0.01)
+
+
+def test_the_law_of_strips_agrees_with_counting_what_ran(strip_spotter, monkeypatch):
+    """Every word of a picture of noise, strips of the widths that were cut."""
+    table = CostTable.measure(strip_spotter, None, None, [1.0])
+    monkeypatch.setattr(strip_spotter.roi_heads, "spot_threshold", 0.0)
+    monkeypatch.setattr(strip_spotter, "min_score", 0.0)
+    image = torch.rand(3, 250, 310, generator=torch.Generator().manual_seed(0)) * 255
+    found = []
+    finding = count_flops(lambda: found.extend(strip_spotter.inference([{"image": image}], do_postprocess=False)))
+    widths = strip_spotter.inference([{"image": image}])[0]["strip_widths"]
+    assert len(widths) >= len(found[0]) / 2 > 0
+    reader = strip_spotter.reader
+    reading = count_flops(lambda: [reader.logits(torch.zeros(1, 3, 48, width)) for width in widths])
+    ours = table.teacher_flops([(250, 310)], [len(found[0])], strip_widths=widths).item()
+    # as many proposals are charged as the network may have, and noise has fewer
+    missing = (strip_spotter.proposal_generator.post_nms_topk[False] - found_proposals(strip_spotter, image)) * per_box(table)
+    assert ours - missing == pytest.approx(finding.total_flops + reading.total_flops, rel=0.01)
+
+
+def found_proposals(spotter, image) -> int:
+    images = spotter.preprocess_image([{"image": image}])
+    with torch.no_grad():
+        return len(spotter.proposal_generator(images, spotter.backbone(images.tensor), None)[0][0])
+
+
+def per_box(table) -> float:
+    return table.student.per_image / 200
+
+
+@pytest.mark.parametrize("width", [96, 160, 416, 808])
+def test_a_strip_costs_what_counting_says(strip_spotter, width):
+    law = SpotterCost.measure(strip_spotter)
+    assert law.reading_flops([width]) == pytest.approx(strip_flops(strip_spotter.reader, width), rel=0.001)
+    assert law.reading_flops([width, width]) == 2 * law.reading_flops([width]) and law.reading_flops([]) == 0
+    # words of which nothing is known are charged a strip of the expected width
+    unknown = law.flops(torch.tensor(0), torch.tensor(3)) - law.flops(torch.tensor(0), torch.tensor(3), strips=0.0)
+    assert unknown.item() == pytest.approx(3 * law.reading_flops([160]))
 
 
 def test_padded_pixels_worked_by_hand(table):
