@@ -83,11 +83,23 @@ def test_the_papers_model_builds():
 
 
 def test_the_tiny_teacher_is_small_and_worth_shrinking():
-    cfg = load_config(str(ROOT / "configs" / "teacher_tiny.yaml"), ["MODEL.DEVICE", "cpu"])
+    cfg = load_config(
+        str(ROOT / "configs" / "teacher_tiny.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.RECOGNITION.READER", ""]
+    )
     model = build_model(cfg)
     assert 4e6 < sum(p.numel() for p in model.parameters()) < 6e6
     assert fixed_share(model, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST), 8) <= 0.2
     assert cfg.MODEL.RPN.POST_NMS_TOPK_TEST <= 200 and cfg.INPUT.MIN_SIZE_TEST >= 640
+
+
+def test_strips_make_words_cost_more_than_their_masked_crops():
+    """Strips of 48 rows do not shrink with the picture: they bound what a smaller one saves."""
+    shares = []
+    for reader in ("", "StripRecognizer"):
+        options = ["MODEL.DEVICE", "cpu", "MODEL.RECOGNITION.READER", reader]
+        model = build_model(load_config(str(ROOT / "configs" / "teacher_tiny.yaml"), options))
+        shares.append(fixed_share(model, (640, 640), 8))
+    assert shares[0] <= 0.2 < shares[1] <= 0.42
 
 
 def test_distillation_starts_from_its_teachers_model():
