@@ -1,6 +1,6 @@
 """A spotter's readings as labels to train on: the sure ones become words, the doubtful ones don't-care.
 
-How sure a word is, its *confidence*, is the score of its detection times the probabilities of all its characters: one wrong
+How sure a word is, its *confidence*, is its score (`Word.score`) times the probabilities of all its characters: one wrong
 letter makes a wrong label, however good the others are. A doubtful word is `ignore: true` in the labels, neither text nor
 background, and keeps its reading, for whoever corrects the file by hand. What the spotter missed altogether is background
 to the training, which is why detections of low score are asked for (`drop_below`) and images without any sure word left out.
@@ -48,7 +48,7 @@ class LabelCounts:
 
 
 def confidence(word: Word) -> float:
-    """Detection score times the probabilities of its characters, in [0, 1]; 0 where one of them is not finite."""
+    """The word's score times the probabilities of its characters, in [0, 1]; 0 where one of them is not finite."""
     value = float(word.score) * math.prod(word.char_scores)
     return value if math.isfinite(value) else 0.0
 
