@@ -21,7 +21,6 @@ from dld.export.graphs import (
     MaskGraph,
     ReaderGraph,
     SelectorGraph,
-    StripGraph,
     pyramid_levels,
 )
 from dld.inference.scale_choice import dynamic
@@ -116,7 +115,7 @@ def _strip_part(reader: StripRecognizer, words: int, columns: int, noise: torch.
     """The reader of strips, on noise (words, 3, 48, columns). Its rows are fixed."""
     strips = torch.rand(words, 3, STRIP_ROWS, columns, generator=noise) * 2 - 1
     reader = copy.deepcopy(reader).to("cpu", torch.float32)
-    return GraphPart(StripGraph(reader), ("strips",), ("ids", "probabilities"), (strips,), {0: "words", 3: "columns"})
+    return GraphPart(reader, ("strips",), ("ids", "probabilities"), (strips,), {0: "words", 3: "columns"})
 
 
 def spotter_settings(

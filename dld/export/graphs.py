@@ -17,7 +17,6 @@ from torch import nn
 
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory, DecoderState
-from dld.modeling.recognition.strip_recognizer import POOLED_COLUMNS, StripRecognizer
 from dld.modeling.resolution.backbone_selector import BackboneSelector
 from dld.modeling.resolution.selector import ResolutionSelector
 from dld.modeling.roi_heads.masked_roi_pooler import is_tall
@@ -29,7 +28,6 @@ __all__ = [
     "MaskGraph",
     "ReaderGraph",
     "SelectorGraph",
-    "StripGraph",
     "pyramid_levels",
 ]
 
@@ -214,21 +212,3 @@ class CharacterGraph(nn.Module):
         logits, state = self.decoder.step(previous.unsqueeze(1), state, DecoderMemory(context, keys))
         probabilities, ids = logits[:, 0].softmax(-1).max(-1)
         return ids, probabilities, state.hidden[:, 0], state.cell[:, 0]
-
-
-class StripGraph(nn.Module):
-    """Normalised strips (N, 3, 48, W) -> the most probable class of every column and its probability, (N, W / 8) each.
-
-    What `StripRecognizer.forward` computes, with the number of rows as a constant: a graph cannot pool over a size that it
-    is told at run time.
-    """
-
-    def __init__(self, reader: StripRecognizer) -> None:
-        super().__init__()
-        self.body, self.mixer, self.head = reader.body, reader.mixer, reader.head
-
-    def forward(self, strips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.body(strips)
-        columns = self.mixer(F.avg_pool2d(x, (int(x.shape[2]), POOLED_COLUMNS)))
-        probabilities, ids = self.head(columns).softmax(-1).max(-1)
-        return ids, probabilities

@@ -54,7 +54,8 @@ class StripRecognizer(nn.Module):
     def columns(self, strips: torch.Tensor) -> torch.Tensor:
         """Column features (N, W / 8, 120) of normalised strips (N, 3, 48, W), W a multiple of 8."""
         x = self.body(strips)
-        return self.mixer(F.avg_pool2d(x, (x.shape[2], POOLED_COLUMNS)))
+        # int: a traced graph cannot pool over a size that it is told at run time, and the rows are always the same
+        return self.mixer(F.avg_pool2d(x, (int(x.shape[2]), POOLED_COLUMNS)))
 
     def logits(self, strips: torch.Tensor) -> torch.Tensor:
         """CTC logits (N, W / 8, classes), float32."""
