@@ -157,7 +157,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS = CN()
     # Weights of the reader of strips: a .safetensors file, or dld://NAME for shipped ones.
     cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
-    # Boxes of at least this detection score are read, in place of ROI_HEADS.SCORE_THRESH_TEST.
+    # Boxes of at least this detection score are read, in place of ROI_HEADS.SCORE_THRESH_TEST; of those, only the ones
+    # that a sure reading can lift to SCORE_THRESH: with 0.6, boxes of at least 0.36.
     cfg.MODEL.STRIPS.DETECTION_THRESH = 0.1
     # Words of at least this score, of detection and reading together, are kept (dld.strips.scoring.word_score), in place of
     # RECOGNITION.SCORE_THRESH_TEST. 0 keeps all outlines, readable or not.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
-__all__ = ["reading_score", "suppress", "word_score"]
+__all__ = ["least_detection", "reading_score", "suppress", "word_score"]
 
 
 def reading_score(char_scores: np.ndarray) -> float:
@@ -29,6 +29,11 @@ def word_score(detection: float, reading: float, characters: int) -> float:
         characters: their number.
     """
     return float(np.sqrt(max(detection, 0.0)) * reading**3 * min(1.0, 0.7 + 0.1 * characters))
+
+
+def least_detection(min_score: float) -> float:
+    """The score of a box below which no reading, however sure, gives a word of `min_score` by :func:`word_score`."""
+    return min_score**2
 
 
 def suppress(outlines: Sequence[np.ndarray], scores: np.ndarray, overlap: float = 0.5) -> np.ndarray:

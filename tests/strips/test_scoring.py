@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dld.strips.scoring import reading_score, suppress, word_score
+from dld.strips.scoring import least_detection, reading_score, suppress, word_score
 
 
 def box(x0, y0, x1, y1):
@@ -27,6 +27,13 @@ def test_score_of_a_word_by_hand():
     assert word_score(1.0, 1.0, 3) == 1
     assert word_score(0.5, 0.0, 0) == 0
     assert word_score(-1e-6, 1.0, 5) == 0
+
+
+@pytest.mark.parametrize("min_score", [0.0, 0.3, 0.6, 1.0])
+def test_what_lies_below_the_least_detection_never_becomes_a_word(min_score):
+    least = least_detection(min_score)
+    assert all(word_score(least - 1e-6, 1.0, n) < min_score or min_score == 0 for n in range(1, 30))
+    assert word_score(least, 1.0, 3) == pytest.approx(min_score)
 
 
 def test_a_piece_and_its_whole_the_surer_stays():

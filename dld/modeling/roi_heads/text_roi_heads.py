@@ -14,6 +14,7 @@ from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecogni
 from dld.modeling.roi_heads.channels_last_roi_align import read_channels_last
 from dld.modeling.roi_heads.masked_roi_pooler import is_tall
 from dld.modeling.sampling import random_numbers_of
+from dld.strips.scoring import least_detection
 from dld.structures.padded_polygons import PaddedPolygons
 
 __all__ = ["TextROIHeads", "readable_words"]
@@ -75,7 +76,10 @@ class TextROIHeads(StandardROIHeads):
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
         ret["words_per_chunk"] = cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK
         ret["reads"] = not cfg.MODEL.RECOGNITION.READER
-        ret["spot_threshold"] = None if ret["reads"] else cfg.MODEL.STRIPS.DETECTION_THRESH
+        if not ret["reads"]:
+            strips = cfg.MODEL.STRIPS
+            # what cannot become a word is not read
+            ret["spot_threshold"] = max(strips.DETECTION_THRESH, least_detection(strips.SCORE_THRESH))
         return ret
 
     @torch.no_grad()
