@@ -9,8 +9,8 @@ from detectron2.modeling import build_model
 
 import dld.modeling  # noqa: F401  only registration
 from dld.engine.setup import load_config
+from dld.modeling.flops import fixed_share
 from dld.modeling.meta_arch.distill import DistillMetaArch
-from dld.utils.analysis import fixed_share
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))

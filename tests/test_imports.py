@@ -1,37 +1,28 @@
-"""The layers of the package, read from the source: data flows down this list and nothing flows back.
-
-`|` in the layout means: side by side, without knowing each other; what stands with a comma may use each other.
-"""
+"""The layers of the package, read from the source, lazy imports included: nothing imports what stands beside or above it."""
 
 import ast
 import os
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LAYERS = {
-    "config": 0,
-    "text": 0,
-    "structures": 0,
-    "strips": 0,
-    "utils": 0,
-    "model_zoo": 0,
-    "data": 1,
-    "modeling": 1,
-    "evaluation": 1,
-    "engine": 2,
-    "inference": 2,
-    "export": 2,
-    "report": 2,
-    "app": 3,
-    "benchmark": 3,
-    "cli": 4,
-}
-SIDE_BY_SIDE = {1}
+# Each part may import those of the lines above it and nothing of its own line.
+LAYERS = (
+    ("drawing", "model_zoo", "strips", "text", "utils"),
+    ("config", "structures"),
+    ("data", "evaluation", "modeling"),
+    ("engine", "runtime"),
+    ("inference",),
+    ("app", "benchmark", "export", "study"),
+    ("compare",),
+    ("cli",),
+)
+LEVELS = {part: level for level, line in enumerate(LAYERS) for part in line}
 FORBIDDEN = ("detectron2.model_zoo", "detectron2.utils.testing", "detectron2._C")
 
 SOURCES = sorted((ROOT / "dld").rglob("*.py"))
@@ -50,13 +41,18 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def part_of(path: Path) -> str:
     return path.relative_to(ROOT / "dld").parts[0].removesuffix(".py")
 
 
 def test_every_part_has_its_place_in_the_order():
     parts = {part_of(path) for path in SOURCES} - {"__init__"}
-    assert parts <= set(LAYERS), f"say in LAYERS where {sorted(parts - set(LAYERS))} stand"
+    assert parts == set(LEVELS), f"say in LAYERS where {sorted(parts ^ set(LEVELS))} stand"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -66,11 +62,35 @@ def test_imports_only_flow_down(path):
         if not name.startswith("dld."):
             continue
         other = name.split(".")[1]
-        if other == part or part == "__init__" or other not in LAYERS:
+        if other == part or part == "__init__" or other not in LEVELS:
             continue
-        assert LAYERS[other] <= LAYERS[part], f"{part} imports {name}, which stands above it"
-        if LAYERS[other] == LAYERS[part]:
-            assert LAYERS[part] not in SIDE_BY_SIDE, f"{part} imports {name}, which stands beside it"
+        assert LEVELS[other] < LEVELS[part], f"{part} imports {name}, which stands beside or above it"
+
+
+def import_graph(name_of) -> dict[str, set[str]]:
+    """Who imports whom, lazy imports included; `name_of` says what a module counts as."""
+    modules = {module_of(path): path for path in SOURCES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        for name in imported(path):
+            while name and name not in modules:
+                name = name.rpartition(".")[0]
+            # a package that is imported for what it registers imports everything of itself
+            if not name or "dld" in (name, module):
+                continue
+            if name_of(name) != name_of(module):
+                graph.setdefault(name_of(module), set()).add(name_of(name))
+    return graph
+
+
+@pytest.mark.parametrize("depth", [1, 2, 9], ids=["packages", "sub-packages", "files"])
+def test_nothing_imports_in_circles(depth):
+    graph = import_graph(lambda module: ".".join(module.split(".")[: 1 + depth]))
+    graph.pop("dld", None)
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -85,11 +105,7 @@ def test_no_part_of_detectron2_that_some_builds_lack(path):
 
 
 def test_every_module_is_imported_on_a_machine_without_gpu():
-    modules = []
-    for path in SOURCES:
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        modules.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    modules = [name for name in modules if not name.endswith("__main__")]
+    modules = [name for name in map(module_of, SOURCES) if not name.endswith("__main__")]
     code = (
         "import importlib, sys\n"
         f"for name in {modules!r}:\n"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from dld.data.picture import read_picture
+from dld.drawing.glyphs import LabelFont
 from dld.inference.predictor import TextSpotter
 from dld.structures.words import SpottingResult, Word
-from dld.utils.glyphs import LabelFont
 
 __all__ = ["CHOICES", "Answer", "Reader"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
+from dld.modeling.flops import DECODER_STEPS
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
-from dld.utils.analysis import DECODER_STEPS
 
 __all__ = ["annotated_boxes", "forced_words", "random_boxes"]
 

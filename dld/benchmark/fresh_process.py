@@ -1,13 +1,9 @@
-"""Measuring one thing in a process of its own, which nothing before it has made larger.
-
-`python -m dld.benchmark.fresh_process JSON` prints one line of json.
-"""
+"""Measuring one thing in a process of its own, which nothing before it has made larger."""
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from dataclasses import asdict
@@ -16,19 +12,19 @@ from pathlib import Path
 import dld
 from dld.benchmark.setting import Setting
 
-__all__ = ["in_fresh_process", "measure_point"]
+__all__ = ["MARK", "in_fresh_process"]
 
 MARK = "RESULT "
 
 
 def in_fresh_process(setting: Setting, point: dict) -> dict:
-    """What :func:`measure_point` gives for `point`.
+    """What :func:`dld.benchmark.measured_point.measure_point` gives for `point`.
 
     Raises:
         RuntimeError: the process failed; the message has the end of what it said.
     """
     options = {k: v for k, v in asdict(setting).items() if not k.startswith("_") and k != "folder"}
-    code = [sys.executable, "-m", "dld.benchmark.fresh_process", json.dumps({"setting": options, "point": point})]
+    code = [sys.executable, "-m", "dld.benchmark.measured_point", json.dumps({"setting": options, "point": point})]
     root = str(Path(dld.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(code, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
@@ -36,75 +32,3 @@ def in_fresh_process(setting: Setting, point: dict) -> dict:
     if done.returncode or not lines:
         raise RuntimeError(f"measuring {point} in a process of its own failed: {done.stderr.strip()[-1500:]}")
     return json.loads(lines[-1].removeprefix(MARK))
-
-
-def measure_point(setting: Setting, point: dict) -> dict:
-    """Seconds, memory before and at its highest, and the size of what ran.
-
-    Args:
-        point: `what` "training" with `way` ("ours", "plain") and, optionally, `scales` (how many candidates) and `side`
-            (pixels); or `what` "reading" with `side` and `words`.
-    """
-    from dld.benchmark.peak_memory import current_bytes, peak_bytes, reset_peak
-    from dld.benchmark.timing import seconds_of
-
-    prepare = {"training": _training, "reading": _reading}[point["what"]]
-    call, about = prepare(setting, point)
-    reset_peak(setting.device)
-    before = current_bytes(setting.device)
-    times = [seconds_of(call, setting.device) for _ in range(setting.either(4, 1))]
-    found = {"before_bytes": before, "peak_bytes": peak_bytes(setting.device)}
-    # the first call pays for what is set up once
-    return {**found, "seconds": statistics.median(times[1:] or times), **about}
-
-
-def _training(setting: Setting, point: dict):
-    import torch
-
-    from dld.benchmark.setting import train_batches
-    from dld.benchmark.training import TrainingStep, distiller
-
-    if "scales" in point:
-        scales = torch.linspace(0.3, 0.8, point["scales"] + 1)[1:].tolist()
-        setting.opts = [*setting.opts, "MODEL.SELECTOR.SCALES", [round(s, 3) for s in scales]]
-    if "side" in point:
-        setting.opts = [*setting.opts, "INPUT.MIN_SIZE_TRAIN", (point["side"],), "SOLVER.IMS_PER_BATCH", 2]
-    cfg, model = distiller(setting)
-    batch = next(train_batches(cfg, 1))
-    step = TrainingStep(model)
-    way = {"ours": step.ours, "plain": step.plain}[point["way"]]
-    height, width = batch[0]["image"].shape[-2:]
-    return lambda: way(batch), {"size": f"batch {len(batch)}, {height} x {width}, float32"}
-
-
-def _reading(setting: Setting, point: dict):
-    import torch
-
-    from dld.benchmark.forced_words import forced_words, random_boxes
-    from dld.benchmark.setting import spotter_of
-
-    _, model = spotter_of(setting, setting.weights)
-    side, words = point["side"], point["words"]
-    record = {"image": torch.rand(3, side, side) * 255, "height": side, "width": side}
-
-    def read() -> None:
-        with torch.inference_mode(), forced_words(model.student) as given:
-            given.update(boxes=random_boxes(words, (side, side)), size=(side, side))
-            model.student([record])
-
-    gflops = model.cost_table.teacher_flops([(side, side)], [words]).item() / 1e9
-    return read, {"size": f"{side} x {side}, {words} words", "gflops": gflops}
-
-
-def main(argv: list[str]) -> int:
-    import torch
-
-    given = json.loads(argv[0])
-    setting = Setting(**given["setting"])
-    torch.set_num_threads(setting.threads)
-    print(MARK + json.dumps(measure_point(setting, given["point"])), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,7 @@ from dld.benchmark.forced_words import random_boxes
 from dld.benchmark.setting import QUICK_OPTIONS, Setting, spotter_of, val_records
 from dld.benchmark.timing import alternate
 from dld.modeling.fused_norms import fuse_norms
-from dld.modeling.roi_heads.channels_last_roi_align import ChannelsLastRoIAlign
+from dld.modeling.poolers.channels_last_roi_align import ChannelsLastRoIAlign
 
 __all__ = ["measure_operators"]
 

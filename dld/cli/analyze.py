@@ -86,11 +86,11 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     from detectron2.utils.file_io import PathManager
 
     import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
-    from dld.evaluation.scale_plot import plot_accuracy_cost, plot_scales
-    from dld.evaluation.scale_table import add_gains, study_row, study_table
-    from dld.inference.scale_measurement import StudiedSpotter
-    from dld.inference.scale_study import Study
-    from dld.report.study_report import check_report_path, make_report, write_report
+    from dld.study.measure import StudiedSpotter
+    from dld.study.page_writer import check_report_path, make_report, write_report
+    from dld.study.plot import plot_accuracy_cost, plot_scales
+    from dld.study.run import Study
+    from dld.study.table import add_gains, study_row, study_table
     from dld.utils.atomic_write import atomic_write_text
 
     students = _students(args.student)

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure_evaluation(setting) -> dict:
     """The part "evaluation": all tasks on 500 images of 20 words, median of three runs; seconds of one core."""
-    from dld.evaluation.benchmark import benchmark_evaluation
+    from dld.benchmark.scoring import benchmark_evaluation
 
     images = setting.either(500, 5)
     setting.say(f"evaluation: {images} images of 20 words, all tasks")

@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> float:
     from dld.inference.budget import Budget, choose_scales, gather_scores
     from dld.inference.predictor import portable_config
     from dld.inference.scale_choice import mu_table
-    from dld.inference.scale_measurement import StudiedSpotter
-    from dld.inference.scale_study import study_set
+    from dld.study.measure import StudiedSpotter
+    from dld.study.run import study_set
 
     budget = Budget.parse(args.budget)
     if not args.output.endswith(".safetensors"):

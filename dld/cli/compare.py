@@ -63,8 +63,8 @@ def open_readers(args: argparse.Namespace, threads: int) -> list:
     Raises:
         FileNotFoundError, KeyError, ValueError, ImportError: naming what is missing and how it is installed.
     """
-    from dld.benchmark.readers import DldReader, RapidOcrReader, TesseractReader
-    from dld.benchmark.weights_choice import WeightsChoice
+    from dld.compare.readers import DldReader, RapidOcrReader, TesseractReader
+    from dld.compare.weights_choice import WeightsChoice
 
     choices = [WeightsChoice.parse(text) for text in args.dld]
     # what is not installed is said before weights are loaded
@@ -103,9 +103,9 @@ def run(args: argparse.Namespace, command: str = "") -> dict:
         FileNotFoundError, KeyError, ValueError, ImportError: for what cannot be compared; the message names it.
         ReadingError: a reader failed on a photo.
     """
-    from dld.benchmark.comparison import PhotoSet, draw_readings, measure_readers, open_cache
-    from dld.benchmark.comparison_table import comparison_rows, comparison_table
     from dld.benchmark.report import describe_machine, write_report
+    from dld.compare.run import PhotoSet, draw_readings, measure_readers, open_cache
+    from dld.compare.table import comparison_rows, comparison_table
     from dld.config import get_dld_cfg
     from dld.data.datasets.text_json import register_text_dataset
     from dld.engine.setup import register_datasets
@@ -145,8 +145,8 @@ def run(args: argparse.Namespace, command: str = "") -> dict:
 
 def write_words(entries: list[dict], dataset: str, folder: Path) -> None:
     """`folder/DATASET_READER.json` for each reader, a results file."""
-    from dld.evaluation.measurement_cache import file_label
     from dld.structures.words import SpottingResult, write_results
+    from dld.study.cache import file_label
 
     for name in entries[0]["readers"]:
         results = (SpottingResult.from_dict(entry["readers"][name]["result"]) for entry in entries)
@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 1 if a reader failed; 2 with a message for what cannot be compared; 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = parse_arguments("compare", __doc__, EPILOG, add_arguments, argv)
-    from dld.benchmark.comparison import ReadingError
+    from dld.compare.run import ReadingError
 
     try:
         return exit_code(lambda: run(args, shlex.join([*PROGRAM.split(), *argv])), goes_on=True)

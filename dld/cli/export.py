@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from dld import __version__
     from dld.export.exporter import export_spotter, spotter_parts
-    from dld.export.onnx_spotter import OnnxTextSpotter
     from dld.export.parity import compare_graphs, compare_pictures
     from dld.inference.predictor import TextSpotter
     from dld.model_zoo import find_weights
+    from dld.runtime.onnx_spotter import OnnxTextSpotter
 
     weights = args.weights or find_weights(args.pretrained)
     # the graphs compute in float32, and so must what they are compared with

@@ -12,7 +12,7 @@ from torch import nn
 from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
-from dld.modeling.resolution.gumbel import temperature_at
+from dld.modeling.resolution.selector_losses import temperature_at
 
 __all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "TemperatureSchedule"]
 

@@ -13,7 +13,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from dld.data.dataset_mapper import read_dict_image
-from dld.utils.visualizer import TextVisualizer
+from dld.drawing.visualizer import TextVisualizer
 
 __all__ = ["BestSpotter", "FinalCheckpoint", "PicturesOfPredictions", "TimeLimit"]
 

@@ -20,8 +20,8 @@ from detectron2.utils.events import EventStorage
 from tqdm import tqdm
 
 from dld.modeling.meta_arch.distill import DistillMetaArch
-from dld.modeling.resolution.gumbel import temperature_at
 from dld.modeling.resolution.scale_comparison import ScaleComparison
+from dld.modeling.resolution.selector_losses import temperature_at
 
 __all__ = ["ComparedImages", "FitReport", "compare_images", "fit_selector"]
 

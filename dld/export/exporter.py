@@ -13,7 +13,6 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dld import __version__
-from dld.export.bundle import INSTALL, write_settings
 from dld.export.graphs import (
     BoxGraph,
     CharacterGraph,
@@ -25,11 +24,12 @@ from dld.export.graphs import (
 )
 from dld.inference.scale_choice import dynamic
 from dld.model_zoo import sha256_of
+from dld.modeling.flops import DECODER_STEPS
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.recognition.strip_recognizer import StripRecognizer
+from dld.runtime.bundle import INSTALL, write_settings
 from dld.strips.cutting import STRIP_ROWS
-from dld.utils.analysis import DECODER_STEPS
 
 __all__ = ["OPSET", "GraphPart", "export_spotter", "spotter_parts", "spotter_settings"]
 

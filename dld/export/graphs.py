@@ -1,7 +1,7 @@
 """The parts of a spotter as modules from tensors to tensors: what becomes one ONNX graph each.
 
 A spotter is cut where the number of things changes: between the graphs stand non-maximum suppression, thresholds and the
-loop over characters, a few lines of numpy (`dld.export.suppression`, `dld.export.onnx_spotter`). Inside a graph nothing
+loop over characters, a few lines of numpy (`dld.runtime.suppression`, `dld.runtime.onnx_spotter`). Inside a graph nothing
 depends on values, so that each one is traced once and serves every size.
 
 N images, K proposals per level, R boxes or words, L encoder columns, C channels, M rows and columns of a small mask.
@@ -16,10 +16,10 @@ from detectron2.structures import Boxes
 from torch import nn
 
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.poolers.masked_roi_pooler import is_tall
 from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory, DecoderState
 from dld.modeling.resolution.backbone_selector import BackboneSelector
 from dld.modeling.resolution.selector import ResolutionSelector
-from dld.modeling.roi_heads.masked_roi_pooler import is_tall
 
 __all__ = [
     "BoxGraph",

@@ -9,8 +9,8 @@ import numpy as np
 import shapely
 import torch
 
-from dld.export.bundle import GraphRunner
 from dld.export.exporter import GraphPart
+from dld.runtime.bundle import GraphRunner
 from dld.structures.words import SpottingResult, Word
 
 __all__ = ["compare_graphs", "compare_pictures", "match_words", "polygon_distance"]

@@ -17,8 +17,8 @@ from torch import nn
 import dld.modeling  # noqa: F401  only registration
 from dld.config import configured_charset, get_dld_cfg, merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
+from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
-from dld.inference.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
 from dld.model_zoo import find_weights
 from dld.modeling.fused_norms import fuse_norms
@@ -28,7 +28,7 @@ from dld.structures.words import SpottingResult, result_from_instances
 from dld.utils.free_memory import MemoryReturner
 
 if TYPE_CHECKING:
-    from dld.export.onnx_spotter import OnnxTextSpotter
+    from dld.runtime.onnx_spotter import OnnxTextSpotter
 
 __all__ = ["TextSpotter", "config_from_checkpoint", "portable_config", "spot_items"]
 
@@ -147,9 +147,9 @@ class TextSpotter:
         """From the graphs that `dld export` wrote into a folder, run by onnxruntime; needs no weights of torch.
 
         Raises:
-            FileNotFoundError, ValueError, ImportError: see :class:`~dld.export.onnx_spotter.OnnxTextSpotter`.
+            FileNotFoundError, ValueError, ImportError: see :class:`~dld.runtime.onnx_spotter.OnnxTextSpotter`.
         """
-        from dld.export.onnx_spotter import OnnxTextSpotter
+        from dld.runtime.onnx_spotter import OnnxTextSpotter
 
         return OnnxTextSpotter(folder, device)
 

@@ -14,10 +14,10 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dld.inference.budget import ScaleScores, calibrate_mu, choose_scales
-from dld.inference.scale_options import check_budget, check_scale, mu_of
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.resolution.cost import CostTable
+from dld.structures.scale_options import check_budget, check_scale, mu_of
 
 __all__ = ["CappedSpotter", "at_scale", "check_budget", "check_scale", "dynamic", "mu_of", "mu_table", "within_budget"]
 

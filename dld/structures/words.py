@@ -118,14 +118,14 @@ class SpottingResult:
         Args:
             image: uint8 BGR (H, W, 3); by default the one that was read, from its file or from the array that was given.
             font_path: a font with the script of the words.
-            options: of :meth:`dld.utils.visualizer.TextVisualizer.draw_spotting`: wrong, dont_care, caption, show_scores.
+            options: of :meth:`dld.drawing.visualizer.TextVisualizer.draw_spotting`: wrong, dont_care, caption, show_scores.
 
         Raises:
             ValueError: the image is neither given nor kept (results of an iterator keep none), or is of another size.
             FileNotFoundError: it was read from a file that is gone.
         """
         # imported here: drawing needs detectron2 and matplotlib, scoring a results file does not
-        from dld.utils.visualizer import TextVisualizer
+        from dld.drawing.visualizer import TextVisualizer
 
         if image is None:
             if self.pixels is None:

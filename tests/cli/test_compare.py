@@ -74,7 +74,7 @@ def test_a_reader_that_fails_ends_with_code_1(arguments, capsys, monkeypatch):
     def fail(self, pixels):
         raise ValueError("no idea")
 
-    monkeypatch.setattr("dld.benchmark.readers.DldReader.__call__", fail)
+    monkeypatch.setattr("dld.compare.readers.DldReader.__call__", fail)
     assert compare.main(arguments) == 1
     assert "whole failed on photo drawn_0: ValueError: no idea" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ WEIGHTS = ["--pretrained", "teacher_tiny"]
 def test_the_folder_holds_graphs_settings_and_report(tmp_path, capsys):
     pytest.importorskip("onnx", reason='needs: pip install "dld[export]"')
     pytest.importorskip("onnxruntime", reason='needs: pip install "dld[export]"')
-    from dld.export.onnx_spotter import OnnxTextSpotter
+    from dld.runtime.onnx_spotter import OnnxTextSpotter
 
     folder = tmp_path / "exported"
     assert export.main([*WEIGHTS, "--output", str(folder), "--limit", "1", "--opts", "INPUT.MIN_SIZE_TEST", "320"]) == 0

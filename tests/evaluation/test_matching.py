@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dld.evaluation.benchmark import random_scenes
+from dld.benchmark.scoring import random_scenes
 from dld.evaluation.ground_truth import GroundTruthWord
 from dld.evaluation.matching import Counts, Pair, match_image, score, score_dataset
 from dld.evaluation.protocol import TASKS, icdar2013, icdar2015, totaltext

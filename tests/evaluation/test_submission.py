@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from dld.evaluation.benchmark import random_scenes
+from dld.benchmark.scoring import random_scenes
 from dld.evaluation.matching import score_dataset
 from dld.evaluation.overlap import is_clockwise, measure_overlap
 from dld.evaluation.protocol import TASKS, ctw1500, icdar2013, icdar2015, totaltext

@@ -8,8 +8,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from torch.utils.data import Dataset
 
+from dld.benchmark.scoring import benchmark_evaluation, random_scenes
 from dld.evaluation import text_evaluator
-from dld.evaluation.benchmark import benchmark_evaluation, random_scenes
 from dld.evaluation.ground_truth import read_ground_truth
 from dld.evaluation.lexicon import Lexicon
 from dld.evaluation.matching import score_dataset

@@ -26,7 +26,7 @@ def exported(spotter: TextSpotter, folder, **options) -> SimpleNamespace:
     pytest.importorskip("onnx", reason='exporting needs: pip install "dld[export]"')
     pytest.importorskip("onnxruntime", reason='reading with graphs needs: pip install "dld[export]"')
     from dld.export.exporter import export_spotter
-    from dld.export.onnx_spotter import OnnxTextSpotter
+    from dld.runtime.onnx_spotter import OnnxTextSpotter
 
     export_spotter(spotter.model, spotter.cfg, folder, **options)
     return SimpleNamespace(pytorch=spotter, folder=folder, onnx=OnnxTextSpotter(folder, "cpu", threads=1))

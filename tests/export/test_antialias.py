@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dld.export.antialias import resize_antialiased, triangle_weights
+from dld.runtime.antialias import resize_antialiased, triangle_weights
 
 
 def test_weights_of_four_samples_reduced_to_two():

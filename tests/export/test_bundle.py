@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from dld.export.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, write_settings
+from dld.runtime.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, write_settings
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from dld.export.found_words import Found, words_of
 from dld.modeling.postprocess import spotting_postprocess
+from dld.runtime.found_words import Found, words_of
 from dld.text.charset import Charset
 
 

@@ -112,7 +112,7 @@ def test_reading_imports_neither_torch_nor_detectron2(teacher, pictures, tmp_pat
     cv2.imwrite(str(path), pictures[0])
     code = (
         "import sys\n"
-        "from dld.export.onnx_spotter import OnnxTextSpotter\n"
+        "from dld.runtime.onnx_spotter import OnnxTextSpotter\n"
         f"result = OnnxTextSpotter({str(teacher.folder)!r}, 'cpu', 1)({str(path)!r})\n"
         "print([w.text for w in result.words], {'torch', 'torchvision', 'detectron2'} & set(sys.modules))"
     )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dld.export.scale_rule import ScaleRule
 from dld.inference.scale_choice import CappedSpotter, within_budget
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.resolution.cost import CostTable, SpotterCost
+from dld.runtime.scale_rule import ScaleRule
 
 SIZES = [(320, 448), (97, 640), (640, 641), (33, 40)]
 SCALES = (0.4, 0.6, 1.0)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from test_onnx_spotter import assert_same
 
-from dld.export.bundle import SETTINGS_FILE
 from dld.export.exporter import spotter_parts, spotter_settings
-from dld.export.onnx_spotter import OnnxTextSpotter
 from dld.export.parity import compare_graphs
+from dld.runtime.bundle import SETTINGS_FILE
+from dld.runtime.onnx_spotter import OnnxTextSpotter
 
 # strips are sampled at 1/32 of a pixel and in 256 steps: where an outline lies between two, rounding decides
 same = partial(assert_same, tolerance=1e-2)
@@ -134,7 +134,7 @@ def test_reading_imports_neither_torch_nor_detectron2(strips, pictures, tmp_path
     cv2.imwrite(str(path), pictures[0])
     code = (
         "import sys\n"
-        "from dld.export.onnx_spotter import OnnxTextSpotter\n"
+        "from dld.runtime.onnx_spotter import OnnxTextSpotter\n"
         f"result = OnnxTextSpotter({str(strips.folder)!r}, 'cpu', 1)({str(path)!r})\n"
         "print(len(result.words), {'torch', 'torchvision', 'detectron2'} & set(sys.modules))"
     )

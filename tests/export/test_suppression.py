@@ -7,7 +7,7 @@ import torchvision
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 
-from dld.export.suppression import choose_detections, choose_proposals, non_maximum_suppression
+from dld.runtime.suppression import choose_detections, choose_proposals, non_maximum_suppression
 
 
 def random_boxes(count, seed, side=80):

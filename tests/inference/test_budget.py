@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dld.data.build import get_text_dataset
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.inference.budget import Budget, ScaleScores, calibrate_mu, choose_scales, gather_scores, score_images
-from dld.inference.scale_measurement import StudiedSpotter
+from dld.study.measure import StudiedSpotter
 
 COSTS = np.array([[0.2, 0.6], [0.2, 0.6], [0.2, 0.6], [0.2, 0.6]])
 # the large scale leads by 1, 2, 3 and 4: it is left at mu = 2.5, 5, 7.5 and 10

@@ -21,9 +21,9 @@ from dld.modeling.meta_arch.scale_trial import WORD_LOSSES, try_scales
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
-from dld.modeling.resolution.gumbel import draw_scales
 from dld.modeling.resolution.objective import SelectorObjective
 from dld.modeling.resolution.scale_comparison import ScaleComparison
+from dld.modeling.resolution.selector_losses import draw_scales
 from dld.modeling.resolution.word_loss_selector import WordLossSelector
 
 __all__ = ["DistillMetaArch"]

@@ -28,7 +28,7 @@ class DynamicSpotter(nn.Module):
 
     Each output dict has "instances" (see `spotting_postprocess`), "scale" (of the teacher's resolution), "cost" (share of
     the teacher's total FLOPs at full size), "gflops" (everything that ran, selector included, 2 FLOPs per
-    multiply-accumulate) and "paper_gflops" (the paper's convention, see `dld.utils.analysis`).
+    multiply-accumulate) and "paper_gflops" (the paper's convention, see `dld.modeling.flops`).
 
     Args:
         student: the spotter.

@@ -10,12 +10,12 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
 
+from dld.modeling.flops import evaluating
 from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
 from dld.strips.reading import read_words
 from dld.text.charset import Charset
-from dld.utils.analysis import evaluating
 from dld.utils.number_format import inference_dtype
 
 __all__ = ["TextSpottingRCNN"]

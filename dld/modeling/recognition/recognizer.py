@@ -12,9 +12,9 @@ from torch import nn
 
 from dld.config import configured_charset
 from dld.modeling.losses.recognition import attention_loss, ctc_loss
+from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler
 from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.encoder import RecognitionEncoder, conv_norm_relu
-from dld.modeling.roi_heads.masked_roi_pooler import MaskedRoIPooler
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.text.charset import Charset
 

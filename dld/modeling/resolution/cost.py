@@ -17,8 +17,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 import torch
 from torch import nn
 
+from dld.modeling.flops import DECODER_STEPS, count_flops, evaluating, spotter_flops, strip_flops
 from dld.modeling.resolution.rescale import padded_size, scaled_size
-from dld.utils.analysis import DECODER_STEPS, count_flops, evaluating, spotter_flops, strip_flops
 
 __all__ = ["CostTable", "SpotterCost"]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from dld.modeling.losses.word_maps import WordMaps, word_map_targets, word_maps_loss
-from dld.modeling.resolution.gumbel import (
+from dld.modeling.resolution.scale_comparison import ScaleComparison
+from dld.modeling.resolution.selector_losses import (
     draw_scales,
     gumbel_selector_loss,
     gumbel_straight_through,
@@ -19,7 +20,6 @@ from dld.modeling.resolution.gumbel import (
     soft_target_loss,
     soft_targets,
 )
-from dld.modeling.resolution.scale_comparison import ScaleComparison
 
 __all__ = ["SelectorObjective"]
 

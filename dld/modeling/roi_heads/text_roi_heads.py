@@ -9,10 +9,10 @@ from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import ImageList, Instances, pairwise_iou
 
+from dld.modeling.poolers.channels_last_roi_align import read_channels_last
+from dld.modeling.poolers.masked_roi_pooler import is_tall
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
 from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer, build_recognizer
-from dld.modeling.roi_heads.channels_last_roi_align import read_channels_last
-from dld.modeling.roi_heads.masked_roi_pooler import is_tall
 from dld.modeling.sampling import random_numbers_of
 from dld.strips.scoring import least_detection
 from dld.structures.padded_polygons import PaddedPolygons

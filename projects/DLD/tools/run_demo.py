@@ -36,11 +36,11 @@ from dld.evaluation.ground_truth import GroundTruthWord  # noqa: E402
 from dld.evaluation.matching import score_dataset  # noqa: E402
 from dld.evaluation.protocol import icdar2015  # noqa: E402
 from dld.evaluation.report import write_json  # noqa: E402
-from dld.evaluation.scale_table import study_row  # noqa: E402
 from dld.inference.predictor import TextSpotter, config_from_checkpoint  # noqa: E402
-from dld.inference.scale_measurement import StudiedSpotter  # noqa: E402
-from dld.inference.scale_study import Study  # noqa: E402
 from dld.model_zoo import find_weights  # noqa: E402
+from dld.study.measure import StudiedSpotter  # noqa: E402
+from dld.study.run import Study  # noqa: E402
+from dld.study.table import study_row  # noqa: E402
 
 REPORT_SECONDS = 10
 COMPARE_SECONDS = 75  # on a slow machine fewer pictures are compared

@@ -8,10 +8,10 @@ from detectron2.structures import Boxes, Instances
 
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.inference.predictor import TextSpotter
+from dld.modeling.flops import DECODER_STEPS, count_flops
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.resolution.cost import CostTable
 from dld.modeling.resolution.rescale import scaled_size
-from dld.utils.analysis import DECODER_STEPS, count_flops
 
 SIZES = ((96, 128), (128, 96), (96, 128), (96, 170), (128, 96))
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler
 from dld.modeling.recognition.beam_search import beam_search
 from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.encoder import RecognitionEncoder
 from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer
 from dld.modeling.recognition.teacher_targets import teacher_targets
-from dld.modeling.roi_heads.masked_roi_pooler import MaskedRoIPooler
 from dld.text.charset import Charset
 
 CHARSET = Charset("abc")

@@ -10,9 +10,9 @@ from detectron2.modeling import build_model
 
 import dld.modeling  # noqa: F401  only registration
 from dld.config import get_dld_cfg
+from dld.modeling.flops import count_flops, fixed_share, spotter_flops, strip_flops
 from dld.modeling.resolution.cost import CostTable, SpotterCost
 from dld.modeling.resolution.selector import ResolutionSelector
-from dld.utils.analysis import count_flops, fixed_share, spotter_flops, strip_flops
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

@@ -1,0 +1,1 @@
+"""Our spotters against what a user would install instead."""

@@ -1,0 +1,181 @@
+"""Several readers on the same photos in one run: each photo is read by all of them before the next one is.
+
+So all meet the same moments of the machine. Which one begins changes from photo to photo, and so does who reads after
+whom (:func:`reading_order`). Time counts from pixels in memory to words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dld.benchmark.timing import seconds_of
+from dld.compare.readers import Reader
+from dld.data.build import get_text_dataset
+from dld.data.dataset_mapper import read_dict_image
+from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
+from dld.evaluation.matching import match_image, score_dataset
+from dld.evaluation.protocol import Protocol
+from dld.evaluation.text_evaluator import dataset_protocol
+from dld.structures.words import SpottingResult
+from dld.study.cache import MeasurementCache, file_label, fingerprint
+
+__all__ = ["PhotoSet", "ReadingError", "draw_readings", "measure_readers", "open_cache", "reading_order"]
+
+# onnxruntime's threads look for new work for a while before they sleep, about 50 ms, and would slow whoever reads next
+PAUSE = 0.1
+
+
+class ReadingError(RuntimeError):
+    """A reader failed on a photo; the message names both, the cause says where."""
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The first `count` images of a registered data set."""
+
+    name: str
+    images: Sequence[dict]
+    protocol: Protocol
+    count: int
+
+    @classmethod
+    def open(cls, name: str, limit: int = 0) -> PhotoSet:
+        """A registered data set, or its first `limit` images.
+
+        Raises:
+            KeyError, FileNotFoundError, ValueError: an unknown or unprepared data set, or no images in it.
+        """
+        images = get_text_dataset(name)
+        count = min(limit, len(images)) if limit > 0 else len(images)
+        if limit < 0 or not count:
+            raise ValueError(f"data set {name!r} has {len(images)} images, {limit} were asked for")
+        return cls(name, images, dataset_protocol(name), count)
+
+    def key(self) -> dict:
+        """What of the images decides a result; how many there are does not."""
+        content = "generated"
+        if isinstance(self.images, list):
+            content = fingerprint([[d["image_id"], d.get("file_name"), _texts_and_places(d)] for d in self.images])
+        return {"dataset": self.name, "content": content, "protocol": self.protocol.name}
+
+    def photo(self, index: int) -> tuple[str, np.ndarray, list[GroundTruthWord]]:
+        """Identifier, pixels (uint8 BGR, upright, in the file's resolution) and annotated words of an image.
+
+        Raises:
+            ValueError: the file cannot be read, or is not of the annotated size.
+        """
+        record = self.images[index]
+        return str(record["image_id"]), np.ascontiguousarray(read_dict_image(record)), ground_truth_of(record)
+
+
+def _texts_and_places(record: dict) -> list:
+    return [[word.text, word.ignore, word.polygon.tolist()] for word in ground_truth_of(record)]
+
+
+def reading_order(count: int, index: int) -> list[int]:
+    """In which order `count` readers read photo `index`.
+
+    Over 2 x `count` photos every reader has every place twice, and reads twice after each of the others: one that leaves the
+    machine cold (a program of its own, say) is everybody's predecessor equally often. It is the square of Williams (1949):
+    0, 1, -1, 2, -2, ..., moved on by one with each photo and turned round after each round.
+    """
+    zigzag = [(step + 1) // 2 * (1 if step % 2 else -1) for step in range(count)]
+    order = [(place + index) % count for place in zigzag]
+    return order if (index // count) % 2 == 0 else order[::-1]
+
+
+def open_cache(folder: Path, photos: PhotoSet, readers: Sequence[Reader], machine: dict) -> MeasurementCache:
+    """What was measured before of exactly this comparison: these photos, readers, options, versions and machine.
+
+    One reader more, or another version of one, is another comparison: its times would not have been taken in turns.
+    """
+    key = {**photos.key(), "readers": {reader.name: dict(reader.about) for reader in readers}, "machine": machine}
+    return MeasurementCache(folder, photos.name, key)
+
+
+def measure_readers(
+    photos: PhotoSet,
+    readers: Sequence[Reader],
+    cache: MeasurementCache,
+    *,
+    warm_up: int = 2,
+    pause: float = PAUSE,
+    clock: Callable[[Callable[[], object]], float] = seconds_of,
+) -> int:
+    """Read every photo with all readers, unless the cache has it; returns how many photos were read.
+
+    Args:
+        cache: gets for each photo its `image_id` and, under `readers`, by name and in the order of reading: `ms`, `counts`
+            (task -> matched, detections, words) and `result` (:meth:`SpottingResult.to_dict`).
+        warm_up: photos that all readers read before, uncounted.
+        pause: seconds of rest before each reading.
+        clock: seconds of a call.
+
+    Raises:
+        ReadingError: a reader failed.
+        ValueError: a photo that cannot be read.
+    """
+    missing = [index for index in range(photos.count) if index not in cache]
+    for index in missing[:warm_up]:
+        name, pixels, _ = photos.photo(index)
+        for reader in readers:
+            _read(reader, name, pixels.copy(), [])
+    with tqdm(total=photos.count, initial=photos.count - len(missing), desc=photos.name, unit="photo", disable=None) as bar:
+        for index in missing:
+            name, pixels, truth = photos.photo(index)
+            found = {}
+            for place in reading_order(len(readers), index):
+                reader = readers[place]
+                given = pixels.copy()  # whatever a reader does to its pixels, the next one gets the photo
+                results: list[SpottingResult] = []
+                time.sleep(pause)
+                seconds = clock(partial(_read, reader, name, given, results))
+                found[reader.name] = _entry(results[0], 1000 * seconds, truth, photos.protocol)
+            cache.add(index, {"image_id": name, "readers": found})
+            bar.update()
+    return len(missing)
+
+
+def _read(reader: Reader, name: str, pixels: np.ndarray, results: list[SpottingResult]) -> None:
+    try:
+        results.append(reader(pixels))
+    except Exception as error:  # those of foreign packages are of any kind
+        raise ReadingError(f"{reader.name} failed on photo {name}: {type(error).__name__}: {error}") from error
+    results[-1].image_id = name
+
+
+def _entry(result: SpottingResult, ms: float, truth: list[GroundTruthWord], protocol: Protocol) -> dict:
+    scores = score_dataset({result.image_id: truth}, {result.image_id: result.words}, protocol)
+    counts = {task: list(score.per_image[result.image_id]) for task, score in scores.items()}
+    return {"ms": ms, "counts": counts, "result": result.to_dict()}
+
+
+def draw_readings(photos: PhotoSet, cache: MeasurementCache, folder: Path, count: int) -> int:
+    """Draw the first photos with the words of each reader as `folder/DATASET_PHOTO_READER.jpg`; returns how many pictures.
+
+    What counts against a reader end to end (misread words and words that are none) is red, what is not scored grey.
+    """
+    drawn = 0
+    for index in range(min(count, photos.count)):
+        name, pixels, truth = photos.photo(index)
+        for reader, entry in cache[index]["readers"].items():
+            result = SpottingResult.from_dict(entry["result"])
+            verdicts = match_image(truth, result.words, photos.protocol, "e2e").verdicts.detections
+            picture = result.draw(
+                pixels,
+                wrong=[verdict in ("misread", "false") for verdict in verdicts],
+                dont_care=[verdict == "dont_care" for verdict in verdicts],
+                caption=f"{reader}: {sum(verdict == 'right' for verdict in verdicts)} of {entry['counts']['e2e'][2]} words",
+            )
+            path = folder / f"{file_label(f'{photos.name}_{name}_{reader}')}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path, quality=92)
+            drawn += 1
+    return drawn

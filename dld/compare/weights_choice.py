@@ -1,0 +1,73 @@
+"""Which of our weights read, and at which resolution, written as one word on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dld.model_zoo import find_weights, list_weights
+from dld.structures.scale_options import check_budget, check_scale
+
+__all__ = ["WeightsChoice"]
+
+
+@dataclass(frozen=True)
+class WeightsChoice:
+    """Weights and how they read: at their own choice of scale where neither scale nor budget is given.
+
+    Attributes:
+        name: of the reader.
+        weights: a name of the model zoo, a checkpoint, or a folder that `dld export` wrote.
+        scale: share of the full resolution, or None.
+        budget: largest share of the cost of full resolution, or None.
+    """
+
+    name: str
+    weights: str
+    scale: float | None = None
+    budget: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> WeightsChoice:
+        """Read `[LABEL=]WEIGHTS[@SCALE]`, or `[LABEL=]WEIGHTS[@budget=SHARE]`.
+
+        Without a label shipped weights are called as they are, files and folders by the last two parts of their path.
+
+        Raises:
+            ValueError: what stands after `@` is neither a scale nor a budget.
+        """
+        head, at, tail = text.rpartition("@")
+        if not at or Path(text).exists():
+            head, tail = text, ""
+        kind, _, number = tail.rpartition("=")
+        scale = budget = None
+        if tail:
+            try:
+                if kind not in ("", "budget"):
+                    raise ValueError(f"{kind!r} is unknown")
+                if kind:
+                    budget = check_budget(float(number))
+                else:
+                    scale = check_scale(float(number))
+            except ValueError as error:
+                raise ValueError(f"{text}: after @ comes a scale (@0.5) or a budget (@budget=0.4): {error}") from None
+        label, equals, weights = head.partition("=")
+        if not equals or Path(head).exists():
+            weights = head
+            label = head if head in list_weights() else "/".join(Path(head).resolve().parts[-2:])
+            label += f"@{tail}" if tail else ""
+        if not (label and weights):
+            raise ValueError(f"{text}: expected WEIGHTS, WEIGHTS@SCALE or LABEL=WEIGHTS")
+        return cls(label, weights, scale, budget)
+
+    def path(self) -> str:
+        """The file or folder; shipped weights after their hash was verified.
+
+        Raises:
+            FileNotFoundError, KeyError: there is no such file, or no weights of that name.
+        """
+        if Path(self.weights).exists():
+            return self.weights
+        if self.weights not in list_weights() and ("/" in self.weights or Path(self.weights).suffix):
+            raise FileNotFoundError(f"weights {self.weights} do not exist")
+        return find_weights(self.weights)

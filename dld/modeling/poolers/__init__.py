@@ -1,0 +1,1 @@
+"""Crops of feature maps."""

@@ -1,0 +1,1 @@
+"""Exported spotters, run by ONNX Runtime without torch."""

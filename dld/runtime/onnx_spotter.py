@@ -1,0 +1,141 @@
+"""From pictures to their words with ONNX graphs: what `dld.TextSpotter` does, without torch and detectron2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dld.data.augmentation import resized_shape
+from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
+from dld.runtime.antialias import resize_antialiased
+from dld.runtime.bundle import GraphRunner, read_settings
+from dld.runtime.found_words import Found, strip_words, words_of
+from dld.runtime.graph_spotter import GraphSpotter
+from dld.runtime.scale_rule import ScaleRule
+from dld.structures.image_sizes import group_by_scale, scaled_size
+from dld.structures.scale_options import check_budget, check_scale
+from dld.structures.words import SpottingResult, Word
+
+__all__ = ["OnnxTextSpotter"]
+
+
+class OnnxTextSpotter:
+    """Reads pictures with the graphs of a folder that `dld export` wrote; called as :class:`dld.TextSpotter` is.
+
+    Args:
+        folder: with `spotter.json` and the graphs, whose hashes are verified.
+        device: "cpu" or, with onnxruntime-gpu, "cuda"; None: a GPU where onnxruntime has one.
+        threads: threads inside one operator; None: as many as there are cores.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`~dld.runtime.bundle.read_settings`.
+        ImportError: onnxruntime is not installed.
+
+    Example::
+
+        spotter = TextSpotter.from_onnx("exported/teacher_tiny")
+        for word in spotter("photo.jpg").words:
+            print(word.text, word.score, word.polygon)
+    """
+
+    def __init__(self, folder: str | os.PathLike, device: str | None = None, threads: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.settings = read_settings(self.folder)
+        self.run = GraphRunner(self.folder, self.settings, device, threads)
+        self.spot = GraphSpotter(self.settings, self.run)
+        self.rule = ScaleRule(self.settings["scales"], "selector" in self.settings["graphs"])
+        self.characters = tuple(self.settings["charset"])
+
+    def __call__(
+        self,
+        images: Any,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
+        """Words of one picture, or of each of several in their order; arguments, results and errors of `dld.TextSpotter`."""
+        fixed = check_scale(scale)
+        if budget is not None:
+            if fixed is not None:
+                raise ValueError("give scale or budget, not both")
+            budget = check_budget(budget)
+        return read_in_batches(images, batch_size, partial(self._read, fixed, budget, channel_order))
+
+    def _read(
+        self,
+        fixed: float | None,
+        budget: float | None,
+        channel_order: str,
+        sources: Sequence,
+        first: int | None,
+        keep: bool,
+    ) -> list[SpottingResult]:
+        """Results of one batch, see `read_in_batches`."""
+        pictures = open_batch(sources, channel_order, first)
+        images = [self.normalize(picture) for picture in pictures]
+        sizes = [x.shape[1:] for x in images]
+        chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
+        # a plain spotter that is told nothing reads at its only scale, and says nothing about it
+        silent = fixed is None and budget is None and self.settings["architecture"] == "TextSpottingRCNN"
+        found: list[Found | None] = [None] * len(pictures)
+        network_sizes = [scaled_size(size, scale) for size, (scale, _) in zip(sizes, chosen, strict=True)]
+        groups = group_by_scale(sizes, [scale for scale, _ in chosen], self.settings["size_divisibility"])
+        for members in groups.values():
+            spotted = self.spot([resize_antialiased(images[i], network_sizes[i]) for i in members])
+            for i, one in zip(members, spotted, strict=True):
+                found[i] = one
+        results = []
+        for i, (words, widths, unread) in enumerate(self._words(found, network_sizes, pictures)):
+            height, width = pictures[i].shape[:2]
+            account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(found[i].boxes), widths)
+            result = SpottingResult(None, path_of(sources[i]), width, height, words, *account, unread=unread)
+            results.append(with_pixels(result, sources[i], channel_order, keep))
+        return results
+
+    def _words(
+        self, found: Sequence[Found], network_sizes: Sequence[tuple[int, int]], pictures: Sequence[np.ndarray]
+    ) -> list[tuple[list[Word], list[int] | None, int]]:
+        """Of each picture its words, the padded columns of its strips (None: crops were read), and how many went unread."""
+        reading = self.settings["reading"]
+        if self.spot.reads:
+            return [
+                (words_of(one, size, picture.shape[:2], self.characters, reading["min_text_score"]), None, 0)
+                for one, size, picture in zip(found, network_sizes, pictures, strict=True)
+            ]
+        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, reading["min_score"])
+        return [(words, strips.widths, strips.unread) for words, strips in read]
+
+    def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels float32 (N, 48, W, 3) -> ids and probabilities (N, W / 8)."""
+        ids, probabilities = self.run("strips", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        return ids, probabilities
+
+    def normalize(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 BGR (H, W, 3) -> normalised float32 (3, H', W') at the teacher's resolution."""
+        settings = self.settings
+        height, width = resized_shape(*picture.shape[:2], settings["short_side"], settings["longest_side"])
+        pixels = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+        mean, std = (np.array(settings[key], dtype=np.float32)[:, None, None] for key in ("pixel_mean", "pixel_std"))
+        return (pixels.transpose(2, 0, 1).astype(np.float32) - mean) / std
+
+    def score_scales(self, image: np.ndarray) -> np.ndarray:
+        """Logits (S,) of the selector for a normalised image (3, H, W)."""
+        reduced = resize_antialiased(image, scaled_size(image.shape[1:], self.rule.input_scale))
+        return self.run("selector", reduced[None])[0][0]
+
+    def _choose(self, image: np.ndarray, budget: float | None) -> tuple[float, bool]:
+        return self.rule.choose(image.shape[1:], lambda: self.score_scales(image), budget)
+
+    def _account(
+        self, size: tuple[int, int], scale: float, selecting: bool, words: int, strip_widths: list[int] | None
+    ) -> tuple[float, float, float]:
+        """Scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
+        spent = self.rule.flops(size, scale, words, selecting, strip_widths)
+        return scale, spent / self.rule.teacher_flops(size, words, strip_widths), spent / 1e9

@@ -1,0 +1,115 @@
+"""What scales cost and which one an image is read at, from the numbers of `spotter.json`.
+
+The law of cost is that of `dld.modeling.resolution.cost.CostTable`, the rule that of `DynamicSpotter` and
+`dld.inference.scale_choice`, for one image at a time and in numpy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dld.structures.image_sizes import padded_size, scaled_size
+from dld.structures.scale_options import mu_of
+
+__all__ = ["ScaleRule"]
+
+logger = logging.getLogger(__name__)
+
+
+class ScaleRule:
+    """Costs and choice of the candidate scales.
+
+    Args:
+        settings: the "scales" part of `spotter.json`.
+        selects: whether there is a selector.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], selects: bool) -> None:
+        self.selects, self.candidates = selects, [float(s) for s in settings["candidates"]]
+        self.mu, self.expected_words = float(settings["mu"]), float(settings["expected_words"])
+        self.fixed_scale, self.input_scale = settings["fixed_scale"], settings["input_scale"]
+        self.steps, self.table = settings["decoder_steps"], settings["cost_table"]
+        self.budget_table = settings["budget_table"]
+
+    def choose(
+        self, size: tuple[int, int], score: Callable[[], np.ndarray], budget: float | None = None
+    ) -> tuple[float, bool]:
+        """The scale of an image and whether the selector was asked for it.
+
+        Args:
+            size: (H, W) at the teacher's resolution.
+            score: gives the selector's logits (S,).
+            budget: largest cost; see `dld.TextSpotter`.
+
+        Raises:
+            ValueError: a budget below the calibration table.
+        """
+        if budget is None and self.fixed_scale is not None:
+            return float(self.fixed_scale), False
+        calibrated = budget is not None and self.selects and bool(self.budget_table)
+        mu = mu_of(self.budget_table, budget) if calibrated else self.mu
+        teacher = self.teacher_flops(size, self.expected_words)
+        spent = [self.flops(size, s, self.expected_words, self.selects) for s in self.candidates]
+        costs = (np.array(spent) / teacher).astype(np.float32)
+        if self.selects:
+            logits = score()
+            scores = logits - logits.max()
+            scores = scores - np.log(np.exp(scores).sum()) - np.float32(mu) * costs
+        else:
+            scores = np.array(self.candidates)  # the larger the better
+        if budget is not None and not calibrated:
+            affordable = costs <= budget + 1e-6
+            if not affordable.any():
+                logger.warning(
+                    "an image of %d x %d pixels cannot be read for %.2g of the teacher's cost: the cheapest scale, %g, takes "
+                    "%.2g", size[1], size[0], budget, self.candidates[int(costs.argmin())], float(costs.min()),
+                )  # fmt: skip
+                affordable = costs == costs.min()
+            scores = np.where(affordable, scores, -np.inf)
+        return self.candidates[int(scores.argmax())], self.selects
+
+    def flops(
+        self,
+        size: tuple[int, int],
+        scale: float,
+        words: float,
+        selecting: bool,
+        strip_widths: Sequence[int] | None = None,
+    ) -> float:
+        """FLOPs of the student at `scale`, of the resize and, if `selecting`, of the selector.
+
+        Args:
+            size: (H, W) at the teacher's resolution.
+            words: boxes that were kept.
+            strip_widths: padded columns of the strips that were read; None: one strip a word, of the expected width.
+        """
+        resize = 2 * 3 * (2 + 2 * scale) if scale < 1 else 0.0
+        selector = self.table["selector_per_pixel"] if selecting else 0.0
+        return self._spotter("student", size, scale, words, strip_widths) + size[0] * size[1] * (selector + resize)
+
+    def teacher_flops(self, size: tuple[int, int], words: float, strip_widths: Sequence[int] | None = None) -> float:
+        """FLOPs of the teacher at full size; arguments as in :meth:`flops`."""
+        return self._spotter("teacher", size, 1.0, words, strip_widths)
+
+    def _spotter(
+        self, name: str, size: tuple[int, int], scale: float, words: float, strip_widths: Sequence[int] | None
+    ) -> float:
+        law = self.table[name]
+        height, width = padded_size(scaled_size(size, scale), law["divisibility"])
+        per_pixel = law["per_pixel"] + law["stem_per_pixel"] * (words > 0)
+        fixed = law["per_image"] + words * (law["per_word"] + law["per_step"] * self.steps)
+        return per_pixel * height * width + fixed + _strip_flops(law, words, strip_widths)
+
+
+def _strip_flops(law: Mapping[str, Any], words: float, strip_widths: Sequence[int] | None) -> float:
+    """FLOPs of reading strips; 0 where crops are read, also by tables from before there were strips."""
+    a, b, c, expected = (
+        float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square", "expected_strip_width")
+    )
+    if strip_widths is None:
+        return words * (a + b * expected + c * expected**2)
+    return sum(a + b * width + c * width**2 for width in strip_widths)
