@@ -9,7 +9,15 @@ from detectron2.config import get_cfg
 
 from dld.text.charset import Charset
 
-__all__ = ["add_dld_config", "configured_charset", "get_dld_cfg", "merge_overrides"]
+__all__ = [
+    "add_dld_config",
+    "configured_charset",
+    "get_dld_cfg",
+    "merge_file",
+    "merge_overrides",
+    "merge_stored",
+    "upgrade_config",
+]
 
 
 def get_dld_cfg() -> CN:
@@ -27,6 +35,72 @@ def configured_charset(cfg: CN) -> Charset:
     return Charset.from_file(node.CHARSET_FILE) if node.CHARSET_FILE else Charset.default()
 
 
+# Keys that have another name since, or several: values under the old one are moved where a configuration is read.
+RENAMED = {
+    "MODEL.SELECTOR.CHANNELS": ["RESOLUTION.CHANNELS"],
+    "MODEL.SELECTOR.LEVEL": ["BACKBONE.LEVEL", "WORDS.LEVEL"],
+    "MODEL.SELECTOR.WORD_LOSS": ["WORDS.LOSS"],
+    "MODEL.SELECTOR.WORDS_PER_IMAGE": ["WORDS.PER_IMAGE"],
+    "MODEL.SELECTOR.TARGET_TEMPERATURE": [f"{node}.TARGET_TEMPERATURE" for node in ("RESOLUTION", "BACKBONE", "WORDS")],
+    **{f"MODEL.SELECTOR.{key}": [f"{node}.{key}" for node in ("RESOLUTION", "BACKBONE")]
+       for key in ("FORM", "TEMPERATURE", "DECAY", "EPOCHS")},
+}  # fmt: skip
+RENAMED = {old: [f"MODEL.SELECTOR.{name}" for name in new] for old, new in RENAMED.items()}
+# Keys that are gone, with the only value that is still meant by saying nothing.
+REMOVED = {"MODEL.SELECTOR.NORM": ""}
+
+
+def upgrade_config(loaded: dict) -> None:
+    """Move the values of renamed keys of a loaded configuration, nested dicts, in place.
+
+    Raises:
+        ValueError: it asks for something that is no longer there.
+    """
+    for old, only in REMOVED.items():
+        value = _pop(loaded, old, only)
+        if value != only:
+            raise ValueError(f"{old} {value!r} is no longer there; only {only!r} is")
+    missing = object()
+    for old, names in RENAMED.items():
+        value = _pop(loaded, old, missing)
+        for name in names if value is not missing else ():
+            *path, key = name.split(".")
+            node = loaded
+            for part in path:
+                node = node.setdefault(part, type(loaded)())
+            node.setdefault(key, value)
+
+
+def _pop(loaded: dict, name: str, default):
+    """Take a key out of nested dicts."""
+    *path, key = name.split(".")
+    for part in path:
+        loaded = loaded.get(part, {}) if isinstance(loaded, dict) else {}
+    return loaded.pop(key, default) if isinstance(loaded, dict) else default
+
+
+def merge_stored(cfg: CN, text: str) -> None:
+    """Change keys in place to those of a configuration that was written out, by this version or one before.
+
+    Raises:
+        KeyError, ValueError: naming the key.
+    """
+    loaded = CN.load_cfg(text)
+    upgrade_config(loaded)
+    cfg.merge_from_other_cfg(loaded)
+
+
+def merge_file(cfg: CN, path: str) -> None:
+    """Change keys in place to those of a yaml file and of the files that it names under `_BASE_`.
+
+    Raises:
+        KeyError, ValueError, OSError: what detectron2 says, or naming the key.
+    """
+    loaded = CN.load_yaml_with_base(path, allow_unsafe=False)
+    upgrade_config(loaded)
+    cfg.merge_from_other_cfg(CN(loaded))
+
+
 def merge_overrides(cfg: CN, overrides: Sequence) -> None:
     """Change keys in place: KEY VALUE KEY VALUE ..., as they stand on a command line.
 
@@ -37,14 +111,17 @@ def merge_overrides(cfg: CN, overrides: Sequence) -> None:
     if len(overrides) % 2:
         words = " ".join(map(str, overrides))
         raise ValueError(f"overrides come as KEY VALUE pairs, got an odd number of words: {words}")
-    for i in range(0, len(overrides), 2):
+    pairs = []
+    for name, value in zip(overrides[::2], overrides[1::2], strict=True):
+        pairs += [[new, value] for new in RENAMED.get(name, [name])]
+    for pair in pairs:
         node = cfg
-        for part in str(overrides[i]).split("."):
+        for part in str(pair[0]).split("."):
             node = node.get(part) if isinstance(node, CN) else None
-        if isinstance(node, float) and str(overrides[i + 1]).lstrip("+-").isdigit():
-            overrides[i + 1] = f"{overrides[i + 1]}.0"  # yacs would refuse 5 where the key holds a float
+        if isinstance(node, float) and str(pair[1]).lstrip("+-").isdigit():
+            pair[1] = f"{pair[1]}.0"  # yacs would refuse 5 where the key holds a float
     try:
-        cfg.merge_from_list(overrides)
+        cfg.merge_from_list([word for pair in pairs for word in pair])
     except (KeyError, AssertionError) as error:
         raise KeyError(f"override: {error}") from error
 
@@ -111,6 +188,10 @@ def _add_model(cfg: CN) -> None:
     # Read pickled (.pkl) weights. A pickle can run any code when it is loaded: only for files you trust.
     cfg.MODEL.TRUST_PICKLE = False
 
+    # The network that finds and reads, where MODEL.META_ARCHITECTURE is what chooses its scale or teaches it (DynamicSpotter,
+    # DistillMetaArch).
+    cfg.MODEL.SPOTTER = "TextSpottingRCNN"
+
     cfg.MODEL.TEXT = CN()
     # A proposal or anchor with this share of its area on a don't-care word is neither word nor background.
     cfg.MODEL.TEXT.IGNORE_OVERLAP = 0.5
@@ -171,6 +252,12 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.DISTILLATION = CN()
     # Checkpoint of the trained teacher; the student starts from it too unless MODEL.WEIGHTS says otherwise.
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = ""
+    # What the teacher's network is built from: a yaml file, or weights that carry their configuration. Empty: the
+    # configuration inside TEACHER_WEIGHTS, where there is one, else that of the student.
+    cfg.MODEL.DISTILLATION.TEACHER_CONFIG = ""
+    # Numbers of the cost law of a teacher that is of another architecture than the student (training writes them), so that
+    # shares of the teacher's cost are known without it. Empty: the student's own.
+    cfg.MODEL.DISTILLATION.TEACHER_COST = []
     # Weight of cost against accuracy in the selector's training: 0.1 accuracy first, 0.3 cost first (paper).
     cfg.MODEL.DISTILLATION.GAMMA = 0.1
     # K, the sequences that the teacher decodes per word, and the width of its beam search (>= K).
@@ -194,31 +281,12 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.SELECTOR.ENABLED = True
     # Candidate scales of the teacher's resolution; 1.0 may be one.
     cfg.MODEL.SELECTOR.SCALES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    # "ResolutionSelector": a small network of its own (CHANNELS, NORM). "BackboneSelector": the teacher's first stages, up to
-    # LEVEL, which know text from the start. "WordLossSelector": the same stages, and maps of where words are and of what each
-    # scale loses on them; it learns from every word by itself.
+    # Who scores them: "ResolutionSelector", "BackboneSelector" or "WordLossSelector", each with a node of its own below.
     cfg.MODEL.SELECTOR.NAME = "ResolutionSelector"
-    cfg.MODEL.SELECTOR.LEVEL = "res3"
-    # The selector reads a copy reduced by INPUT_SCALE; output channels of its stem and blocks; "GN" or "".
+    # The selector reads a copy of the image reduced by this.
     cfg.MODEL.SELECTOR.INPUT_SCALE = 0.375
-    cfg.MODEL.SELECTOR.CHANNELS = [16, 32, 64, 96]
-    cfg.MODEL.SELECTOR.NORM = ""
     # Train and test every image at this scale; 0: ask the selector.
     cfg.MODEL.SELECTOR.FIXED_SCALE = 0.0
-    # What a WordLossSelector counts as the loss of a word: "reading", how much less probable its text is for the student than
-    # for the teacher; "spotting", the same with words that the student no longer finds lost, which takes its detection at
-    # every scale; "kl", the divergence of their characters. The sum over an image's words is divided by
-    # WORDS_PER_IMAGE.
-    cfg.MODEL.SELECTOR.WORD_LOSS = "reading"
-    cfg.MODEL.SELECTOR.WORDS_PER_IMAGE = 4.0
-    # For the other selectors. "risk": the scores regress -(KL + gamma cost) / TARGET_TEMPERATURE; "soft_target": cross
-    # entropy to the softmax of that; "gumbel": the paper's straight-through choice with a temperature of
-    # TEMPERATURE x DECAY^(EPOCHS x progress).
-    cfg.MODEL.SELECTOR.FORM = "risk"
-    cfg.MODEL.SELECTOR.TARGET_TEMPERATURE = 0.1
-    cfg.MODEL.SELECTOR.TEMPERATURE = 5.0
-    cfg.MODEL.SELECTOR.DECAY = 0.965
-    cfg.MODEL.SELECTOR.EPOCHS = 50
     # Share of the training scales drawn uniformly, or the rarely chosen ones stop being trained.
     cfg.MODEL.SELECTOR.UNIFORM_SHARE = 0.15
     cfg.MODEL.SELECTOR.WEIGHT = 1.0
@@ -229,6 +297,38 @@ def _add_distillation(cfg: CN) -> None:
     # At test the score of a scale is lowered by MU x its cost; EXPECTED_WORDS are assumed in an image for that.
     cfg.MODEL.SELECTOR.MU = 0.0
     cfg.MODEL.SELECTOR.EXPECTED_WORDS = 8.0
+
+    # "ResolutionSelector": a small network of its own; output channels of its stem and blocks.
+    cfg.MODEL.SELECTOR.RESOLUTION = CN()
+    cfg.MODEL.SELECTOR.RESOLUTION.CHANNELS = [16, 32, 64, 96]
+    _add_image_objective(cfg.MODEL.SELECTOR.RESOLUTION)
+
+    # "BackboneSelector": the spotter's first stages, up to LEVEL, which know text from the start.
+    cfg.MODEL.SELECTOR.BACKBONE = CN()
+    cfg.MODEL.SELECTOR.BACKBONE.LEVEL = "res3"
+    _add_image_objective(cfg.MODEL.SELECTOR.BACKBONE)
+
+    # "WordLossSelector": the same stages, and maps of where words are and of what each scale loses on them; it learns from
+    # every word by itself.
+    cfg.MODEL.SELECTOR.WORDS = CN()
+    cfg.MODEL.SELECTOR.WORDS.LEVEL = "res3"
+    # What counts as the loss of a word: "reading", how much less probable its text is for the student than for the teacher;
+    # "spotting", the same with words that the student no longer finds lost, which takes its detection at every scale.
+    cfg.MODEL.SELECTOR.WORDS.LOSS = "reading"
+    # The sum over an image's words is divided by this.
+    cfg.MODEL.SELECTOR.WORDS.PER_IMAGE = 4.0
+    # Unit of the scores.
+    cfg.MODEL.SELECTOR.WORDS.TARGET_TEMPERATURE = 0.1
+
+
+def _add_image_objective(node: CN) -> None:
+    # "risk": the scores regress -(KL + gamma cost) / TARGET_TEMPERATURE; "soft_target": cross entropy to the softmax of that;
+    # "gumbel": the paper's straight-through choice with a temperature of TEMPERATURE x DECAY^(EPOCHS x progress).
+    node.FORM = "risk"
+    node.TARGET_TEMPERATURE = 0.1
+    node.TEMPERATURE = 5.0
+    node.DECAY = 0.965
+    node.EPOCHS = 50
 
 
 def _add_solver(cfg: CN) -> None:

@@ -138,7 +138,7 @@ def tiny_weights(tiny_cfg):
     tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     tiny_cfg.TEST.DETECTIONS_PER_IMAGE = 4
     tiny_cfg.MODEL.SELECTOR.SCALES = [0.4, 0.6, 0.8]
-    tiny_cfg.MODEL.SELECTOR.CHANNELS = [8, 16]
+    tiny_cfg.MODEL.SELECTOR.RESOLUTION.CHANNELS = [8, 16]
     paths = {}
     for name, architecture in (("teacher", "TextSpottingRCNN"), ("student", "DynamicSpotter")):
         tiny_cfg.MODEL.META_ARCHITECTURE = architecture

@@ -25,7 +25,7 @@ def measure_beams(setting: Setting) -> dict:
     cfg.INPUT.TEXT_CROP.ENABLED = False
     cfg.merge_from_list(setting.either([], QUICK_OPTIONS))
     context = context_of_words(spotter, cfg, setting.either(64, 6))
-    decoder, length = spotter.roi_heads.recognizer.decoder, spotter.roi_heads.recognizer.max_length
+    decoder, length = spotter.decoder, spotter.max_length
     setting.say(f"beams: {len(context)} words, top 3")
     found = {}
 
@@ -59,7 +59,7 @@ def context_of_words(spotter: TextSpottingRCNN, cfg, count: int) -> torch.Tensor
     for batch in train_batches(cfg, 50):
         images = spotter.preprocess_image(batch)
         words = [x["instances"].to(spotter.device) for x in batch]
-        contexts.append(spotter.recognize(images.tensor, words)[0].context)
+        contexts.append(spotter.recognize(images, words)[0].context)
         if sum(map(len, contexts)) >= count:
             return torch.cat(contexts)[:count]
     raise ValueError(f"50 training batches hold fewer than {count} words")

@@ -1,19 +1,25 @@
 """The published algorithm read plainly: one image, one scale, one word at a time. Our training step is measured against it."""
 
+from typing import NamedTuple
+
 import torch
 
 from dld.modeling.losses.feature_distillation import character_kl, image_kl
-from dld.modeling.meta_arch.annotated_words import at_scale
+from dld.modeling.meta_arch.distill import READING_UNITS
 from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval
 from dld.modeling.recognition.beam_search import BeamSequences
 from dld.modeling.recognition.decoder import DecoderState
-from dld.modeling.recognition.recognizer import trim
 from dld.modeling.recognition.teacher_targets import TeacherTargets
 from dld.modeling.resolution.rescale import group_by_scale
 from dld.modeling.resolution.scale_comparison import ScaleComparison
 
-MEAN_OVER = {"loss_rec": "steps", "loss_cls": "proposals", "loss_box_reg": "proposals", "loss_mask": "foreground",
-             **dict.fromkeys(("loss_ctc", "loss_kd_roi", "loss_kd_context", "loss_kd_sequence"), "words")}  # fmt: skip
+
+class Hypothesis(NamedTuple):
+    """A beginning of a word."""
+
+    score: float  # log-probability
+    prefix: list[int]  # ids
+    row: int  # of the state that it continues
 
 
 @torch.no_grad()
@@ -22,57 +28,91 @@ def search_word_by_word(decoder, context, K, B, max_length):
     ids = torch.full((len(context), K, max_length + 1), decoder.start, device=context.device)
     scores = torch.full((len(context), K), -torch.inf, device=context.device)
     for word in range(len(context)):
-        memory, beam = decoder.prepare(context[word : word + 1]), [(0.0, [], 0)]
+        memory = decoder.prepare(context[word : word + 1])
         state = decoder.initial_state(memory)
-        while any(p[-1:] != [decoder.end] and len(p) <= max_length for _, p, _ in beam[:K]):
-            last = torch.tensor([[p[-1] if p else decoder.start for _, p, _ in beam]], device=context.device)
+        beam = [Hypothesis(0.0, [], 0)]
+        while any(h.prefix[-1:] != [decoder.end] and len(h.prefix) <= max_length for h in beam[:K]):
+            last = torch.tensor([[h.prefix[-1] if h.prefix else decoder.start for h in beam]], device=context.device)
             logits, state = decoder.step(last, state, memory)
             best = logits[0].float().log_softmax(-1).topk(min(B, logits.shape[-1]))
-            values, symbols, grown = best.values.tolist(), best.indices.tolist(), []
+            values, symbols = best.values.tolist(), best.indices.tolist()
+            grown = []
             for row, (score, prefix, _) in enumerate(beam):
-                more = [(score + v, [*prefix, s], row) for v, s in zip(values[row], symbols[row], strict=True)]
-                grown += [(score, prefix, row)] if prefix[-1:] == [decoder.end] else more
-            beam = sorted(grown, key=lambda hypothesis: -hypothesis[0])[:B]
-            state = DecoderState(*(x[:, [row for *_, row in beam]] for x in state))
+                if prefix[-1:] == [decoder.end]:
+                    grown.append(Hypothesis(score, prefix, row))
+                    continue
+                for value, symbol in zip(values[row], symbols[row], strict=True):
+                    grown.append(Hypothesis(score + value, [*prefix, symbol], row))
+            beam = sorted(grown, key=lambda hypothesis: -hypothesis.score)[:B]
+            state = DecoderState(*(x[:, [h.row for h in beam]] for x in state))
         for k, (score, prefix, _) in enumerate(beam[:K]):
-            ids[word, k, : len(prefix)], scores[word, k] = torch.tensor(prefix), score
+            ids[word, k, : len(prefix)] = torch.tensor(prefix)
+            scores[word, k] = score
     return BeamSequences(ids, scores, (ids != decoder.start).sum(-1), scores > -torch.inf)
 
 
 def published_step(model, batched_inputs):
     """Losses of a `DistillMetaArch` by name, and what its teacher said of each image; batch norm must be frozen."""
-    student, recognizer, pad = model.student, model.teacher.roi_heads.recognizer, model.charset.pad
-    images, words = model.normalize(batched_inputs), [x["instances"].to(model.device) for x in batched_inputs]
-    search = (model.num_sequences, model.beam_width, recognizer.max_length)
-    texts, sizes = [trim(x.gt_text[x.gt_readable], pad) for x in words], [tuple(x.shape[-2:]) for x in images]
+    images = [model.annotate([record]) for record in batched_inputs]
+    targets, comparison = compare_image_by_image(model, images)
+    selector = model.selector
+    scores = torch.cat([model.score_scales(image.images) for image in images])
+    loss, choice = selector.objective.learn(scores, comparison, selector.gamma, selector.uniform_share)
+    scales = [model.scales[c] for c in choice.tolist()]
 
+    found, counts = [], []
+    for image, said, scale in zip(images, targets, scales, strict=True):
+        part = image.at_scale([0], scale, model.student)
+        read = model.student.losses(part.images, part.words, part.seeds)
+        every_word = torch.arange(len(image.texts))
+        found.append({**read.losses, **model.distillation_losses(read.features, said, every_word, image.texts)})
+        counts.append({"image": 1, **image.counts, **read.counts})
+
+    sizes = [image.sizes[0] for image in images]
+    together = group_by_scale(sizes, scales, model.student.size_divisibility).values()
+    return {"loss_selector": model.weights["selector"] * loss, **put_together(found, counts, list(together), model)}, targets
+
+
+@torch.no_grad()
+def compare_image_by_image(model, images):
+    """What the teacher says of each image, and what every scale loses on it, one scale after another."""
+    teacher, student = model.teacher, model.student
     targets, kl = [], []
-    with torch.no_grad(), batch_norm_in_eval(student):
-        for i, ids in enumerate(texts):
-            batch, here = at_scale(student, images[i : i + 1], words[i : i + 1], 1.0)
-            seen, valid = model.teacher.recognize(batch.tensor, here)[0], ids != pad
-            logits = recognizer.decoder(seen.context, ids).float()
+    with batch_norm_in_eval(student):
+        for image in images:
+            ids, valid = image.texts, image.texts != image.pad
+            part = image.at_scale([0], 1.0, student)
+            seen = teacher.recognize(part.images, part.words)[0]
+            logits = teacher.decoder(seen.context, ids).float()
             right = ((logits.argmax(-1) == ids) | ~valid).all(1) & valid.any(1)
-            beams = search_word_by_word(recognizer.decoder, seen.context, *search)
+            beams = search_word_by_word(
+                teacher.decoder, seen.context, model.num_sequences, model.beam_width, teacher.max_length
+            )
             targets.append(TeacherTargets(seen.roi, seen.context, logits, beams, right))
-            for batch, here in (at_scale(student, images[i : i + 1], words[i : i + 1], scale) for scale in model.scales):
-                again = student.roi_heads.recognizer.decoder(student.recognize(batch.tensor, here)[0].context, ids)
+            for scale in model.scales:
+                part = image.at_scale([0], scale, student)
+                again = student.decoder(student.recognize(part.images, part.words)[0].context, ids)
                 kl.append(image_kl(character_kl(again, logits, valid), ids.new_zeros(len(ids)), 1, right)[0])
-    cost = model.cost_table.costs(sizes, [int((~x.gt_ignore).sum()) for x in words]).to(model.device)
-    comparison = ScaleComparison(torch.cat(kl).view(cost.shape), cost, torch.stack([x.correct.any() for x in targets]))
-    scores = torch.cat([model.score_scales([image]) for image in images])
-    loss, choice = model.objective.of_scores(scores, comparison, float(model.temperature))
-    found, counts, total, scales = [], [], {}, [model.scales[c] for c in choice.tolist()]
-    for i, ids in enumerate(texts):
-        losses, reading, _ = student.losses(*at_scale(student, images[i : i + 1], words[i : i + 1], scales[i]))
-        found.append({**losses, **model.distillation_losses(reading, targets[i], torch.arange(len(ids)), ids)})
-        sampled = dict(zip(("proposals", "foreground"), student.roi_heads.sampled, strict=True))
-        counts.append({"images": 1, "words": len(ids), "steps": (ids != pad).sum(), **sampled})
-    for together in group_by_scale(sizes, scales, student.backbone.size_divisibility).values():
-      for i in together:
-        for name, value in found[i].items():
-            of = MEAN_OVER.get(name, "images")  # what the loss is a mean over
-            all_of_it = sum(c[of] for c in counts) if of in ("words", "steps") else sum(counts[j][of] for j in together)
-            share = counts[i][of] / max(all_of_it, 1) * (1 if of in ("words", "steps") else len(together) / len(images))
-            total[name] = total.get(name, 0) + share * value * (model.weights["rec"] if name in ("loss_rec", "loss_ctc") else 1)
-    return {"loss_selector": model.weights["selector"] * loss, **total}, targets
+    words = [int((~image.words[0].gt_ignore).sum()) for image in images]
+    cost = model.cost_table.costs([image.sizes[0] for image in images], words).to(model.device)
+    counted = torch.stack([x.correct.any() for x in targets])
+    return targets, ScaleComparison(torch.cat(kl).view(cost.shape), cost, counted)
+
+
+def put_together(found, counts, groups, model):
+    """The losses of single images as those of the batch, in which the images of a group run together."""
+    total = {}
+    units = {**model.student.loss_units, **model.loss_units}
+    for group in groups:
+        for i in group:
+            for name, value in found[i].items():
+                unit = units.get(name, "image")
+                if unit in READING_UNITS:
+                    # a mean over the words, or characters, of the whole batch
+                    share = counts[i][unit] / max(sum(c[unit] for c in counts), 1)
+                else:
+                    # a mean over the proposals of the group, which counts by its images
+                    share = counts[i][unit] / max(sum(counts[j][unit] for j in group), 1) * len(group) / len(found)
+                weight = model.weights["rec"] if model.student.loss_units.get(name) in READING_UNITS else 1
+                total[name] = total.get(name, 0) + share * value * weight
+    return total

@@ -20,9 +20,9 @@ from dld.benchmark.setting import (
     weights_file,
 )
 from dld.benchmark.timing import Comparison, alternate
-from dld.engine.checkpoint import load_weights_file
 from dld.engine.setup import load_config
 from dld.modeling.meta_arch.distill import DistillMetaArch
+from dld.weights import load_weights_file
 
 __all__ = ["RTOL", "TrainingStep", "arithmetic", "distiller", "measure_training"]
 
@@ -43,6 +43,7 @@ class TrainingStep:
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=1e-4)
         self.losses: dict[str, torch.Tensor] = {}
+        self.scales: list[float] = []
         self.said: list = []  # what the teacher said
 
     def _step(self, forward: Callable[[], dict[str, torch.Tensor]]) -> None:
@@ -52,15 +53,17 @@ class TrainingStep:
         self.optimizer.zero_grad()
         sum(losses.values()).backward()
         self.optimizer.step()
+        self.scales = getattr(losses, "scales", None) or []
         self.losses = {k: v.detach() for k, v in losses.items()}
 
     def ours(self, batch: list[dict]) -> None:
         """As the trainer does it: the teacher first, then selector, scale passes and student."""
 
         def forward():
-            targets = self.model.ask_teacher(batch)
+            annotated = self.model.annotate(batch)
+            targets = self.model.ask_teacher(annotated)
             self.said = [targets]
-            return self.model(batch, targets)
+            return self.model(annotated, targets)
 
         self._step(forward)
 
@@ -138,7 +141,7 @@ def measure_training(setting: Setting) -> dict:
         scales = []
         for batch in batches:
             step.ours(batch)
-            scales += model.last_scales
+            scales += step.scales
         share = recognition_share(step, batches[0], pairs, timed)
     r = share.ratio
     memory = measure_memory(setting)

@@ -36,13 +36,13 @@ def run(args: argparse.Namespace) -> float:
     Raises:
         ValueError, KeyError, FileNotFoundError: naming the file, or the costs that can be reached.
     """
-    from dld.engine.checkpoint import load_weights_file, save_safetensors
     from dld.engine.setup import register_datasets
     from dld.inference.budget import Budget, choose_scales, gather_scores
     from dld.inference.predictor import portable_config
     from dld.inference.scale_choice import mu_table
     from dld.study.measure import StudiedSpotter
     from dld.study.run import study_set
+    from dld.weights import load_weights_file, save_safetensors
 
     budget = Budget.parse(args.budget)
     if not args.output.endswith(".safetensors"):

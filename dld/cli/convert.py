@@ -60,9 +60,9 @@ def convert(args: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ImportError, ValueError: naming the file, the package or the difference.
     """
-    from dld.engine.checkpoint import save_safetensors
     from dld.modeling.recognition.ppocr_weights import read_ppocr
     from dld.text.charset import Charset
+    from dld.weights import save_safetensors
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")

@@ -51,11 +51,12 @@ def run(args: argparse.Namespace):
     import dld.modeling  # noqa: F401  only registration
     from dld.config import merge_overrides
     from dld.data.build import build_train_loader
-    from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file, save_safetensors
+    from dld.engine.checkpoint import WholeSpotterCheckpointer
     from dld.engine.selector_fit import compare_images, fit_selector
     from dld.engine.setup import register_datasets
     from dld.engine.train_step import amp_dtype
-    from dld.inference.predictor import config_from_checkpoint, portable_config
+    from dld.inference.predictor import portable_config
+    from dld.weights import config_from_checkpoint, load_weights_file, save_safetensors
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")

@@ -74,8 +74,8 @@ def pack(args: argparse.Namespace) -> None:
     Raises:
         OSError, KeyError, ValueError: naming the file, the key or the option.
     """
-    from dld.engine.checkpoint import save_safetensors
     from dld.model_zoo.index import read_about, read_index
+    from dld.weights import save_safetensors
 
     check_options(args)
     output = Path(args.output)
@@ -111,8 +111,8 @@ def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, s
         KeyError: an unknown key.  ValueError: a key without value, or a file that is no checkpoint of ours.
     """
     from dld.config import merge_overrides
-    from dld.engine.checkpoint import load_weights_file
-    from dld.inference.predictor import config_from_checkpoint, portable_config
+    from dld.inference.predictor import portable_config
+    from dld.weights import config_from_checkpoint, load_weights_file
 
     cfg = config_from_checkpoint(checkpoint)
     merge_overrides(cfg, opts)
@@ -128,7 +128,7 @@ def same_weights(checkpoint: str | None, state: dict, output: str) -> None:
     """Refuse a checkpoint that is not what was packed into the output (ValueError)."""
     import torch
 
-    from dld.engine.checkpoint import load_weights_file
+    from dld.weights import load_weights_file
 
     there = load_weights_file(output)["model"]
     different = sorted(set(there) ^ set(state)) or [n for n, v in state.items() if not torch.equal(v, there[n])]
@@ -174,9 +174,9 @@ def file_facts(path: str | Path) -> dict[str, Any]:
     import yaml
 
     from dld.config import configured_charset
-    from dld.engine.checkpoint import load_weights_file
     from dld.inference.predictor import TextSpotter
     from dld.model_zoo import sha256_of
+    from dld.weights import load_weights_file
 
     path = Path(path)
     spotter = TextSpotter.from_checkpoint(str(path), device="cpu", fuse=False)

@@ -16,6 +16,7 @@ from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_sh
 from dld.data.picture import read_picture
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
+from dld.structures.tall import is_tall
 from dld.text.charset import Charset
 
 __all__ = ["TextDatasetMapper", "read_dict_image", "words_to_instances"]
@@ -239,5 +240,5 @@ def words_to_instances(
         noise = torch.from_numpy(rng.uniform(-1, 1, (R, 4))).float()
         read_boxes = read_boxes + noise * read_box_jitter * side
     target.gt_read_boxes = Boxes(read_boxes)
-    target.gt_tall = (boxes[:, 3] - boxes[:, 1]) > 1.5 * (boxes[:, 2] - boxes[:, 0])
+    target.gt_tall = is_tall(boxes)
     return target

@@ -1,108 +1,28 @@
-"""Checkpoints that are written whole or not at all, read without running code, and know their charset."""
+"""Checkpoints that are written whole or not at all and know their charset."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.utils.file_io import PathManager
 
-import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
 from dld.text.charset import Charset
 from dld.utils.atomic_write import atomic_write
+from dld.weights import load_weights_file
 
 __all__ = [
     "SpotterCheckpointer",
     "WholeSpotterCheckpointer",
-    "load_weights_file",
     "rename_torchvision_resnet",
-    "save_safetensors",
     "transfer_charset",
 ]
 
 logger = logging.getLogger(__name__)
 
 CODES = "charset_codes"
-
-
-def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
-    """Read a checkpoint without running any code in it.
-
-    `.safetensors` and `.pth` (`weights_only`) are safe. `.pkl` files are refused unless trusted. `dld://NAME` is the file of
-    shipped weights.
-
-    Returns:
-        dict with "model" and whatever else the file holds.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
-    """
-    path = PathManager.get_local_path(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"weights {path} do not exist")
-    if path.endswith(".safetensors"):
-        return _read_safetensors(path)
-    if path.endswith(".pkl"):
-        if not trust_pickle:
-            raise ValueError(
-                f"{path} is a pickle, which can run any code when it is loaded. If you trust its source, set "
-                "MODEL.TRUST_PICKLE True; otherwise use .safetensors or .pth weights."
-            )
-        import pickle
-
-        with open(path, "rb") as f:
-            loaded = pickle.load(f, encoding="latin1")
-        return _with_weights(loaded, path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint of plain tensors: {error}") from error
-    return _with_weights(loaded, path)
-
-
-def _with_weights(loaded: Any, path: str) -> dict[str, Any]:
-    """A loaded file as a dict with "model", a dict of tensors (or arrays) by name; anything else is refused."""
-    if not isinstance(loaded, dict):
-        raise ValueError(f"{path} holds a {type(loaded).__name__}, not a dict of tensors")
-    checkpoint = loaded if "model" in loaded else {"model": loaded}
-    weights = checkpoint["model"]
-    odd = None if isinstance(weights, dict) else type(weights).__name__
-    if odd is None:
-        strange = ((k, v) for k, v in weights.items() if not (isinstance(k, str) and isinstance(v, (torch.Tensor, np.ndarray))))
-        odd = next((f"{type(v).__name__} under {k!r}" for k, v in strange), None)
-    if odd is not None:
-        raise ValueError(f"{path} holds no weights: expected tensors by name, found a {odd}")
-    return checkpoint
-
-
-def _read_safetensors(path: str) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as f:
-            loaded: dict[str, Any] = dict(f.metadata() or {})
-            loaded["model"] = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  no mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
-    return loaded
-
-
-def save_safetensors(path: str, state: dict[str, torch.Tensor], metadata: dict[str, str], half: bool = True) -> None:
-    """Write weights in half precision with their configuration beside them, whole or not at all.
-
-    Args:
-        path: ends in .safetensors.
-        state: tensors by name; floating-point ones become float16 if `half`.
-        metadata: texts, "config" among them, which :func:`load_weights_file` gives back.
-    """
-    from safetensors.torch import save
-
-    packed = {k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}
-    atomic_write(path, lambda f: f.write(save(packed, metadata)))
 
 
 def rename_torchvision_resnet(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

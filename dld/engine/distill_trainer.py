@@ -9,12 +9,12 @@ from detectron2.engine import HookBase
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
+from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
-from dld.modeling.resolution.selector_losses import temperature_at
+from dld.weights import load_weights_file
 
-__all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "TemperatureSchedule"]
+__all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "SelectorSchedule"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +23,22 @@ class DistillStep(StepTrainer):
     """One step: the teacher's targets of the batch first (beams, character logits, features), then the model."""
 
     def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
-        return self.model(data, self.unwrapped_model.ask_teacher(data))
+        model = self.unwrapped_model
+        batch = model.annotate(data)
+        return self.model(batch, model.ask_teacher(batch))
 
 
-class TemperatureSchedule(HookBase):
-    """Gumbel temperature from the progress of training: start x decay^(epochs x progress).
+class SelectorSchedule(HookBase):
+    """Tells the selector how much of training is done; a temperature that follows from it is logged.
 
     It follows from the iteration, so a resumed run has the temperature of the unbroken one.
     """
 
-    def __init__(self, start: float, decay: float, epochs: float) -> None:
-        self.start, self.decay, self.epochs = start, decay, epochs
-
     def before_step(self) -> None:
         progress = self.trainer.iter / max(self.trainer.max_iter, 1)
-        value = temperature_at(progress, self.start, self.decay, self.epochs)
-        self.trainer.unwrapped_model.temperature.fill_(value)
-        self.trainer.storage.put_scalar("selector/temperature", value, smoothing_hint=False)
+        value = self.trainer.unwrapped_model.selector.anneal(progress)
+        if value is not None:
+            self.trainer.storage.put_scalar("selector/temperature", value, smoothing_hint=False)
 
 
 class ScaleHistogram(HookBase):
@@ -50,7 +49,7 @@ class ScaleHistogram(HookBase):
         self.counts = dict.fromkeys(scales, 0)
 
     def after_step(self) -> None:
-        for scale in self.trainer.unwrapped_model.last_scales:
+        for scale in self.trainer.last_scales or ():
             self.counts[scale] = self.counts.get(scale, 0) + 1
         if (self.trainer.iter + 1) % self.period:
             return
@@ -61,6 +60,18 @@ class ScaleHistogram(HookBase):
         shares = "  ".join(f"{s:g}: {c / total:.0%}" for s, c in sorted(self.counts.items()))
         logger.info("training scales: mean %.3f  %s", mean, shares)
         self.counts = dict.fromkeys(self.counts, 0)
+
+
+def start_as(student: nn.Module, teacher: nn.Module) -> None:
+    """Give the student the teacher's weights of the same name and shape; the others stay as they are, with a warning."""
+    own, given = student.state_dict(), teacher.state_dict()
+    shared = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    student.load_state_dict({**own, **shared})
+    if len(shared) < len(own):
+        logger.warning(
+            "teacher and student differ: %d of the student's %d weights start as the teacher's, the others from random numbers",
+            len(shared), len(own),
+        )  # fmt: skip
 
 
 class DistillTrainer(SpotterTrainer):
@@ -87,7 +98,18 @@ class DistillTrainer(SpotterTrainer):
         if not PathManager.isfile(path):
             raise FileNotFoundError(f"MODEL.DISTILLATION.TEACHER_WEIGHTS: {path} does not exist")
         super().__init__(cfg)
-        self._load_spotter(self.unwrapped_model.teacher, path)
+        model = self.unwrapped_model
+        self._load_spotter(model.teacher, path)
+        if model.cost_table.teacher != model.cost_table.student:
+            stored = cfg.clone()
+            stored.defrost()
+            stored.MODEL.DISTILLATION.TEACHER_COST = model.cost_table.teacher.numbers()
+            self.checkpointer.extra["config"] = stored.dump()
+
+    @property
+    def last_scales(self) -> list[float] | None:
+        """At which the images of the last step were read."""
+        return self._trainer.last_scales
 
     def _load_spotter(self, model: nn.Module, path: str) -> None:
         try:
@@ -109,7 +131,7 @@ class DistillTrainer(SpotterTrainer):
         if self.start_iter:
             return
         if not path:
-            model.student.load_state_dict(model.teacher.state_dict())
+            start_as(model.student, model.teacher)
         elif not any(name.startswith("student.") for name in load_weights_file(path, self.cfg.MODEL.TRUST_PICKLE)["model"]):
             logger.info("the student starts from the spotter %s", path)
             self._load_spotter(model.student, path)
@@ -131,10 +153,7 @@ class DistillTrainer(SpotterTrainer):
 
     def build_hooks(self) -> list:
         """Those of SpotterTrainer, with temperature and scale histogram in front of the writers."""
-        node = self.cfg.MODEL.SELECTOR
-        ours = [
-            TemperatureSchedule(node.TEMPERATURE, node.DECAY, node.EPOCHS),
-            ScaleHistogram(self.unwrapped_model.scales),
-        ]
+        model = self.unwrapped_model
+        ours = [*([SelectorSchedule()] if model.selects else []), ScaleHistogram(model.scales)]
         inherited = super().build_hooks()
         return [*inherited[:2], *ours, *inherited[2:]]

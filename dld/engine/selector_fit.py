@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
+from detectron2.structures import ImageList
 from detectron2.utils.events import EventStorage
 from tqdm import tqdm
 
 from dld.modeling.meta_arch.distill import DistillMetaArch
 from dld.modeling.resolution.scale_comparison import ScaleComparison
-from dld.modeling.resolution.selector_losses import temperature_at
 
 __all__ = ["ComparedImages", "FitReport", "compare_images", "fit_selector"]
 
@@ -38,7 +38,7 @@ class ComparedImages(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """Mean risk (`SelectorObjective.risk`: loss + gamma c) on the images held out, for several ways to choose."""
+    """Mean risk (`ScaleSelector.risk`: loss + gamma c) on the images held out, for several ways to choose."""
 
     chosen: float  # the selector's argmax
     best_constant: float  # the one scale that is best for all of them
@@ -63,8 +63,8 @@ def compare_images(
     context = torch.autocast(device, dtype) if dtype is not None else contextlib.nullcontext()
     with context:
         for batch in tqdm(batches, total=total, desc="comparing scales", unit="batch", disable=None):
-            words = [x["instances"].to(model.device) for x in batch]
-            comparison = model.compare_scales(model.normalize(batch), words, model.ask_teacher(batch))
+            annotated = model.annotate(batch)
+            comparison = model.compare_scales(annotated, model.ask_teacher(annotated))
             found.append(comparison.to(torch.device("cpu")))
             images += [x["image"].round().clamp(0, 255).to(torch.uint8) for x in batch]
             if len(found) % LOG_PERIOD == 0:
@@ -115,9 +115,10 @@ def fit_selector(
             order = (torch.randperm(N - aside, generator=generator) + aside).tolist()
             for first in range(0, len(order) - batch + 1, batch):
                 index = order[first : first + batch]
-                model.temperature.fill_(temperature_at(bar.n / steps))
+                model.selector.anneal(bar.n / steps)
                 images = model.normalize([{"image": compared.images[i].float()} for i in index])
-                loss, _ = model.train_selector(images, compared.comparison.rows(index).to(model.device))
+                padded = ImageList.from_tensors(images, model.student.size_divisibility)
+                loss, _ = model.train_selector(padded, compared.comparison.rows(index).to(model.device))
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, 5.0)
@@ -141,7 +142,7 @@ def held_out_report(model: DistillMetaArch, compared: ComparedImages, count: int
     scores = torch.cat([_scores(model, compared, index[i : i + 8]) for i in range(0, count, 8)]).cpu()
     model.selector.train(was_training)
     comparison = compared.comparison.rows(index)
-    risk = model.objective.risk(comparison)
+    risk = model.selector.risk(comparison)
     choice = (scores - float(model.mu) * comparison.cost).argmax(1)
     return FitReport(
         float(risk.gather(1, choice[:, None]).mean()),

@@ -14,7 +14,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dld.config import get_dld_cfg, merge_overrides
+from dld.config import get_dld_cfg, merge_file, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
 from dld.data.synthesis.synthwords import register_synthwords
@@ -39,7 +39,7 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
         config_file = find_config(config_file)
         try:
             refuse_expanding_yaml(CfgNode.load_yaml_with_base(config_file, allow_unsafe=False))
-            cfg.merge_from_file(config_file, allow_unsafe=False)
+            merge_file(cfg, config_file)
         except Exception as error:
             raise ValueError(f"configuration file {config_file}: {error}") from error
     merge_overrides(cfg, opts)

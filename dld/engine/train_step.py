@@ -13,7 +13,7 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
-from dld.engine.process_average import LossCounts, averaged_over_processes, count_for_losses
+from dld.engine.process_average import averaged_over_processes
 from dld.utils.number_format import bfloat16_instructions
 
 __all__ = ["NonFiniteLossError", "StepTrainer", "amp_dtype"]
@@ -58,6 +58,9 @@ class StepTrainer(SimpleTrainer):
         seed: random numbers of a step depend on it, the iteration and the rank alone, so that a resumed run
             continues as the unbroken one would have.
         dump_dir: where the report of a loss that is not finite is written.
+
+    Attributes:
+        last_scales: at which the images of the last step were read, where the model chooses that.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class StepTrainer(SimpleTrainer):
         self.clip_groups = [list(g) for g in clip_groups]
         self.clip_norms = [clip_norm] * len(self.clip_groups) if isinstance(clip_norm, (int, float)) else list(clip_norm)
         scaled = dtype == torch.float16
+        self.last_scales: list[float] | None = None
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
 
     def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
@@ -80,6 +84,7 @@ class StepTrainer(SimpleTrainer):
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
+        self.last_scales = None
         torch.manual_seed((self.seed * 1_000_003 + self.iter) * 131 + comm.get_rank())
         context = contextlib.nullcontext()
         if self.dtype is not None:
@@ -90,7 +95,8 @@ class StepTrainer(SimpleTrainer):
             except FloatingPointError as error:  # detectron2 checks the proposals while they are made
                 self._stop(f"forward pass ({error})", {}, data)
                 raise
-        loss_dict = averaged_over_processes(loss_dict, self._counts(data))
+        self.last_scales = getattr(loss_dict, "scales", None)
+        loss_dict = averaged_over_processes(loss_dict)
         total = sum(loss_dict.values())
         self._check(total, loss_dict, data, "loss")
         self.optimizer.zero_grad()
@@ -111,9 +117,6 @@ class StepTrainer(SimpleTrainer):
                 self._check(norm, loss_dict, data, "gradient")
             get_event_storage().put_scalar(f"grad_norm/{i}" if i else "grad_norm", float(norm))
 
-    def _counts(self, data: list[dict]) -> LossCounts | None:
-        return count_for_losses(self.unwrapped_model, data) if comm.get_world_size() > 1 else None
-
     def _check(self, value: torch.Tensor, loss_dict, data: list[dict], what: str) -> None:
         if not bool(torch.isfinite(value)):
             self._stop(what, loss_dict, data)
@@ -126,9 +129,8 @@ class StepTrainer(SimpleTrainer):
             "losses": {k: float(v.detach()) for k, v in loss_dict.items()},
             "images": [d.get("file_name", "?") for d in data],
         }
-        scales = getattr(self.unwrapped_model, "last_scales", None)
-        if scales is not None:
-            report["scales"] = [float(s) for s in scales]
+        if self.last_scales is not None:
+            report["scales"] = [float(s) for s in self.last_scales]
         text = json.dumps(report, indent=2)
         where = ""
         if self.dump_dir:

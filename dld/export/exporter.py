@@ -68,9 +68,9 @@ def spotter_parts(
     Raises:
         ValueError: not one of the two spotters, a selector or a number of classes that is not known here.
     """
-    if not isinstance(model, TextSpottingRCNN | DynamicSpotter):
-        raise ValueError(f"TextSpottingRCNN and DynamicSpotter can be exported, not {type(model).__name__}")
     student = model.student if isinstance(model, DynamicSpotter) else model
+    if not isinstance(student, TextSpottingRCNN):
+        raise ValueError(f"TextSpottingRCNN and DynamicSpotter with one can be exported, not {type(student).__name__}")
     heads = student.roi_heads
     if heads.num_classes != 1:
         raise ValueError(f"one class can be exported, MODEL.ROI_HEADS.NUM_CLASSES is {heads.num_classes}")

@@ -16,10 +16,10 @@ from detectron2.structures import Boxes
 from torch import nn
 
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
-from dld.modeling.poolers.masked_roi_pooler import is_tall
 from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory, DecoderState
 from dld.modeling.resolution.backbone_selector import BackboneSelector
 from dld.modeling.resolution.selector import ResolutionSelector
+from dld.structures.tall import is_tall
 
 __all__ = [
     "BoxGraph",

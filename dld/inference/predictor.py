@@ -18,14 +18,15 @@ import dld.modeling  # noqa: F401  only registration
 from dld.config import configured_charset, get_dld_cfg, merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
-from dld.engine.checkpoint import WholeSpotterCheckpointer, load_weights_file
+from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
 from dld.model_zoo import find_weights
 from dld.modeling.fused_norms import fuse_norms
-from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
 from dld.utils.free_memory import MemoryReturner
+from dld.weights import config_from_checkpoint, load_weights_file
 
 if TYPE_CHECKING:
     from dld.runtime.onnx_spotter import OnnxTextSpotter
@@ -33,22 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["TextSpotter", "config_from_checkpoint", "portable_config", "spot_items"]
 
 Item = TypeVar("Item")
-
-
-def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
-    """The configuration a checkpoint was trained with, pointed at that checkpoint.
-
-    Raises:
-        ValueError: the file holds none (weights of another program, say).
-    """
-    path = os.fspath(path)
-    text = load_weights_file(path).get("config")
-    if not isinstance(text, str):
-        raise ValueError(f"{path} holds no configuration: give one with --config-file")
-    cfg = get_dld_cfg()
-    cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
-    cfg.MODEL.WEIGHTS = path
-    return cfg
 
 
 def portable_config(cfg: CfgNode) -> CfgNode:
@@ -60,7 +45,8 @@ def portable_config(cfg: CfgNode) -> CfgNode:
     if cfg.MODEL.RECOGNITION.CHARSET_FILE:
         cfg.MODEL.RECOGNITION.CHARACTERS = "".join(configured_charset(cfg).characters)
         cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS, cfg.OUTPUT_DIR = "", "", "output"
+    cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR = "", "output"
+    cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = cfg.MODEL.DISTILLATION.TEACHER_CONFIG = ""
     cfg.DATASETS.REGISTER = []
     # how the last stage's training images looked says nothing about what is read: synthwords_val is again the default one,
     # and what anybody can train on stands for sets that few have
@@ -256,11 +242,11 @@ def checked_device(device: str | torch.device) -> str:
 
 def _run(model: nn.Module, records: list[dict]) -> list[dict]:
     """Outputs of a batch. A plain spotter pads all images of a batch alike: it gets those of one padded size at once."""
-    if not isinstance(model, TextSpottingRCNN):
+    if not isinstance(model, Spotter):
         return model(records)
     sizes = [tuple(record["image"].shape[-2:]) for record in records]
     outputs: list[dict] = [{} for _ in records]
-    for members in group_by_scale(sizes, [1.0] * len(sizes), model.backbone.size_divisibility).values():
+    for members in group_by_scale(sizes, [1.0] * len(sizes), model.size_divisibility).values():
         for index, output in zip(members, model([records[i] for i in members]), strict=True):
             outputs[index] = output
     return outputs

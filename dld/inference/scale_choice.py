@@ -15,7 +15,7 @@ from torch import nn
 
 from dld.inference.budget import ScaleScores, calibrate_mu, choose_scales
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
-from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.cost import CostTable
 from dld.structures.scale_options import check_budget, check_scale, mu_of
 
@@ -31,7 +31,7 @@ def dynamic(model: nn.Module, cfg: CfgNode) -> DynamicSpotter:
     """
     if isinstance(model, DynamicSpotter):
         return model
-    if not isinstance(model, TextSpottingRCNN):
+    if not isinstance(model, Spotter):
         raise ValueError(f"a {type(model).__name__} reads at its own scale only: leave out scale and budget")
     scales = tuple(sorted({*(float(s) for s in cfg.MODEL.SELECTOR.SCALES), 1.0}))
     return DynamicSpotter(

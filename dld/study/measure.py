@@ -24,14 +24,15 @@ from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import score_dataset
 from dld.evaluation.protocol import Protocol
 from dld.inference.budget import ScaleScores, score_images
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.inference.predictor import TextSpotter
 from dld.model_zoo import sha256_of
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
-from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.cost import CostTable
 from dld.structures.words import SpottingResult, result_from_instances
 from dld.study.cache import MeasurementCache, fingerprint
 from dld.study.table import Reading
+from dld.weights import config_from_checkpoint
 
 __all__ = ["Measurement", "StudiedSpotter", "StudySet", "measure", "spotter_config", "word_heights"]
 
@@ -70,7 +71,7 @@ class StudiedSpotter:
         """From a checkpoint with its configuration inside. Raises as :func:`spotter_config`."""
         spotter = TextSpotter(spotter_config(weights, opts))
         model = spotter.model
-        if isinstance(model, TextSpottingRCNN):
+        if isinstance(model, Spotter):
             table, full = CostTable.measure(model, None, None, (1.0,)), 1.0
             model = DynamicSpotter(student=model, selector=None, scales=(full,), cost_table=table, fixed_scale=full)
             model.eval()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dld.cli import calibrate
-from dld.engine.checkpoint import load_weights_file
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.inference.predictor import TextSpotter
+from dld.weights import config_from_checkpoint, load_weights_file
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 from detectron2.config import CfgNode
 
 from dld.cli import fit
-from dld.engine.checkpoint import load_weights_file
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.inference.predictor import TextSpotter
+from dld.weights import config_from_checkpoint, load_weights_file
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_student_without_a_selector_gets_one(arguments, tiny_weights, small_se
     cfg.MODEL.SELECTOR.ENABLED = False
     torch.save({**whole, "config": cfg.dump()}, tmp_path / "skd.pth")
     options = ["DATASETS.TRAIN", f"('{small_set}',)", "DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2"]
-    options += ["MODEL.SELECTOR.NAME", "WordLossSelector", "MODEL.SELECTOR.WORD_LOSS", "spotting"]
+    options += ["MODEL.SELECTOR.NAME", "WordLossSelector", "MODEL.SELECTOR.WORDS.LOSS", "spotting"]
     assert fit.main([*arguments, "--student", str(tmp_path / "skd.pth"), "--opts", *options]) == 0
     file = load_weights_file(arguments[-1])["model"]
     assert all(torch.equal(value, file[name]) for name, value in whole["model"].items() if name.startswith("student."))

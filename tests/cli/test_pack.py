@@ -8,10 +8,11 @@ import torch
 from detectron2.modeling import build_model
 
 from dld.cli.pack import main
-from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.engine.checkpoint import SpotterCheckpointer
+from dld.inference.predictor import TextSpotter
 from dld.model_zoo import sha256_of
 from dld.model_zoo.card import model_card
+from dld.weights import config_from_checkpoint, load_weights_file
 
 
 def pack(checkpoint, output, *more) -> int:

@@ -132,8 +132,8 @@ def _release(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> None:
-    from dld.engine.checkpoint import load_weights_file
     from dld.model_zoo import find_weights
+    from dld.weights import load_weights_file
 
     for name, files in WEIGHTS.items():
         shipped = find_weights(name)

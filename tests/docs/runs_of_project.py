@@ -70,7 +70,7 @@ PROJECT = {
         change=(("OUTPUT_DIR", f"{ONE} OUTPUT_DIR"),), slow=True,
         leaves=tuple(f"output/{n}/config.yaml" for n in ("skd_only", "vanilla_multiscale")),
     ),
-    f"{FIT}--gamma 0.1 --images 640 --epochs 6 --output output/dld_tiny.safetensors --opts MODEL.SELECTOR.WORD_LOSS spotting":
+    f"{FIT}--gamma 0.1 --images 640 --epochs 6 --output output/dld_tiny.safetensors --opts MODEL.SELECTOR.WORDS.LOSS spotting":
         Run(
             change=(("640", "12"), ("--epochs 6", "--epochs 1")), without=("output/dld_tiny.safetensors",),
             append=STEP, leaves=("output/dld_tiny.safetensors",), slow=True,

@@ -13,6 +13,7 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from distilling import as_distiller
 
 from dld.cli.train import main
 from dld.engine.checkpoint import SpotterCheckpointer
@@ -26,9 +27,8 @@ def cfg(tiny_cfg, small_set, tmp_path):
     torch.manual_seed(1)
     teacher = build_model(tiny_cfg)
     SpotterCheckpointer(teacher, str(tmp_path), extra={"config": tiny_cfg.dump()}).save("teacher")
-    tiny_cfg.MODEL.META_ARCHITECTURE = "DistillMetaArch"
+    as_distiller(tiny_cfg)
     tiny_cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = str(tmp_path / "teacher.pth")
-    tiny_cfg.MODEL.SELECTOR.SCALES, tiny_cfg.MODEL.SELECTOR.CHANNELS = [0.4, 0.7, 1.0], [8, 16]
     tiny_cfg.DATASETS.TRAIN = (small_set,)
     return tiny_cfg
 
@@ -42,8 +42,8 @@ class Notes(HookBase):
     def after_step(self):
         latest = self.trainer.storage.latest()
         self.losses.append({k: v[0] for k, v in latest.items() if "loss" in k})
-        self.temperatures.append(self.trainer.unwrapped_model.temperature.item())
-        self.scales.append(self.trainer.unwrapped_model.last_scales)
+        self.temperatures.append(self.trainer.unwrapped_model.selector.objective.gumbel_temperature)
+        self.scales.append(self.trainer.last_scales)
 
 
 class Stopped(Exception):
@@ -159,7 +159,7 @@ def test_a_selector_of_backbone_stages_starts_as_its_student(cfg, tmp_path, weig
 
 
 def test_a_run_step_by_step(cfg, caplog):
-    cfg.SOLVER.MAX_ITER, cfg.SOLVER.OPTIMIZER = 4, "SGD"
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.OPTIMIZER, cfg.MODEL.SELECTOR.RESOLUTION.FORM = 4, "SGD", "gumbel"
     with caplog.at_level(logging.INFO, logger="dld.engine.distill_trainer"):
         trainer = train(cfg)
     assert "the student starts from the teacher's weights" in caplog.text
@@ -229,7 +229,7 @@ class Loop:
     """As much of a trainer as the histogram looks at."""
 
     def __init__(self, storage):
-        self.storage, self.iter, self.unwrapped_model = storage, 0, self
+        self.storage, self.iter = storage, 0
 
 
 def test_the_histogram_counts_shares_between_two_logs(caplog):
@@ -253,7 +253,7 @@ def test_the_histogram_counts_shares_between_two_logs(caplog):
 @pytest.mark.parametrize("form", ["soft_target", "gumbel"])
 def test_a_resumed_run_is_the_unbroken_one(cfg, tmp_path, form):
     """To the last bit: every random number follows from seed and iteration."""
-    cfg.MODEL.SELECTOR.FORM, cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD = form, 4, 2
+    cfg.MODEL.SELECTOR.RESOLUTION.FORM, cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD = form, 4, 2
     cfg.SOLVER.WARMUP_ITERS = 3
     whole = train(cfg)
     broken = cfg.clone()
@@ -302,7 +302,8 @@ def test_two_processes_distil(cfg, make_record, tmp_path, ablation):
     cfg.DATASETS.REGISTER = [["own_pair", str(tmp_path / "own.json"), str(tmp_path)]]
     cfg.DATASETS.TRAIN = ("own_pair",)
     cfg.SOLVER.MAX_ITER = 3
-    options = {"": [], "selector_gumbel": ["MODEL.SELECTOR.FORM", "gumbel"]}.get(ablation, ["MODEL.SELECTOR.ENABLED", "False"])
+    kinds = {"": [], "selector_gumbel": ["MODEL.SELECTOR.RESOLUTION.FORM", "gumbel"]}
+    options = kinds.get(ablation, ["MODEL.SELECTOR.ENABLED", "False"])
     if ablation == "vanilla_multiscale":
         options += [v for n in ("ROI", "CONTEXT", "SEQUENCE") for v in (f"MODEL.DISTILLATION.{n}_WEIGHT", "0.0")]
     (tmp_path / "pair.yaml").write_text(cfg.dump())

@@ -1,19 +1,16 @@
 import pytest
 import torch
-from detectron2.modeling import build_model
+from distilling import as_distiller, build
 
-import dld.modeling  # noqa: F401  only registration
 from dld.engine.selector_fit import ComparedImages, compare_images, fit_selector
 from dld.modeling.resolution.scale_comparison import ScaleComparison, ScaleWords
 
 
 @pytest.fixture
 def model(tiny_cfg):
-    tiny_cfg.MODEL.META_ARCHITECTURE = "DistillMetaArch"
-    tiny_cfg.MODEL.SELECTOR.SCALES, tiny_cfg.MODEL.SELECTOR.CHANNELS = [0.4, 0.8], [8, 16]
-    tiny_cfg.MODEL.DISTILLATION.GAMMA = 0.1
-    torch.manual_seed(0)
-    return build_model(tiny_cfg).train()
+    as_distiller(tiny_cfg)
+    tiny_cfg.MODEL.SELECTOR.SCALES, tiny_cfg.MODEL.DISTILLATION.GAMMA = [0.4, 0.8], 0.1
+    return build(tiny_cfg)
 
 
 def bright_or_dark(count):
@@ -27,7 +24,7 @@ def bright_or_dark(count):
 
 @pytest.mark.parametrize("form", ["risk", "soft_target"])
 def test_the_fitted_selector_takes_the_scale_that_is_worth_its_cost(model, form):
-    model.objective.form = form
+    model.selector.objective.form = form
     student = {name: value.clone() for name, value in model.student.state_dict().items()}
     bright, compared = bright_or_dark(40)
     report = fit_selector(model, compared, epochs=12, batch=8, learning_rate=5e-3)
@@ -86,12 +83,11 @@ def test_the_epoch_that_chose_best_is_kept(model, monkeypatch):
 
 def test_a_selector_of_words_learns_from_each_of_them(tiny_cfg):
     """Images hold one bright patch or two; a word there is lost at the small scale. Others hold none."""
-    tiny_cfg.MODEL.META_ARCHITECTURE = "DistillMetaArch"
+    as_distiller(tiny_cfg)
     tiny_cfg.MODEL.SELECTOR.NAME, tiny_cfg.MODEL.SELECTOR.SCALES = "WordLossSelector", [0.4, 0.8]
-    tiny_cfg.MODEL.SELECTOR.WORDS_PER_IMAGE, tiny_cfg.MODEL.SELECTOR.INPUT_SCALE = 1.0, 1.0
+    tiny_cfg.MODEL.SELECTOR.WORDS.PER_IMAGE, tiny_cfg.MODEL.SELECTOR.INPUT_SCALE = 1.0, 1.0
     tiny_cfg.MODEL.DISTILLATION.GAMMA = 0.2
-    torch.manual_seed(0)
-    model = build_model(tiny_cfg).train()
+    model = build(tiny_cfg)
     places = torch.tensor([[8.0, 8, 24, 24], [40.0, 8, 56, 24], [8.0, 40, 24, 56], [40.0, 40, 56, 56]])
     images, words = [], []
     for i in range(48):

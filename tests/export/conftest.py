@@ -9,11 +9,11 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from dld.engine.checkpoint import load_weights_file
-from dld.inference.predictor import TextSpotter, config_from_checkpoint
+from dld.inference.predictor import TextSpotter
 from dld.model_zoo import find_weights
 from dld.modeling.recognition.strip_recognizer import StripRecognizer
 from dld.modeling.resolution.cost import CostTable
+from dld.weights import config_from_checkpoint, load_weights_file
 
 NAME = "teacher_tiny"
 SHORT_SIDE = 320

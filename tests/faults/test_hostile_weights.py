@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dld.engine.checkpoint import SpotterCheckpointer, load_weights_file
+from dld.engine.checkpoint import SpotterCheckpointer
 from dld.engine.setup import load_config
-from dld.inference.predictor import config_from_checkpoint
+from dld.weights import config_from_checkpoint, load_weights_file
 
 ROOT = Path(__file__).resolve().parents[2]
 

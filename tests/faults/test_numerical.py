@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from distilling import as_distiller
 
 from dld.engine.checkpoint import SpotterCheckpointer
 from dld.engine.distill_trainer import DistillTrainer
@@ -72,10 +73,8 @@ def cfg(tiny_cfg, small_set):
 def distill_cfg(cfg, tmp_path):
     teacher = SpotterTrainer.build_model(cfg)
     SpotterCheckpointer(teacher, str(tmp_path)).save("teacher")
-    cfg.MODEL.META_ARCHITECTURE = "DistillMetaArch"
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = str(tmp_path / "teacher.pth")
-    cfg.MODEL.SELECTOR.SCALES, cfg.MODEL.SELECTOR.CHANNELS = [0.4, 0.7, 1.0], [8, 16]
-    return cfg
+    return as_distiller(cfg)
 
 
 def report_of(trainer):

@@ -26,8 +26,9 @@ from process_equality import (
 )
 from tiny_run import train_command
 
-from dld.engine.process_average import LossCounts, averaged_over_processes, count_for_losses, process_weights
+from dld.engine.process_average import averaged_over_processes, process_weights
 from dld.engine.trainer import SpotterTrainer
+from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.sampling import random_numbers_of
 
 
@@ -45,22 +46,27 @@ def test_no_words_anywhere_leave_no_loss():
 
 
 def test_one_process_changes_nothing():
-    losses = {"loss_rec": torch.tensor(2.0)}
-    assert averaged_over_processes(losses, LossCounts(3, 9)) is losses
+    losses = StepLosses({"loss_rec": torch.tensor(2.0)}, {"loss_rec": "step"}, {"word": 3, "step": 9})
+    assert averaged_over_processes(losses) is losses
 
 
 def test_counts_of_a_batch(tiny_cfg, small_set, storage):
     tiny_cfg.DATASETS.TRAIN = (small_set,)
     model = SpotterTrainer.build_model(tiny_cfg).train()
     data = next(iter(SpotterTrainer.build_train_loader(tiny_cfg)))
-    model(data)
-    counts = count_for_losses(model, data)
+    losses = model(data)
+    counts = losses.counts
     texts = [ids for x in data for ids in x["instances"].gt_text[x["instances"].gt_readable]]
-    assert counts.words == len(texts) == 4
+    assert counts["word"] == len(texts) == 4
     # each word's characters and its end
-    assert counts.steps == sum(int((ids != model.charset.pad).sum()) for ids in texts) > 4
-    assert counts.proposals == 2 * 16 and 0 < counts.foreground <= 2 * 4
-    assert count_for_losses(torch.nn.Linear(1, 1), data) is None
+    assert counts["step"] == sum(int((ids != model.charset.pad).sum()) for ids in texts) > 4
+    assert counts["proposal"] == 2 * 16 and 0 < counts["foreground"] <= 2 * 4
+    assert losses.units["loss_mask"] == "foreground" and "loss_rpn_cls" not in losses.units
+
+
+def test_an_unknown_unit_is_named():
+    with pytest.raises(ValueError, match="not over character"):
+        StepLosses({}, {"loss_rec": "character"})
 
 
 def test_an_image_draws_its_own_numbers_and_takes_none_from_others():

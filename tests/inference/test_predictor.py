@@ -13,8 +13,8 @@ from PIL import Image
 
 from dld import model_zoo
 from dld.config import configured_charset, get_dld_cfg
-from dld.engine.checkpoint import load_weights_file, save_safetensors
-from dld.inference.predictor import TextSpotter, config_from_checkpoint, portable_config
+from dld.inference.predictor import TextSpotter, portable_config
+from dld.weights import config_from_checkpoint, load_weights_file, save_safetensors
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dld.engine.checkpoint import load_weights_file, save_safetensors
 from dld.inference.predictor import TextSpotter, spot_items
 from dld.modeling.resolution.rescale import rescale_images
+from dld.weights import load_weights_file, save_safetensors
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from detectron2.utils.file_io import PathManager
 
 from dld import model_zoo
 from dld.cli.train import main as train
-from dld.engine.checkpoint import load_weights_file
 from dld.inference.predictor import TextSpotter
 from dld.model_zoo import find_weights, paths
+from dld.weights import load_weights_file
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import torch
 
 from dld.data.annotation import read_annotations
 from dld.data.samples import ANNOTATIONS
-from dld.engine.checkpoint import load_weights_file
 from dld.engine.distill_trainer import DistillTrainer
 from dld.engine.setup import register_datasets
 from dld.inference.predictor import TextSpotter
 from dld.model_zoo import find_weights
 from dld.structures.words import SpottingResult, Word
+from dld.weights import load_weights_file
 
 SCRIPT = Path(__file__).resolve().parents[2] / "projects" / "DLD" / "tools" / "run_demo.py"
 
@@ -100,9 +100,7 @@ def test_student_and_selector_are_those_that_are_shipped(demo, tmp_path):
 def test_progress_is_told_from_the_first_step_on(demo, capsys):
     clock = demo.Progress(minutes=2, seconds=1000)
     latest = {"total_loss": (1.5, 0)}
-    clock.trainer = SimpleNamespace(
-        iter=0, storage=SimpleNamespace(latest=lambda: latest), unwrapped_model=SimpleNamespace(last_scales=[0.4, 0.8])
-    )
+    clock.trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(latest=lambda: latest), last_scales=[0.4, 0.8])
     clock.before_train()
     clock.after_step()
     said = capsys.readouterr().out

@@ -1,7 +1,8 @@
 """Dynamic low-resolution distillation: frozen teacher, trainable student, resolution selector.
 
 The three steps of a training iteration are methods in the order in which they run: :meth:`DistillMetaArch.ask_teacher`
-(called by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArch.train_student`.
+(called by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArch.train_student`. All three are handed
+the :class:`~dld.modeling.meta_arch.annotated_batch.AnnotatedBatch` that :meth:`DistillMetaArch.annotate` made once.
 """
 
 from __future__ import annotations
@@ -9,42 +10,44 @@ from __future__ import annotations
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from dld.modeling.losses.feature_distillation import context_feature_loss, roi_feature_loss
 from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
-from dld.modeling.meta_arch.annotated_words import at_scale, read_annotated, word_index, word_offsets, word_texts
+from dld.modeling.meta_arch.annotated_batch import AnnotatedBatch, read_annotated
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
-from dld.modeling.meta_arch.scale_trial import WORD_LOSSES, try_scales
-from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.meta_arch.scale_trial import try_scales
+from dld.modeling.meta_arch.spotter import Spotter, build_spotter
+from dld.modeling.meta_arch.step_losses import StepLosses
+from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
-from dld.modeling.resolution.objective import SelectorObjective
+from dld.modeling.resolution.cost import CostTable
 from dld.modeling.resolution.scale_comparison import ScaleComparison
-from dld.modeling.resolution.selector_losses import draw_scales
-from dld.modeling.resolution.word_loss_selector import WordLossSelector
 
 __all__ = ["DistillMetaArch"]
 
+# each is a mean over words
+DISTILLATION_LOSSES = ("loss_kd_roi", "loss_kd_context", "loss_kd_sequence")
+# of the losses of reading that MODEL.DISTILLATION.REC_WEIGHT weighs
+READING_UNITS = ("word", "step")
 SEQUENCE_TARGETS = ("beams", "right_beams", "forced_top1")
 
 
 @META_ARCH_REGISTRY.register()
 class DistillMetaArch(DynamicSpotter):
-    """Teacher and student of one architecture, and the selector; at test it is the :class:`DynamicSpotter` it trains.
+    """Teacher, student and the selector; at test it is the :class:`DynamicSpotter` it trains.
+
+    Teacher and student may be of different architectures as long as they read the same characters, and, where features are
+    distilled, give features of one shape.
 
     The teacher is no submodule: it has no part in `parameters()`, `state_dict()`, `train()` or gradient averaging, so
     checkpoints and exports hold the student and the selector only.
 
     Args:
         teacher: frozen spotter.
-        gamma: weight of cost against accuracy in the selector's training.
-        selector_form: "risk", "soft_target" or "gumbel" (the paper's).
-        target_temperature: tau of the soft targets and of the scores of the risk form.
-        word_loss: "reading", "spotting" or "kl", what a `WordLossSelector` learns to predict of each word, see `try_scales`.
-        uniform_share: share of the training scales drawn uniformly.
         num_sequences, beam_width: K and the width of the teacher's beam search.
         sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
         sequence_targets: "beams"; "right_beams": of the words that the teacher reads right, while the others add nothing;
@@ -55,18 +58,16 @@ class DistillMetaArch(DynamicSpotter):
         training_scale: train every image at this scale; the selector, if there is one, then stays as it is. None: ask
             the selector, or draw uniformly from the candidates where there is none.
         student: see :class:`DynamicSpotter`, as for all other arguments.
+
+    Raises:
+        ValueError: an unknown `sequence_targets`, or teacher and student read other characters or normalise images otherwise.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        teacher: TextSpottingRCNN,
-        gamma: float,
-        selector_form: str = "soft_target",
-        target_temperature: float = 0.1,
-        word_loss: str = "reading",
-        uniform_share: float = 0.15,
+        teacher: Spotter,
         num_sequences: int = 3,
         beam_width: int = 3,
         sequence_form: str = "weighted",
@@ -80,14 +81,13 @@ class DistillMetaArch(DynamicSpotter):
         if sequence_targets not in SEQUENCE_TARGETS:
             known = ", ".join(SEQUENCE_TARGETS)
             raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be one of {known}, got {sequence_targets!r}")
-        if word_loss not in WORD_LOSSES:
-            raise ValueError(f"MODEL.SELECTOR.WORD_LOSS must be one of {', '.join(WORD_LOSSES)}, got {word_loss!r}")
+        if teacher.charset != self.student.charset:
+            raise ValueError(f"the teacher reads {teacher.charset!r}, the student {self.student.charset!r}")
+        for statistic in ("pixel_mean", "pixel_std"):
+            if torch.equal(getattr(teacher, statistic), getattr(self.student, statistic)):
+                continue
+            raise ValueError("teacher and student normalise images otherwise: MODEL.PIXEL_MEAN and PIXEL_STD must agree")
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
-        by_words = isinstance(self.selector, WordLossSelector)
-        self.word_loss = word_loss if by_words else None
-        self.objective = SelectorObjective(
-            gamma, selector_form, target_temperature, uniform_share, self.selector.words_per_image if by_words else None
-        )
         self.num_sequences, self.beam_width = num_sequences, beam_width
         self.sequence_form, self.sequence_targets = sequence_form, sequence_targets
         self.weights = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0, **(weights or {})}
@@ -95,21 +95,19 @@ class DistillMetaArch(DynamicSpotter):
         if self.selector is not None and training_scale is not None:
             # no loss reaches it, and distributed training waits in vain for a gradient
             self.selector.requires_grad_(False)
-        # follows from the iteration (a hook sets it), so no checkpoint needs it
-        self.register_buffer("temperature", torch.tensor(5.0), persistent=False)
-        self.last_scales: list[float] = []
+        units = {name: unit for name, unit in self.student.loss_units.items() if unit in ("word", "step")}
+        self.loss_units = {**units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         ret = super().from_config(cfg)
         node, selector = cfg.MODEL.DISTILLATION, cfg.MODEL.SELECTOR
+        other = teacher_config(cfg)
+        teacher = build_spotter(cfg if other is None else other)
+        if other is not None:
+            ret["cost_table"] = CostTable.measure(ret["student"], teacher, ret["selector"], tuple(selector.SCALES))
         ret.update(
-            teacher=TextSpottingRCNN(cfg),
-            gamma=node.GAMMA,
-            selector_form=selector.FORM,
-            target_temperature=selector.TARGET_TEMPERATURE,
-            word_loss=selector.WORD_LOSS,
-            uniform_share=selector.UNIFORM_SHARE,
+            teacher=teacher,
             num_sequences=node.NUM_SEQUENCES,
             beam_width=node.BEAM_WIDTH,
             sequence_form=node.SEQUENCE_FORM,
@@ -127,7 +125,7 @@ class DistillMetaArch(DynamicSpotter):
         return ret
 
     @property
-    def teacher(self) -> TextSpottingRCNN:
+    def teacher(self) -> Spotter:
         return self._teacher[0]
 
     def _apply(self, fn, recurse: bool = True):
@@ -154,100 +152,91 @@ class DistillMetaArch(DynamicSpotter):
         """Whether a selector is trained."""
         return self.selector is not None and self.training_scale is None
 
+    def annotate(self, batched_inputs: list[dict]) -> AnnotatedBatch:
+        """The batch as all steps of an iteration see it, of inputs as the mapper made them at the teacher's resolution."""
+        return AnnotatedBatch.of(batched_inputs, self.student)
+
     @torch.no_grad()
-    def ask_teacher(self, batched_inputs: list[dict]) -> TeacherTargets | None:
+    def ask_teacher(self, batch: AnnotatedBatch) -> TeacherTargets | None:
         """Step 1: the frozen teacher reads the annotated words of the batch at full resolution.
 
         Returns:
-            RoI and context features, character logits and top-K beams of the R readable words of the batch, in the
-            order of the images; None where neither distillation nor selector needs them.
+            its features, characters and best sequences of the R readable words; None where neither distillation nor selector
+            needs them.
         """
         if not (self.distills or self.selects):
             return None
-        words = [x["instances"].to(self.device) for x in batched_inputs]
-        features = read_annotated(self.teacher, self.normalize(batched_inputs), words, 1.0).features
-        texts = word_texts(words, self.charset.pad)
-        return teacher_targets(self.teacher.roi_heads.recognizer, features, texts, self.num_sequences, self.beam_width)
+        features = read_annotated(self.teacher, batch, 1.0).features
+        return teacher_targets(self.teacher, features, batch.texts, self.num_sequences, self.beam_width)
 
-    def forward(self, batched_inputs: list[dict], targets: TeacherTargets | None = None):
+    def forward(self, batch: AnnotatedBatch | list[dict], targets: TeacherTargets | None = None):
         """Losses in training, spotted words at test.
 
         Args:
-            batched_inputs: as the mapper made them, at the teacher's resolution.
+            batch: in training what :meth:`annotate` made, or the inputs as the mapper made them; at test the inputs.
             targets: what :meth:`ask_teacher` returned for this batch; None: it is asked here.
         """
         if not self.training:
-            return self.inference(batched_inputs)
+            return self.inference(batch)
+        if not isinstance(batch, AnnotatedBatch):
+            batch = self.annotate(batch)
         if targets is None:
-            targets = self.ask_teacher(batched_inputs)
-        images = self.normalize(batched_inputs)
-        words = [x["instances"].to(self.device) for x in batched_inputs]
+            targets = self.ask_teacher(batch)
         losses = {}
         if self.selects:
-            comparison = self.compare_scales(images, words, targets)
-            loss, choice = self.train_selector(images, comparison)
+            loss, choice = self.train_selector(batch, self.compare_scales(batch, targets))
             losses["loss_selector"] = self.weights["selector"] * loss
             scales = [self.scales[i] for i in choice.tolist()]
         elif self.training_scale is not None:
-            scales = [self.training_scale] * len(images)
+            scales = [self.training_scale] * len(batch)
         else:
-            scales = [self.scales[i] for i in torch.randint(len(self.scales), (len(images),)).tolist()]
-        self.last_scales = scales
-        losses.update(self.train_student(images, words, scales, targets))
-        return losses
+            scales = [self.scales[i] for i in torch.randint(len(self.scales), (len(batch),)).tolist()]
+        losses.update(self.train_student(batch, scales, targets))
+        return StepLosses(losses, self.loss_units, batch.counts, scales)
 
-    def compare_scales(
-        self, images: list[torch.Tensor], words: list[Instances], targets: TeacherTargets
-    ) -> ScaleComparison:
+    def compare_scales(self, batch: AnnotatedBatch, targets: TeacherTargets) -> ScaleComparison:
         """Step 2: the student reads the annotated words at every candidate scale, without gradient; see `try_scales`."""
-        return try_scales(self.student, images, words, targets, self.cost_table, self.word_loss)
+        return try_scales(self.student, batch, targets, self.cost_table, self.selector.word_loss)
 
-    def train_selector(self, images: list[torch.Tensor], comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+    def train_selector(
+        self, batch: AnnotatedBatch | ImageList, comparison: ScaleComparison
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of the selector on normalised images, and the index of the scale each is trained at, int64 (N,)."""
-        if isinstance(self.selector, WordLossSelector):
-            batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
-            with torch.autocast(self.device.type, enabled=False):
-                maps = self.selector.maps(batch.tensor, batch.image_sizes)
-                loss = self.objective.of_maps(maps, comparison, batch.image_sizes)
-                logits = self.selector.scores_of_totals(torch.stack([m.total() for m in maps])).detach()
+        images = batch.padded(self.student.size_divisibility) if isinstance(batch, AnnotatedBatch) else batch
+        loss, choice = self.selector.learn(images, comparison)
+        if self.selector.mu is not None:
             # whatever weights it started from, the cost weighs what this training's gamma says
-            self.mu.fill_(self.objective.gamma / self.selector.temperature)
-            choice = draw_scales(logits - self.mu * comparison.cost, uniform_share=self.objective.uniform_share)
-        else:
-            loss, choice = self.objective.of_scores(self.score_scales(images), comparison, float(self.temperature))
+            self.mu.fill_(self.selector.mu)
         storage = get_event_storage()
         storage.put_scalar("selector/kl", float(comparison.kl.mean()))
         storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
         return loss, choice
 
     def train_student(
-        self, images: list[torch.Tensor], words: list[Instances], scales: list[float], targets: TeacherTargets | None
+        self, batch: AnnotatedBatch, scales: list[float], targets: TeacherTargets | None
     ) -> dict[str, torch.Tensor]:
         """Step 3: detection, recognition and distillation losses at the chosen scales.
 
         Images of one scale and padded size run together. A loss that is a mean over images, words or characters is put
         together from those of the groups by their share of images, words or characters: grouping changes no weight.
         """
-        offsets = word_offsets(words)
-        texts = word_texts(words, self.charset.pad)
-        steps = (texts != self.charset.pad).sum(1)  # (R,), end symbols included
+        steps = batch.steps
         losses: dict[str, torch.Tensor] = {}
-        for (scale, _), members in self.groups(images, scales).items():
-            batch, scaled = at_scale(self.student, [images[i] for i in members], [words[i] for i in members], scale)
-            found, reading, _ = self.student.losses(batch, scaled)
-            index = word_index(offsets, members).to(self.device)
+        for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
+            part = batch.at_scale(members, scale, self.student)
+            student = self.student.losses(part.images, part.words)
+            found, index = student.losses, batch.word_index(members)
             if self.distills:
-                found.update(self.distillation_losses(reading, targets, index, texts))
-            by_image = len(members) / len(images)
-            by_word = len(index) / max(len(texts), 1)
-            by_step = steps[index].sum() / steps.sum().clamp(min=1)
+                found.update(self.distillation_losses(student.features, targets, index, batch.texts))
+            share = {
+                "image": len(members) / len(batch),
+                "word": len(index) / max(len(batch.texts), 1),
+                "step": steps[index].sum() / steps.sum().clamp(min=1),
+            }
             for name, value in found.items():
-                if name == "loss_rec":
-                    weight = self.weights["rec"] * by_step
-                elif name == "loss_ctc":
-                    weight = self.weights["rec"] * by_word
-                else:
-                    weight = by_word if name.startswith("loss_kd") else by_image
+                weight = share[self.loss_units.get(name, "image")]
+                if self.student.loss_units.get(name) in READING_UNITS:
+                    weight = self.weights["rec"] * weight
                 losses[name] = losses[name] + weight * value if name in losses else weight * value
         return losses
 
@@ -267,7 +256,7 @@ class DistillMetaArch(DynamicSpotter):
                 reading.context, targets.context[index]
             )
         if self.weights["sequence"] > 0:
-            decoder = self.student.roi_heads.recognizer.decoder
+            decoder = self.student.decoder
             ids, scores, valid = self._sequences(targets, index, texts)
             # a mean over all words: one without sequences adds nothing, and changes nothing about the others
             counted = valid.any(1).sum() / max(len(valid), 1)

@@ -10,8 +10,9 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import nn
 
-from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
-from dld.modeling.resolution.cost import CostTable
+from dld.modeling.meta_arch.annotated_batch import normalized_images
+from dld.modeling.meta_arch.spotter import Spotter, build_spotter
+from dld.modeling.resolution.cost import CostTable, stored_cost
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
 from dld.text.charset import Charset
@@ -44,7 +45,7 @@ class DynamicSpotter(nn.Module):
     def __init__(
         self,
         *,
-        student: TextSpottingRCNN,
+        student: Spotter,
         selector: nn.Module | None,
         scales: tuple[float, ...],
         cost_table: CostTable,
@@ -64,15 +65,16 @@ class DynamicSpotter(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        student = TextSpottingRCNN(cfg)
+        student = build_spotter(cfg)
         node = cfg.MODEL.SELECTOR
         selector = build_selector(cfg) if node.ENABLED else None
         return {
             "student": student,
             "selector": selector,
             "scales": tuple(node.SCALES),
-            # teacher and student are of one architecture, so one count serves both
-            "cost_table": CostTable.measure(student, None, selector, tuple(node.SCALES)),
+            "cost_table": CostTable.measure(
+                student, None, selector, tuple(node.SCALES), stored_cost(cfg.MODEL.DISTILLATION.TEACHER_COST)
+            ),
             "mu": node.MU,
             "expected_words": node.EXPECTED_WORDS,
             "fixed_scale": node.FIXED_SCALE or (None if selector is not None else max(node.SCALES)),
@@ -80,7 +82,7 @@ class DynamicSpotter(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.student.device
+        return self.student.pixel_mean.device
 
     @property
     def charset(self) -> Charset:
@@ -92,8 +94,7 @@ class DynamicSpotter(nn.Module):
 
     def normalize(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
         """Normalised images (3, H_i, W_i) on the model's device."""
-        model = self.student
-        return [(x["image"].to(self.device) - model.pixel_mean) / model.pixel_std for x in batched_inputs]
+        return normalized_images(batched_inputs, self.student)
 
     def select_scales(self, images: list[torch.Tensor]) -> list[float]:
         """The scale of each normalised image (3, H_i, W_i)."""
@@ -106,19 +107,19 @@ class DynamicSpotter(nn.Module):
 
     def score_scales(self, images: list[torch.Tensor]) -> torch.Tensor:
         """Logits (N, S) of the selector for normalised images of any sizes."""
-        batch = ImageList.from_tensors(images, self.student.backbone.size_divisibility)
+        batch = ImageList.from_tensors(images, self.student.size_divisibility)
         return self.selector(batch.tensor, batch.image_sizes).float()
 
     def groups(self, images: list[torch.Tensor], scales: list[float]) -> dict[tuple, list[int]]:
         """Positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""
         sizes = [tuple(x.shape[-2:]) for x in images]
-        return group_by_scale(sizes, scales, self.student.backbone.size_divisibility)
+        return group_by_scale(sizes, scales, self.student.size_divisibility)
 
     def inference(self, batched_inputs: list[dict], do_postprocess: bool = True) -> list[dict]:
         """As `forward`."""
         images = self.normalize(batched_inputs)
         scales = self.select_scales(images)
-        divisor = self.student.backbone.size_divisibility
+        divisor = self.student.size_divisibility
         outputs: list[dict] = [{} for _ in images]
         for (scale, _), members in self.groups(images, scales).items():
             batch = rescale_images([images[i] for i in members], scale, divisor)

@@ -1,4 +1,4 @@
-"""The base spotter: Mask R-CNN whose heads also read. Teacher and student are both this model."""
+"""The base spotter: Mask R-CNN whose heads also read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from torch import nn
 
-from dld.modeling.flops import evaluating
+from dld.modeling.flops import SpotterFlops, evaluating, spotter_flops
+from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses
+from dld.modeling.meta_arch.step_losses import StepLosses
+from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
@@ -20,9 +24,12 @@ from dld.utils.number_format import inference_dtype
 
 __all__ = ["TextSpottingRCNN"]
 
+# what a detection needs to count as the word, in every protocol
+FOUND_IOU = 0.5
+
 
 @META_ARCH_REGISTRY.register()
-class TextSpottingRCNN(GeneralizedRCNN):
+class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     """GeneralizedRCNN whose `roi_heads` is a :class:`~dld.modeling.roi_heads.text_roi_heads.TextROIHeads`.
 
     In training, `forward` returns the losses of proposals, boxes, masks and recognition. At test it returns one dict
@@ -39,6 +46,14 @@ class TextSpottingRCNN(GeneralizedRCNN):
         min_score: words that `reader` reads are kept from this score on, see `dld.strips.scoring.word_score`.
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
     """
+
+    loss_units = {
+        "loss_rec": "step",
+        "loss_ctc": "word",
+        "loss_cls": "proposal",
+        "loss_box_reg": "proposal",
+        "loss_mask": "foreground",
+    }
 
     @configurable
     def __init__(
@@ -91,6 +106,14 @@ class TextSpottingRCNN(GeneralizedRCNN):
         return self.roi_heads.recognizer.charset
 
     @property
+    def max_length(self) -> int:
+        return self.roi_heads.recognizer.max_length
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.roi_heads.recognizer.decoder
+
+    @property
     def reader(self) -> StripRecognizer | None:
         """What reads strips at test, None where the recogniser of the heads reads."""
         return self._reader[0] if self._reader else None
@@ -112,55 +135,51 @@ class TextSpottingRCNN(GeneralizedRCNN):
         """Losses by name in training, a list of output dicts at test; see the class."""
         if not self.training:
             return self.inference(batched_inputs)
-        images = self.preprocess_image(batched_inputs)
-        # an image is sampled alike in whichever process and at whichever place of the batch it is
-        images.sampling_seeds = [x.get("sampling_seed") for x in batched_inputs]
-        targets = [x["instances"].to(self.device) for x in batched_inputs]
-        losses, reading, words = self.losses(images, targets)
-        return losses
+        words = [x["instances"].to(self.device) for x in batched_inputs]
+        seeds = [x.get("sampling_seed") for x in batched_inputs]
+        found = self.losses(self.preprocess_image(batched_inputs), words, seeds)
+        ids = torch.cat([x.gt_text for x in found.words])
+        counts = {"word": len(ids), "step": (ids != self.charset.pad).sum(), **found.counts}
+        return StepLosses(found.losses, self.loss_units, counts)
 
     def losses(
-        self, images: ImageList, targets: list[Instances]
-    ) -> tuple[dict[str, torch.Tensor], RecognitionFeatures, list[Instances]]:
-        """Every loss of the spotter, the recognition features they were computed on, and the words read per image.
-
-        Args:
-            images: normalised, padded batch.
-            targets: annotated words per image in pixels of that batch.
-        """
-        losses = {}
+        self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None
+    ) -> SpotterLosses:
+        """Every loss; see :meth:`Spotter.losses`."""
+        losses, counts = {}, {}
         if self.recognition_only:
             level = self.backbone.finest(images.tensor)
         else:
             features = self.backbone(images.tensor)
-            proposals, proposal_losses = self.proposal_generator(images, features, targets)
+            proposals, proposal_losses = self.proposal_generator(images, features, targets, seeds=seeds)
             losses.update(proposal_losses)
-            losses.update(self.roi_heads.detection_losses(images, features, proposals, targets))
+            detection_losses, counts = self.roi_heads.detection_losses(images, features, proposals, targets, seeds)
+            losses.update(detection_losses)
             level = features[self.roi_heads.recognizer_feature]
         reading, words = self.roi_heads.read_ground_truth(level, targets)
         losses.update(self.roi_heads.recognition_losses(reading, words))
-        return losses, reading, words
+        return SpotterLosses(losses, reading, words, counts)
 
-    def recognize(self, images: torch.Tensor, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
+    def recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
         """Recognition features of annotated words through backbone, top-down path and recogniser only."""
-        return self.roi_heads.read_ground_truth(self.backbone.finest(images), targets)
+        return self.roi_heads.read_ground_truth(self.backbone.finest(images.tensor), targets)
 
     @torch.no_grad()
-    def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Boxes]]:
-        """Recognition features of annotated words, and the boxes that the spotter keeps at test, one `Boxes` an image.
-
-        Args:
-            images: normalised, padded batch.
-            targets: annotated words per image in pixels of that batch.
-        """
+    def find_and_recognize(
+        self, images: ImageList, targets: list[Instances]
+    ) -> tuple[RecognitionFeatures, torch.Tensor]:
+        """Recognition features of annotated words, and which of them a box kept at test holds (IoU of at least 0.5)."""
         features = self.backbone(images.tensor)
         with evaluating(self.proposal_generator), evaluating(self.roi_heads):
             proposals, _ = self.proposal_generator(images, features, None)
-            # as in `spot`
-            features = {name: level.float() for name, level in features.items()}
+            features = float_levels(features)
             kept = self.roi_heads.find_boxes(features, proposals)
-        reading, _ = self.roi_heads.read_ground_truth(features[self.roi_heads.recognizer_feature], targets)
-        return reading, [x.pred_boxes for x in kept]
+        reading, words = self.roi_heads.read_ground_truth(features[self.roi_heads.recognizer_feature], targets)
+        return reading, torch.cat([_held(x.gt_boxes, y.pred_boxes) for x, y in zip(words, kept, strict=True)])
+
+    def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
+        """FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
+        return spotter_flops(self, image_size, words, proposals, steps)
 
     def spot(self, images: ImageList) -> list[Instances]:
         """Words of a normalised, padded batch, in pixels of that batch; see `spotting_postprocess` for what is in them."""
@@ -168,10 +187,7 @@ class TextSpottingRCNN(GeneralizedRCNN):
         with torch.autocast(images.tensor.device.type, self.inference_dtype, enabled=reduced):
             features = self.backbone(images.tensor)
             proposals, _ = self.proposal_generator(images, features, None)
-            if reduced:
-                # RoIAlign takes boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
-                features = {name: level.float() for name, level in features.items()}
-            return self.roi_heads(images, features, proposals, None)[0]
+            return self.roi_heads(images, float_levels(features), proposals, None)[0]
 
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
         """Polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
@@ -224,6 +240,12 @@ class TextSpottingRCNN(GeneralizedRCNN):
         else:
             results = self.spot(self.preprocess_image(batched_inputs))
         return self.postprocess(results, batched_inputs) if do_postprocess else results
+
+
+def _held(words: Boxes, detections: Boxes) -> torch.Tensor:
+    if not len(detections):
+        return torch.zeros(len(words), dtype=torch.bool, device=words.device)
+    return pairwise_iou(words, detections).amax(1) >= FOUND_IOU
 
 
 def _photo_of(record: dict) -> np.ndarray:

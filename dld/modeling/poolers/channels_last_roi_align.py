@@ -11,7 +11,7 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 from torch.utils.flop_counter import register_flop_formula
 
-__all__ = ["ChannelsLastRoIAlign", "read_channels_last", "weighted_neighbours"]
+__all__ = ["ChannelsLastRoIAlign", "float_levels", "read_channels_last", "weighted_neighbours"]
 
 
 class ChannelsLastRoIAlign(ROIAlign):
@@ -55,6 +55,14 @@ class ChannelsLastRoIAlign(ROIAlign):
             and not torch.jit.is_tracing()
             and not torch.compiler.is_compiling()
         )
+
+
+def float_levels(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Pyramid levels in float32, in which boxes must be pooled.
+
+    RoIAlign takes boxes in the number format of the features: in bfloat16 x = 1003 would become 1004.
+    """
+    return {name: level.float() for name, level in features.items()}
 
 
 def weighted_neighbours(

@@ -9,13 +9,7 @@ from torch import nn
 from dld.modeling.poolers.channels_last_roi_align import ChannelsLastRoIAlign
 from dld.structures.padded_polygons import PaddedPolygons
 
-__all__ = ["MaskedRoIPooler", "is_tall"]
-
-
-def is_tall(boxes: torch.Tensor, ratio: float = 1.5) -> torch.Tensor:
-    """Words to be transposed before reading: box (R, 4) higher than `ratio` x its width. Returns bool (R,)."""
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    return height > ratio * width
+__all__ = ["MaskedRoIPooler"]
 
 
 class MaskedRoIPooler(nn.Module):

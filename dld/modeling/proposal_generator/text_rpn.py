@@ -72,9 +72,9 @@ class TextRPN(RPN):
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
         return ret
 
-    def forward(self, images, features, gt_instances=None):
-        """As in detectron2; `images.sampling_seeds`, where it is there, gives each image its own random numbers."""
-        self._seeds = getattr(images, "sampling_seeds", None)
+    def forward(self, images, features, gt_instances=None, seeds: list[int | None] | None = None):
+        """As in detectron2; `seeds` gives each image its own random numbers."""
+        self._seeds = seeds
         return super().forward(images, features, gt_instances)
 
     @torch.no_grad()

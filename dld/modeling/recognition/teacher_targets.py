@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
 from dld.modeling.recognition.beam_search import BeamSequences, beam_search
-from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer
+from dld.modeling.recognition.decoder import AttentionDecoder
+from dld.modeling.recognition.recognizer import RecognitionFeatures
+from dld.text.charset import Charset
 
 __all__ = ["TeacherTargets", "teacher_targets"]
+
+
+class Reads(Protocol):
+    """What is asked of a teacher here."""
+
+    decoder: AttentionDecoder
+    charset: Charset
+    max_length: int
 
 
 class TeacherTargets(NamedTuple):
@@ -24,7 +34,7 @@ class TeacherTargets(NamedTuple):
 
 @torch.no_grad()
 def teacher_targets(
-    recognizer: TextRecognizer,
+    reader: Reads,
     features: RecognitionFeatures,
     target_ids: torch.Tensor,
     num_sequences: int = 3,
@@ -37,25 +47,25 @@ def teacher_targets(
     that is padding throughout (an ignored word) counts as misread.
 
     Args:
-        recognizer: the teacher's, in eval mode.
+        reader: the teacher, in eval mode: a spotter, or its recogniser.
         features: its features of R words.
         target_ids: ground truth, int64 (R, T), padded as by `Charset.encode`.
         num_sequences: K sequences a word.
         beam_width: hypotheses kept, see :func:`beam_search`.
     """
-    logits = recognizer.decoder(features.context, target_ids).float()
-    valid = target_ids != recognizer.charset.pad
+    logits = reader.decoder(features.context, target_ids).float()
+    valid = target_ids != reader.charset.pad
     agrees = logits.argmax(-1) == target_ids
     return TeacherTargets(
         roi=features.roi.detach(),
         context=features.context.detach(),
         logits=logits,
         beams=beam_search(
-            recognizer.decoder,
+            reader.decoder,
             features.context,
             num_sequences=num_sequences,
             beam_width=beam_width,
-            max_length=recognizer.max_length,
+            max_length=reader.max_length,
         ),
         correct=(agrees | ~valid).all(1) & valid.any(1),
     )

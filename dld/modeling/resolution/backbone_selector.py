@@ -8,25 +8,27 @@ import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY
+from detectron2.structures import ImageList
 from torch import nn
 
+from dld.modeling.resolution.objective import ImageObjective
 from dld.modeling.resolution.rescale import rescale_images
-from dld.modeling.resolution.selector import SELECTOR_REGISTRY, check_scales
+from dld.modeling.resolution.scale_comparison import ScaleComparison
+from dld.modeling.resolution.selector import SELECTOR_REGISTRY, ScaleSelector
 
 __all__ = ["BackboneSelector", "early_stages"]
 
 
-def early_stages(cfg, levels: int) -> tuple[nn.Module, tuple[str, ...]]:
-    """The spotter's bottom-up network up to MODEL.SELECTOR.LEVEL, untrained, and the names of its last `levels` levels.
+def early_stages(cfg, name: str, levels: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """The spotter's bottom-up network up to the level `name`, untrained, and the names of its last `levels` levels.
 
     Raises:
         ValueError: there is no such level, or not as many up to it.
     """
-    name = cfg.MODEL.SELECTOR.LEVEL
     body = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))).bottom_up
     known = list(body.stage_names)
     if name not in known[levels - 1 :]:
-        raise ValueError(f"MODEL.SELECTOR.LEVEL must be one of {known[levels - 1 :]}, got {name!r}")
+        raise ValueError(f"LEVEL of the selector must be one of {known[levels - 1 :]}, got {name!r}")
     last = known.index(name) + 1
     for later in known[last:]:
         delattr(body, later)
@@ -37,7 +39,7 @@ def early_stages(cfg, levels: int) -> tuple[nn.Module, tuple[str, ...]]:
 
 
 @SELECTOR_REGISTRY.register()
-class BackboneSelector(nn.Module):
+class BackboneSelector(ScaleSelector):
     """Scores of the candidate scales from early backbone features of a reduced copy of the image.
 
     Stem and first stages of the spotter's own bottom-up network, then mean and maximum over the image, then two linear
@@ -47,21 +49,20 @@ class BackboneSelector(nn.Module):
     Args:
         body: bottom-up network with one output level.
         level: name of that level.
-        scales: candidate scales s_i in (0, 1], ascending.
         hidden: width of the layer between pooling and scores.
-        input_scale: reduction of the image, in (0, 1].
+        objective: what the scores are taught.
+        common: see :class:`~dld.modeling.resolution.selector.ScaleSelector`.
     """
 
     @configurable
     def __init__(
-        self, *, body: nn.Module, level: str, scales: Sequence[float], hidden: int = 64, input_scale: float = 0.375
+        self, *, body: nn.Module, level: str, hidden: int = 64, objective: ImageObjective | None = None, **common
     ) -> None:
-        super().__init__()
-        check_scales(scales, input_scale)
+        super().__init__(**common)
+        self.objective = objective if objective is not None else ImageObjective()
         self.body, self.level = body, level
         # number format of the convolutions at test, as the spotter's; None: float32, as always in training
         self.inference_dtype: torch.dtype | None = None
-        self.scales, self.input_scale = tuple(float(s) for s in scales), input_scale
         channels = body.output_shape()[level].channels
         self.head = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, len(self.scales)))
         # every scale is equally likely at the start
@@ -70,9 +71,20 @@ class BackboneSelector(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        node = cfg.MODEL.SELECTOR
-        body, (level,) = early_stages(cfg, 1)
-        return {"body": body, "level": level, "scales": tuple(node.SCALES), "input_scale": node.INPUT_SCALE}
+        node = cfg.MODEL.SELECTOR.BACKBONE
+        body, (level,) = early_stages(cfg, node.LEVEL, 1)
+        return {**cls.common_arguments(cfg), "body": body, "level": level, "objective": ImageObjective.of(node)}
+
+    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """As in :class:`~dld.modeling.resolution.selector.ScaleSelector`, by the objective."""
+        logits = self(batch.tensor, batch.image_sizes).float()
+        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
+
+    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
+        return self.objective.risk(comparison, self.gamma)
+
+    def anneal(self, progress: float) -> float | None:
+        return self.objective.anneal(progress)
 
     def train(self, mode: bool = True) -> BackboneSelector:
         """Training mode, batch norm excepted."""
@@ -95,7 +107,7 @@ class BackboneSelector(nn.Module):
         self.body.load_state_dict({name: bottom_up[name] for name in own})
 
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Logits float32 (N, S); arguments as in :class:`~dld.modeling.resolution.selector.ResolutionSelector`."""
+        """Logits float32 (N, S); arguments as in :class:`~dld.modeling.resolution.selector.ScaleSelector`."""
         logits: list[torch.Tensor | None] = [None] * len(image_sizes)
         reduced = self.inference_dtype is not None and not self.training
         with torch.autocast(images.device.type, self.inference_dtype, enabled=reduced):

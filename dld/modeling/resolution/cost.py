@@ -12,18 +12,31 @@ steps. Each part is counted once on the real network; after that the cost of any
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, astuple, dataclass, fields
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from dld.modeling.flops import DECODER_STEPS, count_flops, evaluating, spotter_flops, strip_flops
+from dld.modeling.flops import DECODER_STEPS, SpotterFlops, count_flops, evaluating, strip_flops
 from dld.modeling.resolution.rescale import padded_size, scaled_size
 
-__all__ = ["CostTable", "SpotterCost"]
+__all__ = ["CostTable", "SpotterCost", "stored_cost"]
 
 # Largest disagreement allowed between the linear law and a direct count.
 _TOLERANCE = 0.01
+
+
+class Counted(Protocol):
+    """What is asked of a :class:`~dld.modeling.meta_arch.spotter.Spotter` here."""
+
+    size_divisibility: int
+    reader: nn.Module | None
+    expected_strip_width: int
+
+    def count_parts(
+        self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None
+    ) -> SpotterFlops: ...
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,8 @@ class SpotterCost:
     expected_strip_width: int = 0  # columns of the strip of a word of which nothing is known yet
 
     @classmethod
-    def measure(cls, model: nn.Module, num_proposals: int | None = None) -> SpotterCost:
-        """Count a `TextSpottingRCNN` on small empty images; a few seconds on a CPU for ResNet-50.
+    def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
+        """Count a spotter on small empty images; a few seconds on a CPU for ResNet-50.
 
         Args:
             model: stays as it is: mode, statistics and random state untouched.
@@ -54,9 +67,9 @@ class SpotterCost:
             ValueError: a second count, at another size and number of words, is more than 1 % off the linear law.
         """
         # multiples of 64, so that the coarsest level is a whole number of cells as well
-        unit = max(model.backbone.size_divisibility, 32) * 2
+        unit = max(model.size_divisibility, 32) * 2
         height, width, words, steps = 2 * unit, 3 * unit, 2, 3
-        counted = spotter_flops(model, (height, width), words, num_proposals, steps)
+        counted = model.count_parts((height, width), words, steps, num_proposals)
         strips = _strip_law(model)
         cost = cls(
             per_pixel=(counted.backbone + counted.fpn + counted.rpn) / (height * width),
@@ -64,10 +77,10 @@ class SpotterCost:
             per_image=float(counted.boxes),
             per_word=(counted.masks + (0 if strips else counted.recognition)) / words,
             per_step=counted.decoding / (words * steps),
-            divisibility=model.backbone.size_divisibility,
+            divisibility=model.size_divisibility,
             **strips,
         )
-        check = spotter_flops(model, (3 * unit, 4 * unit), 5, num_proposals, 7)
+        check = model.count_parts((3 * unit, 4 * unit), 5, 7, num_proposals)
         pixels = 12 * unit * unit
         expected = {
             "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
@@ -84,6 +97,10 @@ class SpotterCost:
                     f"{counted_now:.4g} counted"
                 )
         return cost
+
+    def numbers(self) -> list[float]:
+        """The law as a list, for a configuration; see :func:`stored_cost`."""
+        return [float(value) for value in astuple(self)]
 
     def reading_flops(self, widths: Sequence[int]) -> float:
         """FLOPs of reading strips of these padded widths."""
@@ -133,18 +150,19 @@ class CostTable:
     @classmethod
     def measure(
         cls,
-        student: nn.Module,
-        teacher: nn.Module | None,
+        student: Counted,
+        teacher: Counted | None,
         selector: nn.Module | None,
         scales: Sequence[float] | None = None,
+        teacher_cost: SpotterCost | None = None,
     ) -> CostTable:
         """Count the networks.
 
         Args:
-            student: a `TextSpottingRCNN`.
-            teacher: a `TextSpottingRCNN`; None: of the student's architecture.
+            student, teacher: spotters; no teacher: what `teacher_cost` says.
             selector: a `ResolutionSelector`, or None where scales are fixed by hand.
             scales: candidate scales; None: those of the selector.
+            teacher_cost: of a teacher that is not here; None: of the student's architecture.
         """
         if scales is None:
             if selector is None:
@@ -153,7 +171,7 @@ class CostTable:
         cost = SpotterCost.measure(student)
         return cls(
             student=cost,
-            teacher=cost if teacher is None else SpotterCost.measure(teacher),
+            teacher=(teacher_cost or cost) if teacher is None else SpotterCost.measure(teacher),
             scales=tuple(float(s) for s in scales),
             selector_per_pixel=0.0 if selector is None else _selector_flops_per_pixel(selector),
         )
@@ -230,6 +248,21 @@ class CostTable:
                 raise KeyError(f"cost table lacks {', '.join(f'{name}.{key}' for key in lacking)}")
             spotters[name] = SpotterCost(**{f.name: values[name][f.name] for f in known})
         return cls(scales=tuple(values["scales"]), selector_per_pixel=values["selector_per_pixel"], **spotters)
+
+
+def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
+    """The law of MODEL.DISTILLATION.TEACHER_COST, as :meth:`SpotterCost.numbers` gives it; None of an empty list.
+
+    Raises:
+        ValueError: another number of numbers.
+    """
+    if not len(numbers):
+        return None
+    names = [f.name for f in fields(SpotterCost)]
+    if len(numbers) != len(names):
+        raise ValueError(f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, got {len(numbers)} numbers")
+    whole = ("divisibility", "expected_strip_width")
+    return SpotterCost(**{n: int(v) if n in whole else float(v) for n, v in zip(names, numbers, strict=True)})
 
 
 def _strip_law(model: nn.Module) -> dict[str, float]:

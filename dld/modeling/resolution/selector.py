@@ -14,52 +14,14 @@ from detectron2.structures import ImageList
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from dld.modeling.resolution.objective import ImageObjective
 from dld.modeling.resolution.rescale import rescale_images
+from dld.modeling.resolution.scale_comparison import ScaleComparison
 
-__all__ = ["SELECTOR_REGISTRY", "MaskedGroupNorm", "ResolutionSelector", "build_selector", "check_scales"]
+__all__ = ["SELECTOR_REGISTRY", "ResolutionSelector", "ScaleSelector", "build_selector", "check_scales"]
 
 SELECTOR_REGISTRY = Registry("SELECTOR")
 SELECTOR_REGISTRY.__doc__ = "Resolution selectors; called as `cls(cfg)`."
-
-_CHANNELS_PER_GROUP = 8
-
-
-class MaskedGroupNorm(nn.Module):
-    """Group normalisation (Wu and He 2018) whose statistics come from each image's own cells, never from padding.
-
-    Args:
-        channels: C, in groups of 8 (or one group where 8 does not divide it).
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.groups = channels // _CHANNELS_PER_GROUP if channels % _CHANNELS_PER_GROUP == 0 else 1
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) and mask (N, 1, H, W), 1 on the image and 0 on padding -> (N, C, H, W)."""
-        N, C, H, W = x.shape
-        grouped = x.reshape(N, self.groups, C // self.groups, H, W)
-        mask = mask.unsqueeze(1)  # (N, 1, 1, H, W)
-        count = mask.sum((2, 3, 4), keepdim=True) * (C // self.groups)
-        mean = (grouped * mask).sum((2, 3, 4), keepdim=True) / count
-        centred = (grouped - mean) * mask
-        variance = centred.square().sum((2, 3, 4), keepdim=True) / count
-        x = (centred * torch.rsqrt(variance + self.eps)).reshape(N, C, H, W)
-        return x * self.weight.view(1, C, 1, 1) + self.bias.view(1, C, 1, 1)
-
-
-class _Unmodified(nn.Module):
-    """No normalisation, called as one."""
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-_NORMS = {"GN": MaskedGroupNorm, "": lambda channels: _Unmodified()}
-
 
 def _halved(sizes: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sizes (N, 2) of the images after a stride of 2 over x (N, C, H, W), and the mask of their cells.
@@ -87,20 +49,19 @@ class DownStem(nn.Module):
 class ResidualDownBlock(nn.Module):
     """Two 3x3 convolutions, the first with stride 2, beside a 1x1 convolution with stride 2.
 
-    Normalised between the convolutions only. The sum is not: averaged over the image it must still tell much small
-    text from little, which normalising each image by itself would take away.
+    Nothing is normalised: averaged over the image the sum must tell much small text from little, which normalising each
+    image by itself would take away.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=not norm)
-        self.norm1 = _NORMS[norm](out_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """x (N, C, H, W) that is 0 on padding; mask (N, 1, ceil(H/2), ceil(W/2)) of the result."""
-        inner = torch.relu(self.norm1(self.conv1(x), mask)) * mask
+        inner = torch.relu(self.conv1(x)) * mask
         # every second cell, where a strided convolution would do: that one is not safe with few channels in bfloat16 (see
         # `MIN_WIDTH` in dld/modeling/backbone/tiny_resnet.py)
         return torch.relu(self.conv2(inner) + self.shortcut(x[:, :, ::2, ::2])) * mask
@@ -114,8 +75,77 @@ def check_scales(scales: Sequence[float], input_scale: float) -> None:
         raise ValueError(f"MODEL.SELECTOR.INPUT_SCALE must be in (0, 1], got {input_scale}")
 
 
+class ScaleSelector(nn.Module):
+    """Scores the candidate scales of each image, and knows how it is taught to.
+
+    Args:
+        scales: candidate scales s_i in (0, 1], ascending, of the teacher's resolution.
+        input_scale: reduction of the image the selector reads, in (0, 1].
+        gamma: weight of cost against accuracy in training.
+        uniform_share: share of the training scales that are drawn uniformly.
+
+    Attributes:
+        word_loss: what it must be told of each word, see `dld.modeling.meta_arch.scale_trial.try_scales`; None: nothing.
+        mu: how much a unit of cost lowers a score after this training, where the scores do not hold the cost; None: they do.
+
+    Raises:
+        ValueError: scales or input_scale out of range.
+    """
+
+    word_loss: str | None = None
+    mu: float | None = None
+
+    def __init__(
+        self,
+        scales: Sequence[float] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+        input_scale: float = 0.375,
+        gamma: float = 0.1,
+        uniform_share: float = 0.15,
+    ) -> None:
+        super().__init__()
+        check_scales(scales, input_scale)
+        self.scales, self.input_scale = tuple(float(s) for s in scales), input_scale
+        self.gamma, self.uniform_share = gamma, uniform_share
+
+    @staticmethod
+    def common_arguments(cfg) -> dict:
+        """The arguments that every selector has, from a configuration."""
+        node = cfg.MODEL.SELECTOR
+        return {
+            "scales": tuple(node.SCALES),
+            "input_scale": node.INPUT_SCALE,
+            "gamma": cfg.MODEL.DISTILLATION.GAMMA,
+            "uniform_share": node.UNIFORM_SHARE,
+        }
+
+    def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Logits float32 (N, S).
+
+        Args:
+            images: normalised batch at the teacher's resolution (N, 3, H, W); what it holds on padding is not read.
+            image_sizes: unpadded (H, W) of each image.
+        """
+        raise NotImplementedError
+
+    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """What training makes smaller, a scalar, and the index of the scale each image is trained at, int64 (N,).
+
+        Args:
+            batch: N normalised images at the teacher's resolution, padded.
+            comparison: what every scale loses on them.
+        """
+        raise NotImplementedError
+
+    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
+        """What the choice should make small, (N, S): the loss of each scale + gamma x its cost."""
+        raise NotImplementedError
+
+    def anneal(self, progress: float) -> float | None:
+        """Told before each step the share of training that is done; the temperature that follows, None where there is none."""
+
+
 @SELECTOR_REGISTRY.register()
-class ResolutionSelector(nn.Module):
+class ResolutionSelector(ScaleSelector):
     """Scores of the candidate scales for each image.
 
     A stem and residual blocks, each of stride 2, then mean and maximum over the image, then one linear layer: the mean
@@ -127,48 +157,43 @@ class ResolutionSelector(nn.Module):
     All scores are 0 at the start: every scale is equally likely.
 
     Args:
-        scales: candidate scales s_i in (0, 1], ascending, of the teacher's resolution.
         channels: output channels of the stem and of each block.
-        norm: "" for none, or "GN" (:class:`MaskedGroupNorm`; doubles the time and learned later in a small trial).
-        input_scale: reduction of the image the selector reads, in (0, 1].
-
-    Raises:
-        ValueError: scales or input_scale out of range, or an unknown norm.
+        objective: what the scores are taught.
+        common: see :class:`ScaleSelector`.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        scales: Sequence[float] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
         channels: Sequence[int] = (16, 32, 64, 96),
-        norm: str = "",
-        input_scale: float = 0.375,
+        objective: ImageObjective | None = None,
+        **common,
     ) -> None:
-        super().__init__()
-        check_scales(scales, input_scale)
+        super().__init__(**common)
         if not channels:
-            raise ValueError("MODEL.SELECTOR.CHANNELS must name at least the stem's channels")
-        if norm not in _NORMS:
-            raise ValueError(f"MODEL.SELECTOR.NORM must be one of {sorted(_NORMS)}, got {norm!r}")
-        self.scales = tuple(float(s) for s in scales)
-        self.input_scale = input_scale
+            raise ValueError("MODEL.SELECTOR.RESOLUTION.CHANNELS must name at least the stem's channels")
+        self.objective = objective if objective is not None else ImageObjective()
         self.stem = DownStem(3, channels[0])
-        self.blocks = nn.ModuleList(
-            ResidualDownBlock(a, b, norm) for a, b in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.blocks = nn.ModuleList(ResidualDownBlock(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.head = nn.Linear(2 * channels[-1], len(self.scales))
         self._initialize()
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        node = cfg.MODEL.SELECTOR
-        return {
-            "scales": tuple(node.SCALES),
-            "channels": tuple(node.CHANNELS),
-            "norm": node.NORM,
-            "input_scale": node.INPUT_SCALE,
-        }
+        node = cfg.MODEL.SELECTOR.RESOLUTION
+        return {**cls.common_arguments(cfg), "channels": tuple(node.CHANNELS), "objective": ImageObjective.of(node)}
+
+    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """As in :class:`ScaleSelector`, by the objective."""
+        logits = self(batch.tensor, batch.image_sizes).float()
+        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
+
+    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
+        return self.objective.risk(comparison, self.gamma)
+
+    def anneal(self, progress: float) -> float | None:
+        return self.objective.anneal(progress)
 
     def _initialize(self) -> None:
         for module in self.modules():
@@ -188,15 +213,7 @@ class ResolutionSelector(nn.Module):
         return rescale_images(ImageList(images, list(image_sizes)), self.input_scale, divisibility=1)
 
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Score the candidate scales.
-
-        Args:
-            images: normalised batch at the teacher's resolution (N, 3, H, W); what it holds on padding is not read.
-            image_sizes: unpadded (H, W) of each image.
-
-        Returns:
-            logits float32 (N, S).
-        """
+        """Logits float32 (N, S); arguments as in :class:`ScaleSelector`."""
         with torch.autocast(images.device.type, enabled=False):
             reduced = self.reduce(images, image_sizes)
             sizes = torch.tensor(reduced.image_sizes, device=images.device)  # (N, 2)
@@ -209,6 +226,6 @@ class ResolutionSelector(nn.Module):
             return self.head(torch.cat([mean, x.amax((2, 3))], 1))
 
 
-def build_selector(cfg) -> nn.Module:
+def build_selector(cfg) -> ScaleSelector:
     """Build `cfg.MODEL.SELECTOR.NAME`."""
     return SELECTOR_REGISTRY.get(cfg.MODEL.SELECTOR.NAME)(cfg)

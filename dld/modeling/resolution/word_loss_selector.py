@@ -11,14 +11,19 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
+from detectron2.structures import ImageList
 from torch import nn
 
-from dld.modeling.losses.word_maps import WordMaps
+from dld.modeling.losses.word_maps import WordMaps, word_map_targets, word_maps_loss
 from dld.modeling.resolution.backbone_selector import BackboneSelector, early_stages
 from dld.modeling.resolution.rescale import rescale_images
+from dld.modeling.resolution.scale_comparison import ScaleComparison
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY
+from dld.modeling.resolution.selector_losses import draw_scales
 
-__all__ = ["WordLossSelector"]
+__all__ = ["WORD_LOSSES", "WordLossSelector"]
+
+WORD_LOSSES = ("reading", "spotting")
 
 
 @SELECTOR_REGISTRY.register()
@@ -33,11 +38,16 @@ class WordLossSelector(BackboneSelector):
     Args:
         body: bottom-up network with two output levels, of strides 4 and 8 or the like.
         levels: their names, the finer first; the maps have the size of the second.
-        scales, input_scale: see :class:`BackboneSelector`.
         hidden: channels of the two layers before the maps.
         words_per_image: words by which the loss of an image is divided. Gamma weighs the cost against that: every word counts
             alike, where a mean over each image's words would give the only word of one the weight of all words of another.
         temperature: unit of the scores.
+        word_loss: "reading", how much less probable a word's text is for the student than for its teacher; "spotting", the
+            same with words that the student no longer finds lost, which takes its detection at every scale.
+        common: see :class:`~dld.modeling.resolution.selector.ScaleSelector`.
+
+    Raises:
+        ValueError: an unknown `word_loss`, or a number that is not above 0.
     """
 
     @configurable
@@ -46,17 +56,21 @@ class WordLossSelector(BackboneSelector):
         *,
         body: nn.Module,
         levels: tuple[str, str],
-        scales: Sequence[float],
         hidden: int = 48,
-        input_scale: float = 0.375,
         words_per_image: float = 4.0,
         temperature: float = 0.1,
+        word_loss: str = "reading",
+        **common,
     ) -> None:
-        super().__init__(body=body, level=levels[1], scales=scales, hidden=hidden, input_scale=input_scale)
+        super().__init__(body=body, level=levels[1], hidden=hidden, **common)
         if words_per_image <= 0 or temperature <= 0:
             raise ValueError(
-                f"MODEL.SELECTOR.WORDS_PER_IMAGE and TARGET_TEMPERATURE must be above 0, got {words_per_image}, {temperature}"
+                "MODEL.SELECTOR.WORDS.PER_IMAGE and TARGET_TEMPERATURE must be above 0, "
+                f"got {words_per_image}, {temperature}"
             )
+        if word_loss not in WORD_LOSSES:
+            raise ValueError(f"MODEL.SELECTOR.WORDS.LOSS must be one of {', '.join(WORD_LOSSES)}, got {word_loss!r}")
+        self.word_loss = word_loss
         self.levels, self.words_per_image, self.temperature = tuple(levels), words_per_image, temperature
         fine, coarse = (body.output_shape()[name].channels for name in levels)
         self.fine = nn.Conv2d(fine, hidden, 3, stride=2, padding=1)
@@ -73,16 +87,40 @@ class WordLossSelector(BackboneSelector):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        node = cfg.MODEL.SELECTOR
-        body, levels = early_stages(cfg, 2)
+        node = cfg.MODEL.SELECTOR.WORDS
+        body, levels = early_stages(cfg, node.LEVEL, 2)
         return {
+            **cls.common_arguments(cfg),
             "body": body,
             "levels": levels,
-            "scales": tuple(node.SCALES),
-            "input_scale": node.INPUT_SCALE,
-            "words_per_image": node.WORDS_PER_IMAGE,
+            "words_per_image": node.PER_IMAGE,
             "temperature": node.TARGET_TEMPERATURE,
+            "word_loss": node.LOSS,
         }
+
+    @property
+    def mu(self) -> float:
+        """What the cost weighs in these scores: gamma in their unit."""
+        return self.gamma / self.temperature
+
+    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """As in :class:`~dld.modeling.resolution.selector.ScaleSelector`: the maps learn from every word by itself."""
+        with torch.autocast(batch.device.type, enabled=False):
+            maps = self.maps(batch.tensor, batch.image_sizes)
+            targets = [
+                word_map_targets(x.boxes, x.loss, size, tuple(m.density.shape))
+                for x, m, size in zip(comparison.words, maps, batch.image_sizes, strict=True)
+            ]
+            loss = word_maps_loss(maps, targets, self.words_per_image)
+            logits = self.scores_of_totals(torch.stack([m.total() for m in maps])).detach()
+        return loss, draw_scales(logits - self.mu * comparison.cost, uniform_share=self.uniform_share)
+
+    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
+        lost = torch.stack([x.loss.sum(0) for x in comparison.words]) / self.words_per_image
+        return lost.float() + self.gamma * comparison.cost
+
+    def anneal(self, progress: float) -> float | None:
+        return None
 
     def maps(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[WordMaps]:
         """The maps of every image; arguments as in :meth:`forward`."""

@@ -9,13 +9,13 @@ from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import ImageList, Instances, pairwise_iou
 
-from dld.modeling.poolers.channels_last_roi_align import read_channels_last
-from dld.modeling.poolers.masked_roi_pooler import is_tall
+from dld.modeling.poolers.channels_last_roi_align import float_levels, read_channels_last
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
 from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer, build_recognizer
 from dld.modeling.sampling import random_numbers_of
 from dld.strips.scoring import least_detection
 from dld.structures.padded_polygons import PaddedPolygons
+from dld.structures.tall import is_tall
 
 __all__ = ["TextROIHeads", "readable_words"]
 
@@ -62,8 +62,7 @@ class TextROIHeads(StandardROIHeads):
         self.reads, self.spot_threshold = reads, spot_threshold
         for pooler in (self.box_pooler, self.mask_pooler):
             read_channels_last(pooler)
-        # of the last batch: sampled proposals, and those of them on words (a tensor); the losses are means over them
-        self.sampled: tuple[int, torch.Tensor] | None = None
+        self._sampled: dict[str, float | torch.Tensor] = {}
         self._seeds: list[int | None] | None = None
         self._image = 0
 
@@ -95,7 +94,7 @@ class TextROIHeads(StandardROIHeads):
         self._image = 0
         sampled = super().label_and_sample_proposals(kept, words)
         foreground = sum((x.gt_classes < self.num_classes).sum() for x in sampled)
-        self.sampled = (sum(map(len, sampled)), foreground)
+        self._sampled = {"proposal": sum(map(len, sampled)), "foreground": foreground}
         return sampled
 
     def _sample_proposals(self, matched_idxs, matched_labels, gt_classes):
@@ -106,13 +105,21 @@ class TextROIHeads(StandardROIHeads):
             return super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
 
     def detection_losses(
-        self, images: ImageList, features: dict[str, torch.Tensor], proposals: list[Instances], targets: list[Instances]
-    ) -> dict[str, torch.Tensor]:
-        """Losses of the box and mask heads by name."""
-        # RoIAlign takes boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
-        features = {name: level.float() for name, level in features.items()}
-        self._seeds = getattr(images, "sampling_seeds", None)
-        return super().forward(images, features, proposals, targets)[1]
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances],
+        targets: list[Instances],
+        seeds: list[int | None] | None = None,
+    ) -> tuple[dict[str, torch.Tensor], dict[str, float | torch.Tensor]]:
+        """Losses of the box and mask heads by name, and how many proposals, and proposals on words, they are means over.
+
+        Args:
+            seeds: of each image, see :meth:`~dld.modeling.meta_arch.spotter.Spotter.losses`.
+        """
+        self._seeds = seeds
+        losses = super().forward(images, float_levels(features), proposals, targets)[1]
+        return losses, self._sampled
 
     def read_ground_truth(
         self, level: torch.Tensor, targets: list[Instances]

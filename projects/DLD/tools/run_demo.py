@@ -128,7 +128,7 @@ class Progress(HookBase):
             return
         self.said = now
         loss = self.trainer.storage.latest().get("total_loss", (float("nan"), 0))[0]
-        scales = " ".join(f"{scale:g}" for scale in self.trainer.unwrapped_model.last_scales)
+        scales = " ".join(f"{scale:g}" for scale in self.trainer.last_scales)
         passed = f"{now - self.start:4.0f} of {60 * self.minutes:.0f} s"
         say(f"  {passed}  step {self.trainer.iter + 1:4d}  loss {loss:7.3f}  scales {scales}")
 

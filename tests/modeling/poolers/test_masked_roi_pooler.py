@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler, is_tall
+from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler
 from dld.structures.padded_polygons import PaddedPolygons
+from dld.structures.tall import is_tall
 
 STRIDE = 4
 

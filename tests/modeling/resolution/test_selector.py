@@ -1,11 +1,14 @@
 """Facts about the selector: scores that do not depend on the batch, and that it can tell fine from coarse."""
 
+import inspect
+
 import pytest
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import ImageList
 
-from dld.modeling.resolution.selector import MaskedGroupNorm, ResolutionSelector
+from dld.config import get_dld_cfg
+from dld.modeling.resolution.objective import ImageObjective
+from dld.modeling.resolution.selector import SELECTOR_REGISTRY, ResolutionSelector
 
 
 def selector_with_scores(**options):
@@ -19,10 +22,9 @@ def selector_with_scores(**options):
     return selector
 
 
-@pytest.mark.parametrize("norm", ["GN", ""])
 @pytest.mark.parametrize("input_scale", [0.375, 1.0])
-def test_scores_do_not_depend_on_the_batch_or_its_padding(norm, input_scale):
-    selector = selector_with_scores(norm=norm, input_scale=input_scale)
+def test_scores_do_not_depend_on_the_batch_or_its_padding(input_scale):
+    selector = selector_with_scores(input_scale=input_scale)
     images = [torch.randn(3, *size) for size in [(64, 96), (97, 41), (130, 130), (7, 160), (33, 33)]]
     batch = ImageList.from_tensors(images, 32, pad_value=50.0)
     with torch.no_grad():
@@ -30,12 +32,6 @@ def test_scores_do_not_depend_on_the_batch_or_its_padding(norm, input_scale):
         alone = torch.cat([selector(x[None], [x.shape[1:]]) for x in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
     assert together.std() > 0.1  # and they are scores, not a constant
-
-
-def test_group_norm_on_whole_images_is_the_usual_one():
-    ours, usual = MaskedGroupNorm(16), torch.nn.GroupNorm(2, 16)
-    x = torch.randn(2, 16, 5, 7) * 3 + 1
-    torch.testing.assert_close(ours(x, torch.ones(2, 1, 5, 7)), usual(x))
 
 
 def test_every_scale_is_equally_likely_at_the_start():
@@ -60,7 +56,9 @@ def test_every_weight_is_trained():
 
 
 def test_built_from_a_configuration():
-    cfg = CfgNode({"MODEL": {"SELECTOR": {"SCALES": [0.5, 1.0], "CHANNELS": [8, 16], "NORM": "", "INPUT_SCALE": 0.5}}})
+    cfg = get_dld_cfg()
+    cfg.MODEL.SELECTOR.SCALES, cfg.MODEL.SELECTOR.INPUT_SCALE = [0.5, 1.0], 0.5
+    cfg.MODEL.SELECTOR.RESOLUTION.CHANNELS = [8, 16]
     selector = ResolutionSelector(cfg)
     assert selector.scales == (0.5, 1.0) and selector.input_scale == 0.5 and len(selector.blocks) == 1
     assert selector(torch.zeros(1, 3, 64, 64), [(64, 64)]).shape == (1, 2)
@@ -74,7 +72,6 @@ def test_built_from_a_configuration():
         ({"scales": (0.5, 1.2)}, "SCALES"),
         ({"input_scale": 0.0}, "INPUT_SCALE"),
         ({"channels": ()}, "CHANNELS"),
-        ({"norm": "BN"}, "NORM"),
     ],
 )
 def test_mistakes_are_named(options, message):
@@ -103,3 +100,16 @@ def test_it_learns_to_tell_fine_strokes_from_coarse_ones():
         torch.nn.functional.cross_entropy(selector(batch(step), sizes), labels).backward()
         optimizer.step()
     assert torch.equal(selector(batch(1000), sizes).argmax(1), labels)
+
+
+@pytest.mark.parametrize("name", ["ResolutionSelector", "BackboneSelector", "WordLossSelector"])
+def test_what_a_selector_defaults_to_is_what_the_configuration_says(name):
+    cfg = get_dld_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_tiny_resnet_fpn_backbone"
+    cls = SELECTOR_REGISTRY.get(name)
+    chain = [inspect.signature(c.__init__).parameters for c in cls.__mro__ if "__init__" in vars(c)]
+    for argument, configured in cls.from_config(cfg).items():
+        found = next((p[argument].default for p in chain if argument in p), None)
+        if found is not inspect.Parameter.empty and argument not in ("body", "level", "levels"):
+            default = ImageObjective() if argument == "objective" else found
+            assert configured == default, argument

@@ -1,7 +1,10 @@
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.structures import ImageList
 
+from dld.modeling.losses.word_maps import WordMaps
+from dld.modeling.resolution.scale_comparison import ScaleComparison, ScaleWords
 from dld.modeling.resolution.selector import build_selector
 from dld.modeling.resolution.word_loss_selector import WordLossSelector
 
@@ -53,11 +56,11 @@ def test_training_moves_every_weight_but_no_statistics(selector):
 
 def test_what_it_cannot_be_built_with_is_named(tiny_cfg):
     tiny_cfg.MODEL.SELECTOR.NAME = "WordLossSelector"
-    tiny_cfg.MODEL.SELECTOR.LEVEL = "res2"
+    tiny_cfg.MODEL.SELECTOR.WORDS.LEVEL = "res2"
     with pytest.raises(ValueError, match="LEVEL must be one of .*res3"):
         build_selector(tiny_cfg)
-    tiny_cfg.MODEL.SELECTOR.LEVEL, tiny_cfg.MODEL.SELECTOR.WORDS_PER_IMAGE = "res3", 0.0
-    with pytest.raises(ValueError, match="WORDS_PER_IMAGE"):
+    tiny_cfg.MODEL.SELECTOR.WORDS.LEVEL, tiny_cfg.MODEL.SELECTOR.WORDS.PER_IMAGE = "res3", 0.0
+    with pytest.raises(ValueError, match="WORDS.PER_IMAGE"):
         WordLossSelector(tiny_cfg)
 
 
@@ -69,3 +72,38 @@ def test_reduced_precision_at_test_only(selector):
     assert reduced.dtype == torch.float32 and not torch.equal(reduced, exact)
     torch.testing.assert_close(reduced, exact, rtol=0.03, atol=0.05)
     assert torch.equal(selector.train()(image, [(96, 128)]), exact)
+
+
+COST = torch.tensor([0.2, 0.5, 1.0])
+
+
+def words_of_two_images():
+    """Two words and none; the first word is lost at the two small scales, the second at the smallest."""
+    boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0], [32.0, 32.0, 64.0, 64.0]])
+    loss = torch.tensor([[0.8, 0.8, 0.0], [0.4, 0.0, 0.0]])
+    return [ScaleWords(boxes, loss), ScaleWords(boxes[:0], loss[:0])]
+
+
+def compared_words():
+    return ScaleComparison(torch.zeros(2, 3), COST.expand(2, 3), torch.tensor([True, False]), words_of_two_images())
+
+
+def test_the_risk_of_words_is_their_sum(selector):
+    selector.scales, selector.gamma, selector.words_per_image = (0.3, 0.5, 0.8), 0.1, 4.0
+    expected = torch.tensor([[0.3, 0.2, 0.0], [0.0, 0.0, 0.0]]) + 0.1 * COST
+    torch.testing.assert_close(selector.risk(compared_words()), expected)
+
+
+def test_maps_that_say_where_words_are_and_what_they_lose_have_the_least_loss(selector, monkeypatch):
+    batch = ImageList(torch.zeros(2, 3, 64, 64), [(64, 64), (64, 64)])
+
+    def loss(density, losses):
+        maps = [WordMaps(density, losses), WordMaps(torch.full((2, 2), 1e-6), torch.zeros(3, 2, 2))]
+        monkeypatch.setattr(selector, "maps", lambda *_: maps)
+        return selector.learn(batch, compared_words())[0].item()
+
+    density = torch.eye(2).clamp(min=1e-6)
+    losses = torch.zeros(3, 2, 2)
+    losses[:, 0, 0], losses[:, 1, 1] = torch.tensor([0.8, 0.8, 0.0]), torch.tensor([0.4, 0.0, 0.0])
+    right = loss(density, losses)
+    assert right < loss(density.flip(0), losses) and right < loss(density, losses.flip(0)) and right < loss(density, losses / 2)

@@ -1,0 +1,141 @@
+"""A batch with its annotated words, made once a training step and read by spotters at scales of their choice.
+
+N images; the R readable words of a batch stand in the order of its images, whichever of them run together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from detectron2.structures import ImageList, Instances
+
+from dld.modeling.meta_arch.spotter import Spotter
+from dld.modeling.recognition.recognizer import RecognitionFeatures, trim
+from dld.modeling.resolution.rescale import group_by_scale, rescale_images, rescale_instances
+
+__all__ = ["AnnotatedBatch", "AnnotatedReading", "ScaledPart", "normalized_images", "read_annotated"]
+
+
+class ScaledPart(NamedTuple):
+    """Some images of a batch, reduced to one scale and padded."""
+
+    images: ImageList
+    words: list[Instances]  # in pixels of those images
+    seeds: list[int | None]  # of the samples drawn in each image
+
+
+@dataclass(frozen=True)
+class AnnotatedBatch:
+    """What a training step knows about its images.
+
+    Attributes:
+        images: N normalised images (3, H_i, W_i) at the teacher's resolution, on the model's device.
+        words: the annotated words of each, in its pixels.
+        texts: ids of the readable words, int64 (R, T), end symbols included, padded with `pad`.
+        offsets: where the readable words of each image begin among the R; the last entry is R.
+        seeds: of the samples drawn in each image, None where the mapper gave none.
+        pad: of `texts`.
+    """
+
+    images: list[torch.Tensor]
+    words: list[Instances]
+    texts: torch.Tensor
+    offsets: list[int]
+    seeds: list[int | None]
+    pad: int
+
+    @classmethod
+    def of(cls, batched_inputs: Sequence[dict], spotter: Spotter) -> AnnotatedBatch:
+        """Inputs as the mapper made them, normalised for `spotter` and on its device."""
+        words = [x["instances"].to(spotter.pixel_mean.device) for x in batched_inputs]
+        pad = spotter.charset.pad
+        return cls(
+            images=normalized_images(batched_inputs, spotter),
+            words=words,
+            texts=trim(torch.cat([x.gt_text[x.gt_readable] for x in words]), pad),
+            offsets=torch.tensor([0, *(int(x.gt_readable.sum()) for x in words)]).cumsum(0).tolist(),
+            seeds=[x.get("sampling_seed") for x in batched_inputs],
+            pad=pad,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(H, W) of each image."""
+        return [tuple(x.shape[-2:]) for x in self.images]
+
+    @property
+    def steps(self) -> torch.Tensor:
+        """Characters of each readable word, the end included, int64 (R,)."""
+        return (self.texts != self.pad).sum(1)
+
+    @property
+    def counts(self) -> dict[str, float | torch.Tensor]:
+        """How many words and steps a loss over all of the batch is a mean over."""
+        return {"word": len(self.texts), "step": self.steps.sum()}
+
+    def padded(self, divisibility: int) -> ImageList:
+        """All images in one batch."""
+        return ImageList.from_tensors(self.images, divisibility)
+
+    def word_index(self, members: Sequence[int]) -> torch.Tensor:
+        """Positions among the R of the readable words of the images `members`, in that order."""
+        ranges = [torch.arange(self.offsets[i], self.offsets[i + 1]) for i in members]
+        return torch.cat(ranges).to(self.texts.device)
+
+    def image_of(self) -> torch.Tensor:
+        """The image of each readable word, int64 (R,)."""
+        offsets = torch.tensor(self.offsets, device=self.texts.device)
+        return torch.repeat_interleave(torch.arange(len(self), device=offsets.device), offsets.diff())
+
+    def groups(self, scales: Sequence[float], divisibility: int) -> dict[tuple, list[int]]:
+        """Positions of the images that run together, see :func:`~dld.modeling.resolution.rescale.group_by_scale`."""
+        return group_by_scale(self.sizes, scales, divisibility)
+
+    def at_scale(self, members: Sequence[int], scale: float, spotter: Spotter) -> ScaledPart:
+        """The images `members` and their words as `spotter` reads them at a scale."""
+        images = rescale_images([self.images[i] for i in members], scale, spotter.size_divisibility)
+        if spotter.channels_last:
+            images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
+        sizes = images.image_sizes
+        words = [rescale_instances(self.words[i], size) for i, size in zip(members, sizes, strict=True)]
+        return ScaledPart(images, words, [self.seeds[i] for i in members])
+
+
+class AnnotatedReading(NamedTuple):
+    """What a spotter makes of the annotated words of a batch at one scale."""
+
+    features: RecognitionFeatures
+    found: torch.Tensor | None  # bool (R,): whether the spotter's own detections hold the word; None where not asked
+
+
+def normalized_images(batched_inputs: Sequence[dict], spotter: Spotter) -> list[torch.Tensor]:
+    """The images of inputs (3, H_i, W_i) as `spotter` reads them, on its device."""
+    device = spotter.pixel_mean.device
+    return [(x["image"].to(device) - spotter.pixel_mean) / spotter.pixel_std for x in batched_inputs]
+
+
+def read_annotated(spotter: Spotter, batch: AnnotatedBatch, scale: float, find: bool = False) -> AnnotatedReading:
+    """Recognition features of the readable words of a batch, all images at one scale; those of one padded size run together.
+
+    Args:
+        find: also say which words the spotter would have found by itself, which takes its detection too.
+    """
+    readings, found, order = [], [], []
+    for members in batch.groups([scale] * len(batch), spotter.size_divisibility).values():
+        part = batch.at_scale(members, scale, spotter)
+        if find:
+            reading, seen = spotter.find_and_recognize(part.images, part.words)
+            found.append(seen)
+        else:
+            reading = spotter.recognize(part.images, part.words)[0]
+        readings.append(reading)
+        order.append(batch.word_index(members))
+    back = torch.cat(order).argsort()
+    features = RecognitionFeatures(torch.cat([x.roi for x in readings])[back], torch.cat([x.context for x in readings])[back])
+    return AnnotatedReading(features, torch.cat(found)[back] if find else None)

@@ -1,0 +1,50 @@
+"""The configuration that a teacher is built from: its own, where that is known."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
+
+from dld.config import get_dld_cfg, merge_file
+from dld.weights import stored_config
+
+__all__ = ["teacher_config"]
+
+# how a spotter is read with, trained or measured; not what it is
+NOT_THE_NETWORK = ("META_ARCHITECTURE", "WEIGHTS", "DEVICE", "CHANNELS_LAST", "INFERENCE_DTYPE")
+NOT_THE_NETWORK += ("DISTILLATION", "SELECTOR", "STRIPS", "TRUST_PICKLE", "CHARSET_TRANSFER")
+HOW_WORDS_ARE_READ = ("ONLY", "READER", "SCORE_THRESH_TEST", "WORDS_PER_CHUNK", "CHARSET_FILE", "CHARACTERS")
+
+
+def teacher_config(cfg: CfgNode) -> CfgNode | None:
+    """What MODEL.DISTILLATION.TEACHER_CONFIG names, else the configuration inside TEACHER_WEIGHTS; None: the student's.
+
+    Only what describes the network is the teacher's (MODEL, without its distillation); a teacher whose network is described
+    as the student's is no other.
+
+    Raises:
+        FileNotFoundError, ValueError, KeyError: naming the file.
+    """
+    node = cfg.MODEL.DISTILLATION
+    own = None
+    if node.TEACHER_CONFIG.endswith((".yaml", ".yml")):
+        own = get_dld_cfg()
+        merge_file(own, node.TEACHER_CONFIG)
+    elif node.TEACHER_CONFIG:
+        own = stored_config(node.TEACHER_CONFIG)
+        if own is None:
+            raise ValueError(f"MODEL.DISTILLATION.TEACHER_CONFIG: {node.TEACHER_CONFIG} holds no configuration")
+    elif node.TEACHER_WEIGHTS and PathManager.isfile(node.TEACHER_WEIGHTS):
+        own = stored_config(node.TEACHER_WEIGHTS)
+    if own is None:
+        return None
+    if own.MODEL.META_ARCHITECTURE not in ("DynamicSpotter", "DistillMetaArch"):
+        own.MODEL.SPOTTER = own.MODEL.META_ARCHITECTURE
+    merged = cfg.clone()
+    merged.defrost()
+    merged.MODEL = own.MODEL
+    for name in NOT_THE_NETWORK:
+        merged.MODEL[name] = cfg.MODEL[name]
+    for name in HOW_WORDS_ARE_READ:
+        merged.MODEL.RECOGNITION[name] = cfg.MODEL.RECOGNITION[name]
+    return None if merged.MODEL == cfg.MODEL else merged
