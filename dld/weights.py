@@ -110,6 +110,8 @@ def stored_config(path: str | os.PathLike) -> CfgNode | None:
 def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
     """The configuration a checkpoint was trained with, pointed at that checkpoint.
 
+    How its generated training images looked is left out: synthwords_val is one set for all weights.
+
     Raises:
         ValueError: the file holds none (weights of another program, say).
     """
@@ -117,4 +119,5 @@ def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
     if cfg is None:
         raise ValueError(f"{os.fspath(path)} holds no configuration: give one with --config-file")
     cfg.MODEL.WEIGHTS = os.fspath(path)
+    cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
     return cfg
