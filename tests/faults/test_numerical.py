@@ -89,7 +89,13 @@ def test_an_injected_loss_stops_the_distiller_with_scales_and_images(distill_cfg
     trainer = DistillTrainer(distill_cfg)
     trainer.resume_or_load(False)
     compute = trainer._trainer.losses
-    trainer._trainer.losses = lambda data: {**compute(data), "loss_injected": torch.tensor(value)}
+
+    def with_another(data):
+        losses = compute(data)
+        losses["loss_injected"] = torch.tensor(value)
+        return losses
+
+    trainer._trainer.losses = with_another
     before = {k: v.clone() for k, v in trainer.unwrapped_model.state_dict().items()}
     with pytest.raises(NonFiniteLossError, match="loss is not finite"):
         trainer.train()

@@ -56,7 +56,7 @@ TRAININGS = {
     "distiller, forced_top1": ("ablations/forced_top1", TAUGHT),
     "distiller, sequence_paper, spotting": (
         "ablations/sequence_paper",
-        [*TAUGHT, *EXACT, "MODEL.SELECTOR.WORD_LOSS", "spotting"],
+        [*TAUGHT, *EXACT, "MODEL.SELECTOR.WORDS.LOSS", "spotting"],
     ),
 }
 

@@ -13,7 +13,7 @@ __all__ = ["teacher_config"]
 # how a spotter is read with, trained or measured; not what it is
 NOT_THE_NETWORK = ("META_ARCHITECTURE", "WEIGHTS", "DEVICE", "CHANNELS_LAST", "INFERENCE_DTYPE")
 NOT_THE_NETWORK += ("DISTILLATION", "SELECTOR", "STRIPS", "TRUST_PICKLE", "CHARSET_TRANSFER")
-HOW_WORDS_ARE_READ = ("ONLY", "READER", "SCORE_THRESH_TEST", "WORDS_PER_CHUNK", "CHARSET_FILE", "CHARACTERS")
+HOW_WORDS_ARE_READ = ("ONLY", "READER", "SCORE_THRESH_TEST", "WORDS_PER_CHUNK")
 
 
 def teacher_config(cfg: CfgNode) -> CfgNode | None:
@@ -47,4 +47,11 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
         merged.MODEL[name] = cfg.MODEL[name]
     for name in HOW_WORDS_ARE_READ:
         merged.MODEL.RECOGNITION[name] = cfg.MODEL.RECOGNITION[name]
-    return None if merged.MODEL == cfg.MODEL else merged
+    return None if _plain(merged.MODEL) == _plain(cfg.MODEL) else merged
+
+
+def _plain(value):
+    """Nested dicts and lists: what was written out has lists where the original has tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -57,7 +57,7 @@ def test_training_moves_every_weight_but_no_statistics(selector):
 def test_what_it_cannot_be_built_with_is_named(tiny_cfg):
     tiny_cfg.MODEL.SELECTOR.NAME = "WordLossSelector"
     tiny_cfg.MODEL.SELECTOR.WORDS.LEVEL = "res2"
-    with pytest.raises(ValueError, match="LEVEL must be one of .*res3"):
+    with pytest.raises(ValueError, match="LEVEL of the selector must be one of .*res3"):
         build_selector(tiny_cfg)
     tiny_cfg.MODEL.SELECTOR.WORDS.LEVEL, tiny_cfg.MODEL.SELECTOR.WORDS.PER_IMAGE = "res3", 0.0
     with pytest.raises(ValueError, match="WORDS.PER_IMAGE"):
