@@ -15,7 +15,7 @@ help:
 	@echo "make test    the test suite (make test ARGS='-m slow' for the slow ones)"
 	@echo "make test-latest    the same on the newest torch and torchvision instead of the locked versions, in .venv-latest"
 	@echo "make test-upstream  the same on detectron2 compiled from its repository's head (DETECTRON2=: a checkout or what pip takes)"
-	@echo "make lint    ruff"
+	@echo "make lint    ruff (rules and format) and mypy"
 	@echo "make bench   measure speed on this machine"
 	@echo "make setup   only set up .venv        make clean   remove .venv and caches"
 	@echo "make lock    make the lock again from setup.py and requirements/lock.in"
@@ -39,6 +39,8 @@ test-latest test-upstream: test-%:
 
 lint: setup
 	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff format --check .
+	"$(PY)" -m mypy
 
 bench: setup
 	"$(PY)" projects/DLD/tools/benchmark.py $(ARGS)

@@ -58,7 +58,7 @@ EXPORT = ["onnx>=1.16", "onnxruntime>=1.18"]
 APP = ["gradio>=6.0"]  # asks for an older Pillow than the lock has, so it is not in it; it runs with either
 BROWSER = ["playwright>=1.50"]
 READERS = ["rapidocr>=3.10", "onnxruntime>=1.18", "pytesseract>=0.3.13"]  # what `dld compare` compares with
-TEST = ["hypothesis>=6.100", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
+TEST = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
 
 setup(
     name="dld",
@@ -73,7 +73,7 @@ setup(
     packages=[*find_packages(include=["dld", "dld.*"]), "dld.configs"],
     package_dir={"dld.configs": "configs"},
     package_data={
-        "dld": [f"**/*.{kind}" for kind in ("txt", "json", "yaml", "safetensors", "html", "css", "js", "jpg", "md")],
+        "dld": ["py.typed", *(f"**/*.{kind}" for kind in ("txt", "json", "yaml", "safetensors", "html", "css", "js", "jpg", "md"))],
         "dld.configs": ["**/*.yaml"],
     },
     # The fonts are data: the pictures of a seed are the same everywhere only if their versions are.

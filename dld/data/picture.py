@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["MAX_PIXELS", "is_picture", "read_picture"]
+__all__ = ["MAX_PIXELS", "Picture", "is_picture", "read_picture"]
+
+# what one picture may come as
+Picture: TypeAlias = str | os.PathLike | np.ndarray | Image.Image | bytes | bytearray | BinaryIO
 
 # A small file can claim a picture that fills the memory. Beyond this Pillow refuses too (twice Image.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 178_956_970

@@ -4,6 +4,7 @@ A character that no font has would come out as an empty box, and all boxes look 
 what it is.
 """
 
+import os
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
@@ -66,7 +67,7 @@ class LabelFont:
         ValueError: it is not a scalable font.
     """
 
-    def __init__(self, font_path: str | Path | None = None) -> None:
+    def __init__(self, font_path: str | os.PathLike | None = None) -> None:
         self.paths = [_default_font()]
         if font_path is not None:
             if not Path(font_path).is_file():

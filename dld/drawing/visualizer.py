@@ -6,6 +6,7 @@ OpenCV and PIL.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class TextVisualizer(Visualizer):
     """
 
     def __init__(
-        self, img_rgb: np.ndarray, metadata=None, scale: float = 1.0, font_path: str | Path | None = None, **kwargs
+        self, img_rgb: np.ndarray, metadata=None, scale: float = 1.0, font_path: str | os.PathLike | None = None, **kwargs
     ) -> None:
         if np.ndim(img_rgb) != 3 or np.shape(img_rgb)[2] != 3:
             raise ValueError(f"expected an RGB image of shape (H, W, 3), got {np.shape(img_rgb)}")

@@ -44,4 +44,5 @@ class ImageIndex:
         if name in self._names:
             return self._names[name]
         stem = canonical_name(name)
-        return self._names.get(stem) or self._numbers.get(image_number(stem) if image_number(stem) is not None else -1)
+        number = image_number(stem)
+        return self._names.get(stem) or (None if number is None else self._numbers.get(number))

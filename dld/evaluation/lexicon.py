@@ -140,7 +140,7 @@ def _nearest_weighted(
     query: str, char_scores: Sequence[float], lexicon: Sequence[str], smallest: float, rule: LexiconRule
 ) -> tuple[str, float]:
     plain = cdist([query], [word.upper() for word in lexicon], scorer=Levenshtein.distance, dtype=np.uint16)[0]
-    close = np.flatnonzero(plain <= smallest + rule.candidate_margin)
+    close = np.flatnonzero(plain <= smallest + rule.candidate_margin).tolist()
     weighted = [weighted_edit_distance(query, lexicon[index].upper(), char_scores) for index in close]
     best = int(np.argmin(weighted))
     return lexicon[close[best]], weighted[best]

@@ -71,7 +71,7 @@ def read_lexicon(path: str | os.PathLike) -> list[str]:
         raise FileNotFoundError(f"no such lexicon file: {path}")
     if path.stat().st_size > MAX_FILE_BYTES * 4:
         raise ValueError(f"{path}: a lexicon of {path.stat().st_size} bytes, more than {MAX_FILE_BYTES * 4}")
-    words = []
+    words: list[str] = []
     for line in decode_text(path.read_bytes()).replace("\r", "\n").split("\n"):
         line = line.strip()
         if line and not line.startswith("#"):
@@ -116,8 +116,7 @@ def load_lexicon(
         folders = [folder / item for item in _own_challenge_first(STRONG_FOLDERS, protocol)]
         folders = [item for item in folders if item.is_dir()]
         return Lexicon(name, per_image={image: read_lexicon(_strong_file(folders, image)) for image in image_ids})
-    names = {"weak": WEAK_FILES, "generic": GENERIC_FILES, "full": FULL_FILES}[name]
-    names = _own_challenge_first(names, protocol)
+    names = _own_challenge_first({"weak": WEAK_FILES, "generic": GENERIC_FILES, "full": FULL_FILES}[name], protocol)
     return Lexicon(name, words=read_lexicon(_first_file([folder / file for file in names], f"lexicon '{name}'")))
 
 

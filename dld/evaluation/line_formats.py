@@ -39,8 +39,8 @@ def parse_lines(text: str, where: str, protocol: Protocol) -> list[Line]:
 
     Text is returned as it stands, with its spaces and quotes. Raises ValueError naming file and line.
     """
-    rows = [(number, row.replace("\r", "")) for number, row in enumerate(text.split("\n"), start=1)]
-    rows = [(f"{where}, line {number}", row) for number, row in rows if row.strip()]
+    numbered = [(number, row.replace("\r", "")) for number, row in enumerate(text.split("\n"), start=1)]
+    rows = [(f"{where}, line {number}", row) for number, row in numbered if row.strip()]
     for place, row in rows:
         if len(row) > LONGEST_LINE:
             raise ValueError(f"{place}: a line of {len(row)} characters, more than {LONGEST_LINE}")

@@ -22,7 +22,7 @@ def score_table(scores: Mapping[str, Mapping[str, TaskScore]], title: str) -> st
         scores: task -> lexicon -> score.
     """
     header = ("task", "lexicon", "precision", "recall", "H-mean", "matched", "detections", "words")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for task, of_lexicon in scores.items():
         for lexicon, item in of_lexicon.items():
             s = item.score

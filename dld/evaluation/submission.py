@@ -70,7 +70,8 @@ def check_predictions(
     Raises:
         ValueError: under `strict`, at the first such polygon.
     """
-    words, where = [], []
+    words: list[Word] = []
+    where: list[str] = []
     for image, items in predictions.items():
         words.extend(items)
         where.extend(places[image] if places else (f"image {image}, word {number}" for number in range(len(items))))

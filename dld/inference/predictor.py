@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from detectron2.config import CfgNode
@@ -17,6 +17,7 @@ from torch import nn
 import dld.modeling  # noqa: F401  only registration
 from dld.config import configured_charset, get_dld_cfg, merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
+from dld.data.picture import Picture
 from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
@@ -139,6 +140,36 @@ class TextSpotter:
 
         return OnnxTextSpotter(folder, device)
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+        self,
+        images: Picture,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        images: list[Picture] | tuple[Picture, ...],
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> list[SpottingResult]: ...
+
+    @overload
+    def __call__(
+        self,
+        images: Iterable[Picture],
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> Iterator[SpottingResult]: ...
+
     def __call__(
         self,
         images: Any,
@@ -181,12 +212,16 @@ class TextSpotter:
             return self.model
         if budget is not None and fixed is not None:
             raise ValueError("give scale or budget, not both")
-        key = (fixed, None if budget is None else check_budget(budget))
+        allowed = None if budget is None else check_budget(budget)
+        key = (fixed, allowed)
         if key not in self._views:
             if () not in self._views:
                 self._views[()] = dynamic(self.model, self.cfg)
             base = self._views[()]
-            self._views[key] = at_scale(base, fixed) if fixed else within_budget(base, key[1], self.budget_table)
+            if fixed is not None:
+                self._views[key] = at_scale(base, fixed)
+            elif allowed is not None:
+                self._views[key] = within_budget(base, allowed, self.budget_table)
         return self._views[key]
 
     @torch.inference_mode()

@@ -57,11 +57,15 @@ class VideoReader:
     """
 
     def __init__(self, source: str | os.PathLike | int) -> None:
-        self._camera = camera = isinstance(source, int)
-        self.name = f"camera {source}" if camera else os.fspath(source)
-        if not camera and not Path(source).is_file():
-            raise FileNotFoundError(f"film {self.name} does not exist")
-        self._capture = cv2.VideoCapture(source if camera else self.name)
+        self._camera = isinstance(source, int)
+        if isinstance(source, int):
+            self.name = f"camera {source}"
+            self._capture = cv2.VideoCapture(source)
+        else:
+            self.name = os.fspath(source)
+            if not Path(source).is_file():
+                raise FileNotFoundError(f"film {self.name} does not exist")
+            self._capture = cv2.VideoCapture(self.name)
         if not self._capture.isOpened():
             if camera:
                 raise ValueError(f"{self.name} cannot be opened: is it connected, and free?")
@@ -128,7 +132,7 @@ class VideoWriter:
             raise ValueError(f"films are written as {' or '.join(CODECS)}, not as {self.path.name}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for code in codes:
-            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*code), self.fps, self.size)
+            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*code), self.fps, self.size)
             if self._writer.isOpened():
                 return
         self.path.unlink(missing_ok=True)

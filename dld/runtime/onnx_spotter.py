@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
 
 from dld.data.augmentation import resized_shape
+from dld.data.picture import Picture
 from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.runtime.antialias import resize_antialiased
 from dld.runtime.bundle import GraphRunner, read_settings
@@ -51,6 +52,36 @@ class OnnxTextSpotter:
         self.spot = GraphSpotter(self.settings, self.run)
         self.rule = ScaleRule(self.settings["scales"], "selector" in self.settings["graphs"])
         self.characters = tuple(self.settings["charset"])
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+        self,
+        images: Picture,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        images: list[Picture] | tuple[Picture, ...],
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> list[SpottingResult]: ...
+
+    @overload
+    def __call__(
+        self,
+        images: Iterable[Picture],
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> Iterator[SpottingResult]: ...
 
     def __call__(
         self,

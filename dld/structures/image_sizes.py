@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 __all__ = ["group_by", "group_by_scale", "padded_size", "scaled_size"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -20,18 +23,20 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(f"scale must be positive, got {scale}")
     # the small term keeps products such as 0.35 x 10 = 3.4999999999999996 on the side they belong to
-    return tuple(max(math.floor(side * scale + 0.5 + 1e-9), 1) for side in size)
+    height, width = (max(math.floor(side * scale + 0.5 + 1e-9), 1) for side in size)
+    return height, width
 
 
 def padded_size(size: tuple[int, int], divisibility: int) -> tuple[int, int]:
     """Pixels (H, W) of the batch an image of `size` needs when it runs alone: each side up to the next multiple."""
     step = max(divisibility, 1)
-    return tuple(-(-side // step) * step for side in size)
+    height, width = (-(-side // step) * step for side in size)
+    return height, width
 
 
-def group_by(keys: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+def group_by(keys: Sequence[Key]) -> dict[Key, list[int]]:
     """Positions of equal keys, groups in the order in which their keys first appear."""
-    groups: dict[Hashable, list[int]] = {}
+    groups: dict[Key, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
     return groups

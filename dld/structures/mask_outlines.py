@@ -29,11 +29,11 @@ def mask_outlines(inside: np.ndarray, boxes: np.ndarray, epsilon: float = 0.01) 
     contours, _ = cv2.findContours(strip.reshape(R * (side + 2), side), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     largest: list[np.ndarray | None] = [None] * R
     areas = np.zeros(R)
-    for contour in contours:
-        row = int(contour[0, 0, 1]) // (side + 2)
-        area = cv2.contourArea(contour)
+    for found in contours:
+        row = int(found[0, 0, 1]) // (side + 2)
+        area = cv2.contourArea(found)
         if area > areas[row]:
-            areas[row], largest[row] = area, contour[:, 0]
+            areas[row], largest[row] = area, found[:, 0]
     polygons = []
     for row, contour in enumerate(largest):
         x0, y0, x1, y1 = boxes[row]

@@ -147,13 +147,13 @@ def clip_polygon(points: ArrayLike, width: float, height: float) -> np.ndarray |
     Returns:
         float64 (Q, 2), the very points if all lie inside; None if nothing with an area is left.
     """
-    points = repair_polygon(points)
-    if points is None:
+    simple = repair_polygon(points)
+    if simple is None:
         return None
-    x0, y0, x1, y1 = polygon_box(points)
+    x0, y0, x1, y1 = polygon_box(simple)
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
-        return points
-    return _outline(_largest_part(Polygon(points).intersection(shapely.box(0, 0, width, height))))
+        return simple
+    return _outline(_largest_part(Polygon(simple).intersection(shapely.box(0, 0, width, height))))
 
 
 def mask_to_polygon(mask: np.ndarray, epsilon: float = 0.01) -> np.ndarray | None:
@@ -186,4 +186,5 @@ def mask_to_polygon(mask: np.ndarray, epsilon: float = 0.01) -> np.ndarray | Non
         line = shapely.LineString(centres) if len(centres) == 2 else shapely.LinearRing(centres)
     # the outer border of the widened line: also right where a contour runs along a one-pixel bridge and back
     blob = _largest_part(line.buffer(0.5, cap_style="square", join_style="mitre"))
+    assert blob is not None  # what was widened has an area
     return clip_polygon(np.asarray(blob.exterior.coords)[:-1], mask.shape[1], mask.shape[0])

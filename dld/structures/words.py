@@ -169,12 +169,13 @@ class SpottingResult:
         try:
             width, height = int(values.get("width") or 0), int(values.get("height") or 0)
             unread = int(values.get("unread") or 0)
-            extras = {
-                key: None if values.get(key) is None else float(values[key]) for key in ("scale", "cost", "gflops")
-            }
+            scale, cost, gflops = (
+                None if values.get(key) is None else float(values[key]) for key in ("scale", "cost", "gflops")
+            )
         except (TypeError, ValueError):
             raise ValueError("'width', 'height', 'scale', 'cost', 'gflops' and 'unread' must be numbers") from None
-        return cls(None if image_id is None else str(image_id), file_name, width, height, parsed, **extras, unread=unread)
+        name = None if image_id is None else str(image_id)
+        return cls(name, file_name, width, height, parsed, scale, cost, gflops, unread)
 
 
 def read_results(path: str | os.PathLike) -> list[SpottingResult]:
