@@ -67,7 +67,7 @@ class VideoReader:
                 raise FileNotFoundError(f"film {self.name} does not exist")
             self._capture = cv2.VideoCapture(self.name)
         if not self._capture.isOpened():
-            if camera:
+            if self._camera:
                 raise ValueError(f"{self.name} cannot be opened: is it connected, and free?")
             raise ValueError(
                 f"cannot read film {self.name}: it is damaged, or OpenCV has no decoder for it (ffmpeg -i {self.name} "
@@ -77,7 +77,7 @@ class VideoReader:
         self.fps = float(fps) if math.isfinite(fps) and 0 < fps <= 1000 else USUAL_FPS
         self.size = tuple(int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.count = int(count) if not camera and math.isfinite(count) and count > 0 else None
+        self.count = int(count) if not self._camera and math.isfinite(count) and count > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames from where reading stands.

@@ -106,9 +106,6 @@ def test_a_checkpoint_of_another_charset_is_refused(data, arguments, capsys):
     assert weights in error and "95 characters" in error and "26 characters" in error
 
 
-# ---------------------------------------------------------------- several processes
-
-
 def run(command, cwd):
     root = os.getcwd()
     environment = dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")

@@ -90,9 +90,6 @@ def test_the_box_that_is_read_is_moved_by_a_share_of_its_shorter_side():
     assert (moved.abs() <= 2).all() and (moved.abs().amax(0) > 1.9).all() and moved.mean().abs() < 0.2
 
 
-# ---------------------------------------------------------------- from a dataset dict
-
-
 @pytest.mark.parametrize(
     ("text", "ignored"),
     [("Stone", False), ("café", True), ("longer than ten", True), ("", True), ("ten chars!", False)],
@@ -177,9 +174,6 @@ def test_only_bgr_is_understood(tiny_cfg):
     tiny_cfg.INPUT.FORMAT = "RGB"
     with pytest.raises(ValueError, match="INPUT.FORMAT"):
         TextDatasetMapper(tiny_cfg, True)
-
-
-# ---------------------------------------------------------------- from a file
 
 
 def test_a_file_is_read_as_bgr(tmp_path):

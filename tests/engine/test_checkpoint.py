@@ -34,9 +34,6 @@ class Reader(nn.Module):
         self.register_buffer("charset_codes", charset.codes())
 
 
-# ---------------------------------------------------------------- written whole or not at all
-
-
 def test_a_full_disk_during_save_leaves_the_last_checkpoint_usable(tmp_path, monkeypatch):
     model = Reader("abc")
     checkpointer = SpotterCheckpointer(model, str(tmp_path))
@@ -71,9 +68,6 @@ def test_everything_saved_comes_back(tmp_path):
     assert rest["iteration"] == 7 and rest["config"] == "A: 1"
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     assert fresh.param_groups[0]["lr"] == 0.1 and len(fresh.state) == len(optimizer.state) == 2
-
-
-# ---------------------------------------------------------------- read without running code
 
 
 class Trap:
@@ -140,9 +134,6 @@ def test_missing_weights_are_named_and_do_not_spoil_the_next_load(tmp_path):
     checkpointer.load(str(tmp_path / "there.pth"))
 
 
-# ---------------------------------------------------------------- charsets
-
-
 def saved(tmp_path, model):
     SpotterCheckpointer(model, str(tmp_path)).save("model")
     return str(tmp_path / "model.pth")
@@ -199,9 +190,6 @@ def test_weights_without_a_charset_are_no_contradiction(tmp_path):
     model = Reader("abc")
     SpotterCheckpointer(model).load(path)
     assert (model.body.weight == 1).all()
-
-
-# ---------------------------------------------------------------- torchvision
 
 
 @pytest.fixture(scope="module")

@@ -76,9 +76,6 @@ def stored(cfg, name="model_final.pth"):
     return torch.load(os.path.join(cfg.OUTPUT_DIR, name), weights_only=True)
 
 
-# ---------------------------------------------------------------- where a run starts
-
-
 @pytest.mark.parametrize(("config", "size"), [("dld_tiny", "tiny"), ("dld_R50", "R50"), ("ablations/skd_only", "tiny")])
 def test_without_a_teacher_the_message_has_the_command_that_trains_one(config, size, capsys, tmp_path):
     assert main(["--config-file", f"configs/{config}.yaml", "OUTPUT_DIR", str(tmp_path)]) == 2
@@ -153,9 +150,6 @@ def test_a_selector_of_backbone_stages_starts_as_its_student(cfg, tmp_path, weig
     student = trainer.unwrapped_model.student.backbone.bottom_up.state_dict()
     for name, value in trainer.unwrapped_model.selector.body.state_dict().items():
         assert torch.equal(value, student[name]), name
-
-
-# ---------------------------------------------------------------- steps
 
 
 def test_a_run_step_by_step(cfg, caplog):
@@ -245,9 +239,6 @@ def test_the_histogram_counts_shares_between_two_logs(caplog):
         hook.after_step()
         latest = {k: v for k, (v, _) in storage.latest().items()}
         assert latest == {"scale/0.4": 0.0, "scale/0.7": 0.75, "scale/0.55": 0.25}
-
-
-# ---------------------------------------------------------------- going on
 
 
 @pytest.mark.parametrize("form", ["soft_target", "gumbel"])

@@ -100,8 +100,6 @@ def test_a_zip_that_is_no_checkpoint(tmp_path):
         load_weights_file(str(tmp_path / "zip.pth"))
 
 
-# ---------------------------------------------------------------- configurations
-
 TAGS = [
     "!!python/object/apply:os.mkdir ['{}']",
     "!!python/object/new:os.mkdir ['{}']",

@@ -60,9 +60,6 @@ def test_ctc_and_kl_of_improbable_words_are_finite(word):
     assert kl.item() == pytest.approx(-math.log(1e-30), rel=1e-3)
 
 
-# ---------------------------------------------------------------- the report
-
-
 @pytest.fixture
 def cfg(tiny_cfg, small_set):
     tiny_cfg.DATASETS.TRAIN = (small_set,)
