@@ -10,14 +10,19 @@ from detectron2.config import get_cfg
 from dld.text.charset import Charset
 
 __all__ = [
+    "DISTILLER",
     "add_dld_config",
     "configured_charset",
+    "distils",
     "get_dld_cfg",
     "merge_file",
     "merge_overrides",
     "merge_stored",
+    "read_without_teacher",
     "upgrade_config",
 ]
+
+DISTILLER = "DistillMetaArch"
 
 
 def get_dld_cfg() -> CN:
@@ -99,6 +104,17 @@ def merge_file(cfg: CN, path: str) -> None:
     loaded = CN.load_yaml_with_base(path, allow_unsafe=False)
     upgrade_config(loaded)
     cfg.merge_from_other_cfg(CN(loaded))
+
+
+def distils(cfg: CN) -> bool:
+    """Whether the model is one that a teacher trains."""
+    return cfg.MODEL.META_ARCHITECTURE == DISTILLER
+
+
+def read_without_teacher(cfg: CN) -> None:
+    """Make a distiller the spotter that it trains, in place: the same weights, and no teacher is built. Others stay."""
+    if distils(cfg):
+        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
 
 
 def merge_overrides(cfg: CN, overrides: Sequence) -> None:

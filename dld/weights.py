@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
 import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
 from dld.config import get_dld_cfg, merge_stored
+from dld.model_zoo import find_weights
 from dld.utils.atomic_write import atomic_write
 
 __all__ = ["config_from_checkpoint", "load_weights_file", "save_safetensors", "stored_config"]
@@ -20,8 +20,8 @@ __all__ = ["config_from_checkpoint", "load_weights_file", "save_safetensors", "s
 def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
     """Read a checkpoint without running any code in it.
 
-    `.safetensors` and `.pth` (`weights_only`) are safe. `.pkl` files are refused unless trusted. `dld://NAME` is the file of
-    shipped weights.
+    `.safetensors` and `.pth` (`weights_only`) are safe. `.pkl` files are refused unless trusted. Shipped weights are named as
+    :func:`dld.model_zoo.find_weights` takes them.
 
     Returns:
         dict with "model" and whatever else the file holds.
@@ -29,9 +29,7 @@ def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
     """
-    path = PathManager.get_local_path(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"weights {path} do not exist")
+    path = find_weights(path)
     if path.endswith(".safetensors"):
         return _read_safetensors(path)
     if path.endswith(".pkl"):

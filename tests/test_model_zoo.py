@@ -37,8 +37,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones(folder):
 def test_an_unknown_name_is_answered_with_a_line_for_each_known_one():
     with pytest.raises(KeyError) as caught:
         TextSpotter.from_pretrained("nonsense")
-    first, *lines = str(caught.value).splitlines()  # a KeyError itself would print one line with \\n in it
-    assert "'nonsense'" in first and len(lines) == len(SHIPPED)
+    assert "'nonsense'" in str(caught.value) and "\n" not in str(caught.value)
+    lines = caught.value.__notes__[0].splitlines()  # what a traceback shows below the message
+    assert len(lines) == len(SHIPPED)
     for line, (name, entry) in zip(lines, sorted(list_weights().items()), strict=True):
         assert line.split()[0] == name and entry["what"] in line and f"({entry['bytes'] / 1e6:.1f} MB)" in line
 
@@ -68,3 +69,36 @@ def test_what_is_shipped_is_what_the_index_says(name):
     assert facts["bytes"] <= 20e6
     assert entry["licence"] and entry["training_data"] and entry["words_seen"] and entry["scores"]
     assert "icdar2015_val" not in {data["name"] for data in entry["training_data"]} | set(facts["config"]["DATASETS"]["TRAIN"])
+
+
+def test_a_name_an_address_and_a_path_are_the_same_weights(folder, monkeypatch):
+    path = str(folder / "a.safetensors")
+    for name in ("first", "dld://first", path, folder / "a.safetensors"):
+        assert find_weights(name) == path
+    monkeypatch.chdir(folder)
+    (folder / "first").touch()
+    assert find_weights("first") == path, "a stray file is not taken for shipped weights"
+    assert find_weights("./first") == "./first"
+    (folder / "own").touch()
+    assert find_weights("own") == "own"
+
+
+@pytest.mark.parametrize("name", ["deep/none.pth", "none.pth", "./first", "dld"])
+def test_a_path_that_is_no_file_is_named(folder, name, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "dld").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"weights {name}"):
+        find_weights(name)
+
+
+def test_readers_are_listed_where_one_is_asked_for(folder):
+    entry = {"file": "a.safetensors", "what": "reads strips"}
+    (folder / "readers.json").write_text(json.dumps({"strips": entry}))
+    for name in ("strip", "dld://strip"):
+        message = "no shipped weights are called 'strip'; there are: first, second"
+        with pytest.raises(KeyError) as caught:
+            find_weights(name, readers=True)
+        assert str(caught.value) == f"{message}; readers of strips: strips" and "reads strips" in caught.value.__notes__[0]
+        with pytest.raises(KeyError) as caught:
+            find_weights(name)
+        assert str(caught.value) == message and "reads strips" not in caught.value.__notes__[0]

@@ -62,7 +62,7 @@ class Setting:
             FileNotFoundError, KeyError: naming the file or the weights.
         """
         for name in filter(None, (self.weights, self.student)):
-            weights_file(name)
+            find_weights(name)
         if self.config not in ("", "none") and not Path(self.config).is_file():
             raise FileNotFoundError(f"--config {self.config} does not exist")
 
@@ -87,10 +87,6 @@ def configuration_file(name: str) -> str:
     return str(path)
 
 
-def weights_file(name: str) -> str:
-    return name if Path(name).is_file() else find_weights(name)
-
-
 def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode, DynamicSpotter]:
     """Configuration and model of weights; a plain spotter is wrapped, so that it can be told a scale.
 
@@ -101,7 +97,7 @@ def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode,
         FileNotFoundError, KeyError, ValueError: naming the file or the weights.
     """
     opts = ["MODEL.DEVICE", setting.device, *setting.opts]
-    spotter = TextSpotter.from_checkpoint(weights_file(name), opts, fuse=fuse)
+    spotter = TextSpotter.from_checkpoint(find_weights(name), opts, fuse=fuse)
     return spotter.cfg, dynamic(spotter.model, spotter.cfg)
 
 

@@ -12,15 +12,10 @@ from detectron2.utils.events import EventStorage
 from dld.benchmark.fresh_process import in_fresh_process
 from dld.benchmark.published_step import published_step
 from dld.benchmark.same_results import check_beams, check_losses, first_samples
-from dld.benchmark.setting import (
-    QUICK_OPTIONS,
-    Setting,
-    configuration_file,
-    train_batches,
-    weights_file,
-)
+from dld.benchmark.setting import QUICK_OPTIONS, Setting, configuration_file, train_batches
 from dld.benchmark.timing import Comparison, alternate
 from dld.engine.setup import load_config
+from dld.model_zoo import find_weights
 from dld.modeling.meta_arch.distill import DistillMetaArch
 from dld.weights import load_weights_file
 
@@ -99,7 +94,7 @@ def arithmetic(recognition_share: float) -> float:
 
 def distiller(setting: Setting) -> tuple:
     """Configuration and model of `configs/dld_tiny.yaml`; teacher and student start from the benchmark's weights."""
-    path = weights_file(setting.weights)
+    path = find_weights(setting.weights)
     # the selector of the published algorithm scores whole images
     options = ["MODEL.DEVICE", setting.device, "MODEL.SELECTOR.NAME", "BackboneSelector"]
     options += [*setting.opts, *setting.either([], QUICK_OPTIONS)]

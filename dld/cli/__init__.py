@@ -1,1 +1,1 @@
-"""One module a verb: each has `add_arguments(parser)` and `main(argv=None) -> int`."""
+"""One module a verb: each has `add_arguments(parser)`, `run(args)` and `main(argv=None) -> int`."""

@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import os
-import shlex
 import sys
 from pathlib import Path
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import WEIGHTS, recorded_command, run_command
 
 __all__ = ["add_arguments", "main", "run"]
-
-logger = logging.getLogger(__name__)
 
 PROGRAM = "python projects/DLD/tools/analyze_model.py"
 EPILOG = f"""
@@ -33,8 +28,11 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--teacher", required=True, metavar="FILE", help="checkpoint of our trainer, or a packed one")
-    parser.add_argument("--student", action="append", default=[], metavar="NAME=FILE", help="one or several times")
+    parser.add_argument("--teacher", required=True, metavar="NAME|FILE", help=WEIGHTS)
+    parser.add_argument(
+        "--student", action="append", default=[], metavar="LABEL=NAME|FILE",
+        help="one or several times: what it is called, and its weights",
+    )  # fmt: skip
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
     parser.add_argument(
@@ -83,9 +81,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
         ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
     """
     import torch
-    from detectron2.utils.file_io import PathManager
 
-    import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
+    from dld.model_zoo import find_weights
     from dld.study.measure import StudiedSpotter
     from dld.study.page_writer import check_report_path, make_report, write_report
     from dld.study.plot import plot_accuracy_cost, plot_scales
@@ -94,11 +91,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     from dld.utils.atomic_write import atomic_write_text
 
     students = _students(args.student)
-    weights = {}
-    for name, path in {"teacher": args.teacher, **students}.items():
-        weights[name] = PathManager.get_local_path(path)
-        if not os.path.isfile(weights[name]):
-            raise FileNotFoundError(f"weights of {name}: {path} does not exist")
+    weights = {name: find_weights(given) for name, given in {"teacher": args.teacher, **students}.items()}
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
     if args.html:
@@ -139,10 +132,10 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 with a message for what cannot be studied; 130 when interrupted."""
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    args = parse_arguments("analyze", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: run(args, shlex.join([*PROGRAM.split(), *argv])), goes_on=True)
+    command = recorded_command(PROGRAM, argv)
+    return run_command("dld analyze", __doc__, EPILOG, add_arguments, lambda args: run(args, command), argv, goes_on=True)
 
 
 def _students(given: list[str]) -> dict[str, str]:
@@ -150,7 +143,7 @@ def _students(given: list[str]) -> dict[str, str]:
     for item in given:
         name, found, path = item.partition("=")
         if not (found and name.strip() and path):
-            raise ValueError(f"--student {item}: expected NAME=FILE")
+            raise ValueError(f"--student {item}: expected LABEL=WEIGHTS")
         if name in students or name == "teacher":
             raise ValueError(f"--student {item}: the name {name!r} is taken")
         students[name] = path
@@ -172,7 +165,3 @@ def _with_times(rows: list[dict], path: str) -> list[dict]:
 
 def _show(value: float | None) -> str:
     return "not defined (one scale, or too few images with words)" if value is None else f"{value:.2f}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

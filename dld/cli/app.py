@@ -11,7 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import WEIGHTS, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -28,8 +28,8 @@ deleted when it is stopped with ctrl-c. It needs gradio: pip install "dld[app]".
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
-        "--weights", nargs="+", default=[], metavar="FILE",
-        help="checkpoints or packed weights to choose from, beside those shipped with the package",
+        "--weights", nargs="+", default=[], metavar="NAME|FILE",
+        help=f"what to choose from first, beside the other shipped weights: {WEIGHTS}",
     )  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--font", metavar="FILE", help="font file for the drawn text")
@@ -38,17 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0 when stopped with ctrl-c; 2 with a message for a mistake in the options, a taken port, or no gradio."""
-    args = parse_arguments("app", __doc__, EPILOG, add_arguments, argv)
-    try:
-        return exit_code(lambda: run(args))
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 0
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld app", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serve the page until interrupted.
+    """Serve the page until it is stopped: ctrl-c is how one does that, as is SIGTERM.
 
     Raises:
         ImportError: gradio is not installed.
@@ -79,6 +74,8 @@ def run(args: argparse.Namespace) -> None:
             # whoever ends the program, the pictures that it was given are deleted
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             threading.Event().wait()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
         finally:
             page.close(verbose=False)
 
@@ -89,12 +86,14 @@ def offered_weights(files: list[str]) -> dict[str, str]:
     Raises:
         FileNotFoundError, ValueError: a file that is not there or damaged.
     """
-    from dld.model_zoo import find_weights, list_weights
+    from dld.model_zoo import PREFIX, find_weights, list_weights
 
     offered = {}
-    for path in files:
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"--weights {path} does not exist")
+    for given in files:
+        path = find_weights(given)
+        if given.removeprefix(PREFIX) in list_weights():
+            offered[given.removeprefix(PREFIX)] = path
+            continue
         # the folder tells checkpoints apart, they are all called model_best.pth
         name = "/".join(Path(path).resolve().parts[-2:])
         offered[path if name in offered else name] = path
@@ -109,7 +108,3 @@ def is_this_computer(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-if __name__ == "__main__":
-    sys.exit(main())

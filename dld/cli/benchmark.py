@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import WEIGHTS, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--update", action="store_true", help="keep what --output has of the parts not measured now")
     parser.add_argument(
-        "--weights", default="teacher_tiny", metavar="NAME|FILE", help="trained spotter: of the package, or a checkpoint"
+        "--weights", default="teacher_tiny", metavar="NAME|FILE", help=f"trained spotter: {WEIGHTS}"
     )
     parser.add_argument("--student", default="", metavar="NAME|FILE", help="one with a selector, read at its own choice")
     parser.add_argument(
@@ -96,9 +95,10 @@ def run(args: argparse.Namespace) -> dict:
 
     from dld.benchmark.report import describe_machine, markdown, merge_part, write_report
     from dld.benchmark.setting import Setting
+    from dld.utils.device import present_device
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    device = args.device or present_device("cuda")
+    if present_device(device) != device:
         raise ValueError(f"--device {device}: torch sees no GPU here")
     if args.threads < 0 or args.minutes <= 0:
         raise ValueError(f"--threads must not be negative, --minutes above 0; got {args.threads} and {args.minutes}")
@@ -132,10 +132,5 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 1 if a part failed; 2 with a message for what cannot be measured."""
-    args = parse_arguments("benchmark", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: int(bool(run(args)["failed"])))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    """The verb; returns its exit code, see :mod:`dld.cli.command`: 1 if a part failed."""
+    return run_command("dld benchmark", __doc__, EPILOG, add_arguments, lambda args: int(bool(run(args)["failed"])), argv)

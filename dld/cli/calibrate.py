@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import WEIGHTS, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -22,7 +21,7 @@ Calibrate on images that you do not evaluate on.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint with a resolution selector")
+    parser.add_argument("--weights", required=True, metavar="NAME|FILE", help=f"with a resolution selector: {WEIGHTS}")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set to calibrate on")
     parser.add_argument("--budget", required=True, help="share of the teacher's cost (0.4), or GFLOPs an image (150G)")
     parser.add_argument("--limit", type=int, default=500, help="first images of the data set; 0: all")
@@ -40,14 +39,16 @@ def run(args: argparse.Namespace) -> float:
     from dld.inference.budget import Budget, choose_scales, gather_scores
     from dld.inference.predictor import portable_config
     from dld.inference.scale_choice import mu_table
+    from dld.model_zoo import find_weights
     from dld.study.measure import StudiedSpotter
     from dld.study.run import study_set
     from dld.weights import load_weights_file, save_safetensors
 
     budget = Budget.parse(args.budget)
+    weights = find_weights(args.weights)
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
-    spotter = StudiedSpotter.load("spotter", args.weights, args.opts)
+    spotter = StudiedSpotter.load("spotter", weights, args.opts)
     if not spotter.selects:
         raise ValueError(f"{args.weights} has no resolution selector: it reads every image at one scale")
     register_datasets(spotter.cfg)
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> float:
     choice = choose_scales(scores.log_probabilities, scores.costs, mu)
     rows = range(images.count)
     share, gflops = scores.costs[rows, choice].mean(), scores.gflops[rows, choice].mean()
-    loaded = load_weights_file(args.weights)
+    loaded = load_weights_file(weights)
     state = dict(loaded["model"])
     state["mu"] = state["mu"].new_tensor(mu, dtype=spotter.model.mu.dtype)
     about = {"budget": str(budget), "dataset": args.dataset, "images": images.count, "mu": mu,
@@ -76,10 +77,5 @@ def run(args: argparse.Namespace) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 with a message for what cannot be calibrated."""
-    args = parse_arguments("calibrate", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: run(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld calibrate", __doc__, EPILOG, add_arguments, run, argv)

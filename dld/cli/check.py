@@ -1,30 +1,37 @@
-"""`check`: find what is wrong in a data set before training on it, and print its statistics."""
+"""Find what is wrong in a data set before training on it, and print its statistics.
+
+Every bad polygon, unknown character, word outside its image, missing or unreadable image is printed with file and line.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dld.cli.command import run_command
 from dld.data.dataset_check import Finding, check_annotations, dataset_statistics
 from dld.data.datasets.builtin import BUILTIN, dataset_files
 from dld.text.charset import Charset
 from dld.utils.atomic_write import atomic_write_text
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["add_arguments", "main", "run"]
+
+EPILOG = """
+examples:
+  dld check icdar2015_train
+  dld check --json labels.json --images photos/
+
+exit code: 0 there are warnings at most; 1 there is an error in the data; 2 nothing could be checked.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `check`."""
-    parser.description = (
-        "Print every bad polygon, unknown character, word outside its image, missing or unreadable image of a data set "
-        "with file and line, then statistics. The exit code is 1 if there is an error, 0 if there are only warnings."
-    )
+    """Options of the verb."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a prepared data set: " + ", ".join(BUILTIN))
     parser.add_argument("--json", type=Path, metavar="FILE", help="an annotation file, instead of NAME")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder the file names in --json are relative to")
@@ -74,7 +81,12 @@ def _print_findings(json_file: Path, findings: list[Finding]) -> None:
         print("no problems found")
 
 
-def _check(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Check and print; returns 1 if there is an error, 0 if there are only warnings.
+
+    Raises:
+        OSError, ValueError: nothing can be checked; the message names the file or the option.
+    """
     json_file, images = _locate(args)
     charset = Charset.from_file(args.charset) if args.charset else Charset.default()
     findings, sound = check_annotations(json_file, images, charset.covers, args.max_length, not args.no_images)
@@ -88,11 +100,5 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `check`; 0: usable, 1: errors were found or nothing could be checked."""
-    parser = argparse.ArgumentParser(prog="check_dataset.py")
-    add_arguments(parser)
-    try:
-        return _check(parser.parse_args(argv))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    """The verb; returns its exit code, as in the epilog."""
+    return run_command("dld check", __doc__, EPILOG, add_arguments, run, argv)

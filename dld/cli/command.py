@@ -1,61 +1,125 @@
-"""What the verbs have in common: a parser of one look, quiet libraries, and a user's mistake as one line on the screen."""
+"""The frame of every command: one parser, one way to end. A verb only says what its options are and what it does.
+
+Exit codes: 0 done; 1 done, but something failed; 2 a mistake of the user's, one line on stderr; 130 interrupted with ctrl-c.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
-from dld.cli.openmp import wait_briefly
+from dld.utils.unfinished import UnfinishedError
 
-__all__ = ["exit_code", "parse_arguments"]
+__all__ = ["WEIGHTS", "add_weights", "exit_code", "parse_arguments", "recorded_command", "run_command"]
+
+WEIGHTS = "shipped weights (their name, or dld://NAME), or a file: a checkpoint of our trainer, packed weights"
 
 
-def parse_arguments(
-    verb: str,
+def run_command(
+    program: str,
     description: str | None,
     epilog: str,
     add_arguments: Callable[[argparse.ArgumentParser], None],
-    argv: Sequence[str] | None,
+    work: Callable[[argparse.Namespace], object],
+    argv: Sequence[str] | None = None,
     progress: bool = False,
-) -> argparse.Namespace:
-    """Arguments of a verb; logging and libraries are set up for a program that talks to people.
+    goes_on: bool = False,
+) -> int:
+    """Parse, work, and return the exit code.
 
     Args:
-        argv: words after the verb; None: those of the command line.
+        program: as the usage calls it, "dld spot".
+        work: gets the parsed arguments; see :func:`exit_code`.
+        argv: words after the program; None: those of the command line.
         progress: show what is logged about progress, too, not warnings alone.
+        goes_on: the same command goes on where an interruption stopped it, which is said.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"dld {verb}", description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return exit_code(
+        lambda: work(parse_arguments(program, description, epilog, add_arguments, argv, progress)), goes_on, "--debug" in argv
+    )
+
+
+def parse_arguments(
+    program: str,
+    description: str | None,
+    epilog: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    argv: Sequence[str],
+    progress: bool = False,
+) -> argparse.Namespace:
+    """Arguments of a command; logging and libraries are set up for a program that talks to people.
+
+    Raises:
+        ValueError: options that are unknown, missing or of another kind.
+    """
+    parser = _Parser(
+        prog=program, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    args = parser.parse_args(argv)
-    wait_briefly()
-    level, line = (logging.INFO, "%(message)s") if progress else (logging.WARNING, "%(levelname)s: %(message)s")
-    logging.basicConfig(level=level, format=line, stream=sys.stderr)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a mistake, too")
+    # taken out, for it may stand behind options that take all the rest
+    args = parser.parse_args([word for word in argv if word != "--debug"])
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.INFO if progress else logging.WARNING, handlers=[handler])
     # torch and detectron2 about their own code: nothing a user could mend
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     return args
 
 
-def exit_code(work: Callable[[], object], goes_on: bool = False) -> int:
-    """Run `work`: the int that it returns (0 for anything else), or 2 with the message of an OSError, ImportError, KeyError or
-    ValueError.
+def exit_code(work: Callable[[], object], goes_on: bool = False, debug: bool = False) -> int:
+    """Run `work`: the int that it returns (0 for anything else), or what its error means, with one line on stderr.
+
+    2 is an OSError, ImportError, KeyError or ValueError, 1 an UnfinishedError, 130 an interruption. Other errors are defects
+    of ours and go on to the caller.
 
     Args:
-        goes_on: an interruption loses nothing, which is said; exit code 130.
+        goes_on: an interruption loses nothing, which is said.
+        debug: show the traceback of the error, too.
     """
     try:
         result = work()
         return result if isinstance(result, int) else 0
-    except (OSError, ImportError, KeyError, ValueError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        if not goes_on:
-            raise
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted" + (": the same command goes on from here" if goes_on else ""), file=sys.stderr)
         return 130
+    except (OSError, ImportError, KeyError, ValueError, UnfinishedError) as error:
+        if debug:
+            traceback.print_exc()
+        # a KeyError prints its message in quotes
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        lines = (line.strip() for line in str(message).splitlines())
+        print(f"error: {' '.join(filter(None, lines))}", file=sys.stderr)
+        return 1 if isinstance(error, UnfinishedError) else 2
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """`--weights`, which `--pretrained` is another word for: what it names :func:`dld.model_zoo.find_weights` looks for."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--weights", metavar="NAME|FILE", help=WEIGHTS)
+    group.add_argument("--pretrained", dest="weights", metavar="NAME|FILE", help="the same as --weights")
+
+
+def recorded_command(program: str, argv: Sequence[str]) -> str:
+    """A command as it stands in the results that it writes."""
+    return shlex.join([*program.split(), *(word for word in argv if word != "--debug")])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(f"{message} (`{self.prog} --help` says more)")
+
+
+class _Lines(logging.Formatter):
+    """Progress as it is, what is serious with its level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return line if record.levelno <= logging.INFO else f"{record.levelname}: {line}"

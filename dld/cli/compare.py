@@ -10,11 +10,10 @@ interrupted run goes on where it stopped. Times are honest only with nothing els
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import recorded_command, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -154,17 +153,7 @@ def write_words(entries: list[dict], dataset: str, folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 1 if a reader failed; 2 with a message for what cannot be compared; 130 when interrupted."""
+    """The verb; returns its exit code, see :mod:`dld.cli.command`: 1 if a reader failed."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    args = parse_arguments("compare", __doc__, EPILOG, add_arguments, argv)
-    from dld.compare.run import ReadingError
-
-    try:
-        return exit_code(lambda: run(args, shlex.join([*PROGRAM.split(), *argv])), goes_on=True)
-    except ReadingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    command = recorded_command(PROGRAM, argv)
+    return run_command("dld compare", __doc__, EPILOG, add_arguments, lambda args: run(args, command), argv, goes_on=True)

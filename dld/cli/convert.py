@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import run_command
 
-__all__ = ["add_arguments", "european", "largest_difference", "main"]
+__all__ = ["add_arguments", "european", "largest_difference", "main", "run"]
 
 EPILOG = """
 example:
@@ -54,7 +54,7 @@ def largest_difference(reader, onnx_file: str | Path, width: int = 160) -> float
     return float(np.abs(ours - theirs).max())
 
 
-def convert(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Read, compare, cut the head, write.
 
     Raises:
@@ -81,6 +81,5 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0, or 2 with a message for a file that is no such recogniser."""
-    args = parse_arguments("convert", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: convert(args))
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld convert", __doc__, EPILOG, add_arguments, run, argv)

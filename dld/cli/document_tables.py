@@ -18,6 +18,7 @@ import re
 import sys
 from pathlib import Path
 
+from dld.cli.command import run_command
 from dld.compare.table import comparison_table
 from dld.study.table import study_table
 from dld.utils.atomic_write import atomic_write_text
@@ -68,22 +69,29 @@ def _table(path: Path, dataset: str | None) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 1 where `--check` finds another table than the results give; 2 with a message for what is wrong."""
-    parser = argparse.ArgumentParser("python -m dld.cli.document_tables", description=__doc__.partition("\n")[0])
+    return run_command("python -m dld.cli.document_tables", __doc__, "", add_arguments, run, argv)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("files", nargs="+", metavar="FILE.md")
     parser.add_argument("--check", action="store_true", help="write nothing, say which documents are not up to date")
-    args = parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the documents, or compare them; returns the exit code.
+
+    Raises:
+        OSError, ValueError: naming the document, the results or the mark.
+    """
     stale = []
-    try:
-        for path in map(Path, args.files):
-            before = path.read_text(encoding="utf-8")
-            after = fill_tables(before, path.parent)
-            if after != before:
-                stale.append(str(path))
-                if not args.check:
-                    atomic_write_text(path, after)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for path in map(Path, args.files):
+        before = path.read_text(encoding="utf-8")
+        after = fill_tables(before, path.parent)
+        if after != before:
+            stale.append(str(path))
+            if not args.check:
+                atomic_write_text(path, after)
     print(f"{'not up to date' if args.check else 'written'}: {', '.join(stale) or 'nothing'}")
     return 1 if args.check and stale else 0
 

@@ -1,12 +1,14 @@
-"""`dld evaluate`: score predictions by an official protocol, and write the zip for the official site."""
+"""Score predictions by an official protocol, and write the zip for the official site."""
+
+from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dld.cli.command import run_command
 from dld.evaluation.ground_truth import GroundTruthWord, read_ground_truth
 from dld.evaluation.lexicon import LEXICON_RULES, LEXICONS
 from dld.evaluation.lexicon_files import load_lexicon
@@ -21,7 +23,15 @@ __all__ = ["add_arguments", "main", "run"]
 logger = logging.getLogger(__name__)
 
 
+EPILOG = """
+examples:
+  dld evaluate --dataset icdar2015_test --predictions results.json
+  dld evaluate --gt gt.zip --protocol icdar2015 --predictions submission.zip --lexicon none weak --lexicon-dir lexicons/
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--dataset", metavar="NAME", help="a registered data set, with its own protocol")
     truth.add_argument(
@@ -85,16 +95,8 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, TaskScore]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="dld evaluate", description=__doc__)
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    try:
-        run(args)
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 1
-    return 0
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld evaluate", __doc__, EPILOG, add_arguments, run, argv, progress=True)
 
 
 def _ground_truth(args: argparse.Namespace) -> tuple[Protocol, dict[str, list[GroundTruthWord]]]:
@@ -175,7 +177,3 @@ def _submit(
             )  # fmt: skip
     logger.info("wrote %s", path)
     return {"path": str(path), **done, "hmean": {task: item.score.hmean for task, item in written.items()}}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import add_weights, run_command
 
 __all__ = ["add_arguments", "main", "run"]
-
-logger = logging.getLogger(__name__)
 
 EPILOG = """
 examples:
@@ -32,9 +28,7 @@ Exit code 1: the graphs were written, but a picture was read differently; parity
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
-    source.add_argument("--pretrained", metavar="NAME", help="name of weights shipped with the package")
+    add_weights(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the graphs, spotter.json and parity.json")
     parser.add_argument(
         "--images", nargs="+", default=[], metavar="PICTURE", help="pictures, globs or folders to compare on"
@@ -68,7 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dld.model_zoo import find_weights
     from dld.runtime.onnx_spotter import OnnxTextSpotter
 
-    weights = args.weights or find_weights(args.pretrained)
+    weights = find_weights(args.weights)
     # the graphs compute in float32, and so must what they are compared with
     opts = [*args.opts, "MODEL.INFERENCE_DTYPE", "float32"]
     spotter = TextSpotter.from_checkpoint(weights, opts, device="cpu")
@@ -102,9 +96,8 @@ def _generated_pictures(count: int):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 1 if a picture was read differently; 2 with a message for what cannot be exported."""
-    args = parse_arguments("export", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: show(run(args), args.output))
+    """The verb; returns its exit code, see :mod:`dld.cli.command`: 1 if a picture was read differently."""
+    return run_command("dld export", __doc__, EPILOG, add_arguments, lambda args: show(run(args), args.output), argv)
 
 
 def show(report: dict[str, Any], output: str) -> int:
@@ -121,7 +114,3 @@ def show(report: dict[str, Any], output: str) -> int:
         print(f"  different: {one['picture']}: {one['pytorch']} became {one['onnx']}")
     print(f"-> {output}")
     return 1 if words["different"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

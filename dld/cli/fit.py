@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import sys
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import WEIGHTS, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -25,10 +23,10 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
-        "--student", required=True, metavar="FILE",
-        help="checkpoint of a student; one without a selector gets one, on the stages of its own backbone",
+        "--student", required=True, metavar="NAME|FILE",
+        help=f"a student: {WEIGHTS}. One without a selector gets one, on the stages of its own backbone",
     )  # fmt: skip
-    parser.add_argument("--teacher", required=True, metavar="FILE", help="the teacher that it was distilled from")
+    parser.add_argument("--teacher", required=True, metavar="NAME|FILE", help="weights of its teacher")
     parser.add_argument("--gamma", type=float, help="weight of cost against accuracy; default: the student's")
     parser.add_argument("--images", type=int, default=800, help="training images to compare the scales on")
     parser.add_argument("--epochs", type=int, default=8)
@@ -43,41 +41,35 @@ def run(args: argparse.Namespace):
     Raises:
         ValueError, KeyError, FileNotFoundError: naming the file or the option.
     """
-    import torch
     from detectron2.modeling import build_model
-    from detectron2.utils.file_io import PathManager
 
-    import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
     import dld.modeling  # noqa: F401  only registration
-    from dld.config import merge_overrides
+    from dld.config import DISTILLER, merge_overrides
     from dld.data.build import build_train_loader
     from dld.engine.checkpoint import WholeSpotterCheckpointer
     from dld.engine.selector_fit import compare_images, fit_selector
     from dld.engine.setup import register_datasets
     from dld.engine.train_step import amp_dtype
     from dld.inference.predictor import portable_config
+    from dld.model_zoo import find_weights
+    from dld.utils.device import present_device
     from dld.weights import config_from_checkpoint, load_weights_file, save_safetensors
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
-    for name in ("teacher", "student"):
-        path = PathManager.get_local_path(getattr(args, name))
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"--{name}: {path} does not exist")
-        setattr(args, name, path)
+    args.teacher, args.student = find_weights(args.teacher), find_weights(args.student)
     if args.gamma is not None and args.gamma < 0:
         raise ValueError(f"--gamma must not be negative, got {args.gamma}")
     cfg = config_from_checkpoint(args.student)
     if cfg.MODEL.META_ARCHITECTURE == "TextSpottingRCNN":
         raise ValueError(f"{args.student} is a plain spotter, which has no resolution selector: distil it first")
     fresh = not cfg.MODEL.SELECTOR.ENABLED
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SELECTOR.FIXED_SCALE, cfg.MODEL.SELECTOR.ENABLED = "DistillMetaArch", 0.0, True
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SELECTOR.FIXED_SCALE, cfg.MODEL.SELECTOR.ENABLED = DISTILLER, 0.0, True
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = args.teacher
     if args.gamma is not None:
         cfg.MODEL.DISTILLATION.GAMMA = args.gamma
     merge_overrides(cfg, args.opts)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = present_device(cfg.MODEL.DEVICE)
     register_datasets(cfg)
     model = build_model(cfg)
     WholeSpotterCheckpointer(model.teacher, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.teacher)
@@ -114,10 +106,5 @@ def run(args: argparse.Namespace):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 with a message for what cannot be fitted."""
-    args = parse_arguments("fit", __doc__, EPILOG, add_arguments, argv, progress=True)
-    return exit_code(lambda: run(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld fit", __doc__, EPILOG, add_arguments, run, argv, progress=True)

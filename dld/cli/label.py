@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import add_weights, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="labels to write, ending in .json")
     parser.add_argument("--force", action="store_true", help="write over labels that are there")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
-    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
+    add_weights(parser)
     parser.add_argument(
         "--min-score", type=float, default=0.9, metavar="P",
         help="a word is a label where detection score x probabilities of its characters reach this (%(default)s); "
@@ -64,9 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code as in the epilog."""
-    args = parse_arguments("label", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: run(args))
+    """The verb; returns its exit code, as in the epilog."""
+    return run_command("dld label", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,13 +120,12 @@ def check_options(args: argparse.Namespace) -> None:
 def load_spotter(args: argparse.Namespace):
     """The spotter that the options ask for, told to give its doubtful detections, too."""
     from dld.inference.predictor import TextSpotter
+    from dld.model_zoo import find_weights
 
     # what is read badly is left out by the spotter, but here it is to become don't-care
     opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", args.drop_below, "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0]
     opts += ["MODEL.STRIPS.DETECTION_THRESH", args.drop_below, "MODEL.STRIPS.SCORE_THRESH", 0.0, *args.opts]
-    if args.pretrained:
-        return TextSpotter.from_pretrained(args.pretrained, args.device, opts)
-    return TextSpotter.from_checkpoint(args.weights, opts, args.device)
+    return TextSpotter.from_checkpoint(find_weights(args.weights), opts, args.device)
 
 
 @dataclass(eq=False)
@@ -167,7 +163,3 @@ class _Job:
                 self.failed += 1
             else:
                 yield _Photo(path, pixels, name)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

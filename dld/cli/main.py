@@ -1,17 +1,18 @@
 """The command `dld VERB ...`: finds the module of the verb and hands it the remaining arguments.
 
-Each verb is a module `dld.cli.VERB` with a function `main(argv: list[str]) -> int | None`. None is imported before it
-is asked for, so that `dld --help` answers at once.
+Each verb is a module `dld.cli.VERB` with a function `main(argv: list[str]) -> int`. None is imported before it is asked
+for, so that `dld --help` answers at once. The scripts in projects/DLD start their verbs here, too.
 """
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
 from dld import __version__
+from dld.cli.command import exit_code
+from dld.cli.openmp import wait_briefly
 
-__all__ = ["VERBS", "available_verbs", "main"]
+__all__ = ["VERBS", "main"]
 
 VERBS = {
     "spot": "read the words in pictures and films: drawings, json, and the text",
@@ -29,21 +30,15 @@ VERBS = {
     "convert": "turn the ONNX recogniser of PP-OCRv6 into weights of our reader of strips",
     "benchmark": "measure speed on this machine",
     "compare": "score and time our spotters, RapidOCR and Tesseract on the same photos",
-    "synth": "write synthetic word images to disk",
 }
-"""Every verb the project knows -> what it does. A verb whose module is not there yet is not offered."""
-
-
-def available_verbs() -> dict[str, str]:
-    """The part of `VERBS` that is installed."""
-    return {verb: text for verb, text in VERBS.items() if importlib.util.find_spec(f"dld.cli.{verb}")}
+"""Every verb -> what it does."""
 
 
 def usage() -> str:
-    verbs = available_verbs()
-    width = max(map(len, verbs), default=0)
+    width = max(map(len, VERBS))
     lines = ["usage: dld VERB [arguments]", "", "verbs (dld VERB --help says more):"]
-    lines += [f"  {verb:<{width}}  {text}" for verb, text in verbs.items()]
+    lines += [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    lines += ["", "exit code: 0 done; 1 done, but something failed; 2 a mistake in what was asked for; 130 interrupted"]
     return "\n".join(lines)
 
 
@@ -57,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dld {__version__}")
         return 0
     verb, *rest = arguments
-    if verb not in available_verbs():
-        print(f"dld: there is no verb {verb!r}\n\n{usage()}", file=sys.stderr)
+    if verb not in VERBS:
+        print(f"error: there is no verb {verb!r}; there are {', '.join(VERBS)} (`dld --help` says more)", file=sys.stderr)
         return 2
-    return importlib.import_module(f"dld.cli.{verb}").main(rest) or 0
+    wait_briefly()  # before the verb imports torch
+    return exit_code(lambda: importlib.import_module(f"dld.cli.{verb}").main(rest), debug="--debug" in rest)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import WEIGHTS, run_command
 
-__all__ = ["add_arguments", "file_facts", "main"]
+__all__ = ["add_arguments", "file_facts", "main", "run"]
 
 PROGRAM = "python projects/DLD/tools/pack_weights.py"
 EPILOG = f"""
@@ -29,7 +29,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--checkpoint", help="checkpoint written by train_net.py or fit_selector.py")
+    parser.add_argument("--checkpoint", metavar="NAME|FILE", help=f"what is packed: {WEIGHTS}")
     parser.add_argument("--output", required=True, help="file to write, ending in .safetensors")
     parser.add_argument("--name", default="", help="also enter it under this name into index.json beside the output")
     parser.add_argument("--about", metavar="FILE", help="yaml with a section NAME; default: about.yaml beside the output")
@@ -49,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0, or 2 with a message for a file that is no checkpoint of ours."""
-    args = parse_arguments("pack", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: pack(args))
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld pack", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -68,16 +67,19 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError("--opts change what is written into the file, --register-only leaves it as it is")
 
 
-def pack(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Write the packed file and, with a name, its entry of the index and the card.
 
     Raises:
         OSError, KeyError, ValueError: naming the file, the key or the option.
     """
+    from dld.model_zoo import find_weights
     from dld.model_zoo.index import read_about, read_index
     from dld.weights import save_safetensors
 
     check_options(args)
+    if args.checkpoint:
+        args.checkpoint = find_weights(args.checkpoint)
     output = Path(args.output)
     index, about = {}, {}
     if args.name:

@@ -1,13 +1,13 @@
-"""`prepare`: turn an unpacked official release into `$DETECTRON2_DATASETS/NAME/{annotations.json,images/}`."""
+"""Check an unpacked official release of a data set and write it as $DETECTRON2_DATASETS/NAME/{annotations.json,images/}."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dld.cli.command import run_command
 from dld.data.datasets.archives import ARCHIVES, FORMATS, Archive, find_file, find_folders
 from dld.data.datasets.builtin import datasets_root
 from dld.data.datasets.preparation import (
@@ -20,21 +20,21 @@ from dld.data.datasets.preparation import (
 from dld.data.datasets.synth_text import convert_synth_text
 from dld.data.datasets.total_text import is_validation_image
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["add_arguments", "main", "run"]
 
-EPILOG = """examples:
-  prepare icdar2015_train --root downloads/            (holds ch4_training_images/ and ch4_training_localization_...)
-  prepare totaltext_train --root Total-Text/           (writes totaltext_train and totaltext_val)
-  prepare icdar2015_val --images photos/ --gt labels/
-  prepare my_signs --format icdar2015 --images photos/ --gt labels/ --output datasets/"""
+EPILOG = """
+examples:
+  dld prepare icdar2015_train --root downloads/            (holds ch4_training_images/ and ch4_training_localization_...)
+  dld prepare totaltext_train --root Total-Text/           (writes totaltext_train and totaltext_val)
+  dld prepare icdar2015_val --images photos/ --gt labels/
+  dld prepare my_signs --format icdar2015 --images photos/ --gt labels/ --output datasets/
+"""
 
 TOTAL_TEXT_SPLIT = ("totaltext_train", "totaltext_val")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `prepare`."""
-    parser.description = "Check an official release of a data set and write it in our layout."
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    """Options of the verb."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(ARCHIVES)}; with --format any name")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the archives were unpacked; is searched")
     parser.add_argument("--images", type=Path, nargs="+", metavar="DIR", help="folder(s) of images, instead of --root")
@@ -102,7 +102,12 @@ def _parts(name: str, own_format: str | None, collection: Collection) -> dict[st
     return {part: collection.part(ids) for part, ids in zip(TOTAL_TEXT_SPLIT, (rest, held_out), strict=True)}
 
 
-def _prepare(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
+    """Find the files, check them, write.
+
+    Raises:
+        OSError, ImportError, ValueError: naming the file and line, or what was not found.
+    """
     archive = _archive(args.name, args.format)
     images, gt = _locate(args, archive)
     output = args.output or datasets_root()
@@ -123,13 +128,5 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `prepare`; 0 when the data set was written, 1 with a message otherwise."""
-    parser = argparse.ArgumentParser(prog="prepare_dataset.py")
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    try:
-        _prepare(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("dld prepare", __doc__, EPILOG, add_arguments, run, argv)

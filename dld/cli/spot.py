@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dld.cli.command import exit_code, parse_arguments
+from dld.cli.command import add_weights, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", type=int, metavar="N", help="read camera N until interrupted with ctrl-c")
     parser.add_argument("--output", metavar="DIR", help="folder for drawings and json; without it the words are only printed")
     parser.add_argument("--no-pictures", action="store_true", help="write json only, no drawings and films")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
-    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
+    add_weights(parser)
     parser.add_argument("--config-file", default="", help="configuration; by default the one inside the checkpoint")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--scale", default="auto", help="auto (default), or the share of full resolution to read at: 0.5")
@@ -67,9 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code as in the epilog."""
-    args = parse_arguments("spot", __doc__, EPILOG, add_arguments, argv)
-    return exit_code(lambda: run(args))
+    """The verb; returns its exit code, as in the epilog."""
+    return run_command("dld spot", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,11 +110,9 @@ def load_spotter(args: argparse.Namespace) -> TextSpotter:
     from dld.inference.predictor import TextSpotter, checked_device
     from dld.model_zoo import find_weights
 
+    weights = find_weights(args.weights)
     if not args.config_file:
-        if args.pretrained:
-            return TextSpotter.from_pretrained(args.pretrained, args.device, args.opts)
-        return TextSpotter.from_checkpoint(args.weights, args.opts, args.device)
-    weights = args.weights or find_weights(args.pretrained)
+        return TextSpotter.from_checkpoint(weights, args.opts, args.device)
     device = ["MODEL.DEVICE", checked_device(args.device)] if args.device else []
     return TextSpotter(load_config(args.config_file, [*args.opts, *device, "MODEL.WEIGHTS", weights]))
 
@@ -220,7 +215,3 @@ class _Job:
             print("interrupted: the rest was not read", file=sys.stderr)
             return 130
         return 1 if self.failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

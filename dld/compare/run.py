@@ -25,6 +25,7 @@ from dld.evaluation.protocol import Protocol
 from dld.evaluation.text_evaluator import dataset_protocol
 from dld.structures.words import SpottingResult
 from dld.study.cache import MeasurementCache, file_label, fingerprint
+from dld.utils.unfinished import UnfinishedError
 
 __all__ = ["PhotoSet", "ReadingError", "draw_readings", "measure_readers", "open_cache", "reading_order"]
 
@@ -32,7 +33,7 @@ __all__ = ["PhotoSet", "ReadingError", "draw_readings", "measure_readers", "open
 PAUSE = 0.1
 
 
-class ReadingError(RuntimeError):
+class ReadingError(UnfinishedError):
     """A reader failed on a photo; the message names both, the cause says where."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dld.model_zoo import find_weights, list_weights
+from dld.model_zoo import PREFIX, find_weights, list_weights
 from dld.structures.scale_options import check_budget, check_scale
 
 __all__ = ["WeightsChoice"]
@@ -17,7 +17,7 @@ class WeightsChoice:
 
     Attributes:
         name: of the reader.
-        weights: a name of the model zoo, a checkpoint, or a folder that `dld export` wrote.
+        weights: as `find_weights` takes them, or a folder that `dld export` wrote.
         scale: share of the full resolution, or None.
         budget: largest share of the cost of full resolution, or None.
     """
@@ -54,20 +54,14 @@ class WeightsChoice:
         label, equals, weights = head.partition("=")
         if not equals or Path(head).exists():
             weights = head
-            label = head if head in list_weights() else "/".join(Path(head).resolve().parts[-2:])
+            label = head.removeprefix(PREFIX)
+            label = label if label in list_weights() else "/".join(Path(head).resolve().parts[-2:])
             label += f"@{tail}" if tail else ""
         if not (label and weights):
             raise ValueError(f"{text}: expected WEIGHTS, WEIGHTS@SCALE or LABEL=WEIGHTS")
         return cls(label, weights, scale, budget)
 
     def path(self) -> str:
-        """The file or folder; shipped weights after their hash was verified.
-
-        Raises:
-            FileNotFoundError, KeyError: there is no such file, or no weights of that name.
-        """
-        if Path(self.weights).exists():
-            return self.weights
-        if self.weights not in list_weights() and ("/" in self.weights or Path(self.weights).suffix):
-            raise FileNotFoundError(f"weights {self.weights} do not exist")
-        return find_weights(self.weights)
+        """The file, or the folder of graphs. Raises as :func:`dld.model_zoo.find_weights`."""
+        shipped = self.weights in list_weights()
+        return self.weights if not shipped and Path(self.weights).is_dir() else find_weights(self.weights)

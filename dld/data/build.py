@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, build_detection_test_loader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dld.data.dataset_mapper import TextDatasetMapper
+from dld.data.datasets.builtin import check_known
 from dld.data.reuse import ReusedPictures
 from dld.data.synthesis.synthwords import SynthWordsDataset
 
@@ -31,11 +32,7 @@ def get_text_dataset(name: str):
     Raises:
         KeyError: unknown name; the message lists the text data sets.
     """
-    if name not in DatasetCatalog.list():
-        from detectron2.data import MetadataCatalog
-
-        known = [n for n in DatasetCatalog.list() if MetadataCatalog.get(n).get("evaluator_type") == "text_spotting"]
-        raise KeyError(f"unknown data set {name!r}; registered text data sets: {', '.join(sorted(known))}")
+    check_known(name)
     return DatasetCatalog.get(name)
 
 

@@ -9,6 +9,7 @@ from typing import IO
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
+from dld.model_zoo import find_weights
 from dld.text.charset import Charset
 from dld.utils.atomic_write import atomic_write
 from dld.weights import load_weights_file
@@ -130,9 +131,9 @@ class SpotterCheckpointer(DetectionCheckpointer):
         atomic_write(path, lambda f: f.write(last_filename_basename.encode()))
 
     def load(self, path: str, *args, **kwargs) -> dict:
-        """As in detectron2; a path that does not exist is an error that names it."""
-        if path and "://" not in path and not os.path.isfile(path):
-            raise FileNotFoundError(f"weights {path} do not exist (MODEL.WEIGHTS or the last checkpoint of OUTPUT_DIR)")
+        """As in detectron2, with names of shipped weights; a path that does not exist is an error that names it."""
+        if path and "://" not in path:
+            path = find_weights(path)
         try:
             return super().load(path, *args, **kwargs)
         finally:

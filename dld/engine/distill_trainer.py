@@ -6,10 +6,10 @@ import logging
 
 import torch
 from detectron2.engine import HookBase
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dld.engine.checkpoint import WholeSpotterCheckpointer
+from dld.engine.preflight import teacher_weights
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
 from dld.weights import load_weights_file
@@ -80,23 +80,14 @@ class DistillTrainer(SpotterTrainer):
     Raises:
         ValueError: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty (the message says how to train a teacher), or the file
             lacks weights of this configuration's spotter.
-        FileNotFoundError: the file does not exist.
+        FileNotFoundError, KeyError: there are no such weights.
     """
 
     step_class = DistillStep
     start_without_weights = "the student starts from the teacher's weights, the selector undecided"
 
     def __init__(self, cfg) -> None:
-        path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
-        if not path:
-            size = "R50" if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME and "tiny" not in cfg.MODEL.BACKBONE.NAME else "tiny"
-            raise ValueError(
-                "distillation needs a trained teacher: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with\n"
-                f"  python projects/DLD/train_net.py --config-file configs/teacher_{size}.yaml\n"
-                f"and pass MODEL.DISTILLATION.TEACHER_WEIGHTS output/teacher_{size}/model_best.pth"
-            )
-        if not PathManager.isfile(path):
-            raise FileNotFoundError(f"MODEL.DISTILLATION.TEACHER_WEIGHTS: {path} does not exist")
+        path = teacher_weights(cfg)
         super().__init__(cfg)
         model = self.unwrapped_model
         self._load_spotter(model.teacher, path)

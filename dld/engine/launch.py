@@ -11,7 +11,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
 
-__all__ = ["launch", "started_by_torchrun"]
+__all__ = ["check_counts", "launch", "process_count", "started_by_torchrun"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,33 @@ logger = logging.getLogger(__name__)
 def started_by_torchrun() -> bool:
     """Whether torchrun (or anything that sets its variables) started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ)
+
+
+def check_counts(num_gpus: int, num_machines: int, machine_rank: int) -> None:
+    """Raise ValueError for more GPUs than are present, or counts that make no sense. Under torchrun its own count."""
+    present = torch.cuda.device_count()
+    if started_by_torchrun():
+        count = local_count()
+        if present and count > present:
+            raise ValueError(f"torchrun started {count} processes here, {present} GPU(s) present")
+        return
+    if num_gpus < 0 or num_machines < 1 or not 0 <= machine_rank < num_machines:
+        raise ValueError(
+            f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: need at least one "
+            "machine and a rank below their number"
+        )
+    if present and num_gpus > present:
+        raise ValueError(f"--num-gpus {num_gpus} asked for, {present} GPU(s) present")
+
+
+def process_count(num_gpus: int, num_machines: int) -> int:
+    """Processes of the whole job."""
+    return int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else max(num_gpus, 1) * num_machines
+
+
+def local_count() -> int:
+    """Processes that torchrun started on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
 
 
 def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, args: tuple) -> None:
@@ -35,15 +62,8 @@ def launch(main, num_gpus: int, num_machines: int, machine_rank: int, dist_url: 
         join_torchrun()
         _work_and_leave_together(main, *args)
         return
-    if num_gpus < 0 or num_machines < 1 or not 0 <= machine_rank < num_machines:
-        raise ValueError(
-            f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: need at least one "
-            "machine and a rank below their number"
-        )
-    present = torch.cuda.device_count()
-    if present and num_gpus > present:
-        raise ValueError(f"--num-gpus {num_gpus} asked for, {present} GPU(s) present")
-    if not present and num_gpus > 1:
+    check_counts(num_gpus, num_machines, machine_rank)
+    if not torch.cuda.device_count() and num_gpus > 1:
         logger.warning("no GPU: %d CPU processes (gloo) instead", num_gpus)
         # the processes share the cores; each taking all of them is slower than each taking its part
         threads = max((os.cpu_count() or 1) // num_gpus, 1)
@@ -65,10 +85,8 @@ def _work_and_leave_together(main, *args) -> None:
 
 def join_torchrun() -> None:
     """Join the process group torchrun set up, and detectron2's group of this machine's processes."""
-    local, count = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    check_counts(0, 1, 0)
     if torch.cuda.is_available():
-        if count > torch.cuda.device_count():
-            raise ValueError(f"torchrun started {count} processes here, {torch.cuda.device_count()} GPU(s) present")
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    comm.create_local_process_group(count)
+    comm.create_local_process_group(local_count())

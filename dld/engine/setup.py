@@ -8,7 +8,6 @@ import os
 import warnings
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -18,6 +17,7 @@ from dld.config import get_dld_cfg, merge_file, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
 from dld.data.synthesis.synthwords import register_synthwords
+from dld.utils.device import present_device
 
 __all__ = ["load_config", "register_datasets", "setup"]
 
@@ -43,8 +43,7 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
         except Exception as error:
             raise ValueError(f"configuration file {config_file}: {error}") from error
     merge_overrides(cfg, opts)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = present_device(cfg.MODEL.DEVICE)
     return cfg
 
 

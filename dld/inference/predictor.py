@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 import dld.modeling  # noqa: F401  only registration
-from dld.config import configured_charset, get_dld_cfg, merge_overrides
+from dld.config import configured_charset, get_dld_cfg, merge_overrides, read_without_teacher
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.data.picture import Picture
 from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
@@ -26,6 +26,7 @@ from dld.modeling.fused_norms import fuse_norms
 from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
+from dld.utils.device import present_device
 from dld.utils.free_memory import MemoryReturner
 from dld.weights import config_from_checkpoint, load_weights_file
 
@@ -41,8 +42,7 @@ def portable_config(cfg: CfgNode) -> CfgNode:
     """The configuration as it goes with weights for reading: the charset inline, no path of the training machine."""
     cfg = cfg.clone()
     cfg.defrost()
-    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+    read_without_teacher(cfg)
     if cfg.MODEL.RECOGNITION.CHARSET_FILE:
         cfg.MODEL.RECOGNITION.CHARACTERS = "".join(configured_charset(cfg).characters)
         cfg.MODEL.RECOGNITION.CHARSET_FILE = ""
@@ -79,10 +79,8 @@ class TextSpotter:
     def __init__(self, cfg: CfgNode, fuse: bool = True) -> None:
         cfg = cfg.clone()
         cfg.defrost()
-        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
-        if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
-            cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"  # the same weights without building a teacher
+        cfg.MODEL.DEVICE = present_device(cfg.MODEL.DEVICE)
+        read_without_teacher(cfg)
         self.cfg = cfg
         self.model = build_model(cfg).eval()
         WholeSpotterCheckpointer(
@@ -125,7 +123,7 @@ class TextSpotter:
     def from_pretrained(cls, name: str, device: str | None = None, opts: Sequence = ()) -> TextSpotter:
         """From weights shipped with the package, whose hash is verified; `dld.model_zoo.list_weights()` names them.
 
-        Arguments as in :meth:`from_checkpoint`.
+        `dld://NAME` and the path of a file will do, too. Other arguments as in :meth:`from_checkpoint`.
         """
         return cls.from_checkpoint(find_weights(name), opts, device)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
-__all__ = ["UnknownWeightsError", "describe_weights", "find_weights", "list_readers", "list_weights", "sha256_of"]
+__all__ = ["PREFIX", "UnknownWeightsError", "describe_weights", "find_weights", "list_readers", "list_weights", "sha256_of"]
 
 FOLDER = Path(__file__).parent
+PREFIX = "dld://"
 
 
 class UnknownWeightsError(KeyError):
-    """No weights of this name are shipped; prints as its message, where a KeyError prints its lines as one."""
+    """No weights of this name are shipped. The message is one line; a note under a traceback describes the known ones."""
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return str(self.args[0])  # a KeyError would show it in quotes
 
 
 def list_weights() -> dict[str, dict]:
@@ -53,19 +55,40 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def find_weights(name: str) -> str:
-    """Path of shipped weights, after their hash was compared with the index.
+def find_weights(name: str | os.PathLike, readers: bool = False) -> str:
+    """Path of weights, however they are named: the one way from what a user writes to a file.
+
+    A shipped name goes before a file of that name; `./NAME` is the file.
+
+    Args:
+        name: of shipped weights, whose hash is compared with the index; `dld://NAME`, the same; or a path.
+        readers: a reader of strips is asked for; the message about an unknown name lists them, too.
 
     Raises:
-        UnknownWeightsError: a KeyError; the message lists the known names, a line each.
-        FileNotFoundError: the index names a file that is not there.
+        UnknownWeightsError: a KeyError; the message lists the known names.
+        FileNotFoundError: there is no such file, or the index names one that is not there.
         ValueError: the file is not the one the index speaks of.
     """
+    name = os.fspath(name)
+    if name.startswith(PREFIX) or name in list_weights() or name in list_readers():
+        return _shipped_file(name.removeprefix(PREFIX), readers)
+    if "://" in name:
+        from detectron2.utils.file_io import PathManager
+
+        return PathManager.get_local_path(name)
+    if os.path.isfile(name):
+        return name
+    if os.path.isdir(name):
+        raise FileNotFoundError(f"weights {name}: a folder, expected a file in it")
+    if os.path.dirname(name) or os.path.splitext(name)[1]:
+        raise FileNotFoundError(f"weights {name} do not exist")
+    raise _unknown(name, readers)
+
+
+def _shipped_file(name: str, readers: bool) -> str:
     index = {**list_readers(), **list_weights()}
     if name not in index:
-        index = list_weights()
-        names = ", ".join(sorted(index))
-        raise UnknownWeightsError(f"no shipped weights are called {name!r}; there are: {names}\n{describe_weights(index)}")
+        raise _unknown(name, readers)
     path = FOLDER / index[name]["file"]
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: install the package again")
@@ -73,3 +96,14 @@ def find_weights(name: str) -> str:
     if found != index[name]["sha256"]:
         raise ValueError(f"{path} has SHA-256 {found}, the index says {index[name]['sha256']}: install the package again")
     return str(path)
+
+
+def _unknown(name: str, readers: bool) -> UnknownWeightsError:
+    known = list_weights()
+    text = f"no shipped weights are called {name!r}; there are: {', '.join(sorted(known))}"
+    if readers:
+        text += f"; readers of strips: {', '.join(sorted(list_readers()))}"
+        known |= list_readers()
+    error = UnknownWeightsError(text)
+    error.add_note(describe_weights(known))
+    return error

@@ -10,11 +10,9 @@ from pathlib import Path
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
-from dld.model_zoo import find_weights
+from dld.model_zoo import PREFIX, find_weights
 
 __all__ = ["PREFIX", "ShippedWeights"]
-
-PREFIX = "dld://"
 
 
 class ShippedWeights(PathHandler):
@@ -29,7 +27,7 @@ class ShippedWeights(PathHandler):
         return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
-        return find_weights(path.removeprefix(PREFIX))
+        return find_weights(path, readers=True)  # whoever asks, for a spotter or a reader
 
     def _isfile(self, path: str, **kwargs) -> bool:
         # an unknown name is an error that lists the known ones, not a file that happens to be missing

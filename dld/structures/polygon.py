@@ -1,4 +1,4 @@
-"""One word's outline: validity, repair, clipping, and the way from a mask to a polygon.
+"""One word's outline: area, validity, repair, clipping.
 
 Convention: a polygon is an array (P, 2) of x, y in continuous pixel coordinates of one image: the pixel in column j and
 row i covers [j, j + 1] x [i, i + 1], so the image is the rectangle [0, width] x [0, height]. The order of the points
@@ -20,11 +20,9 @@ __all__ = [
     "clip_polygon",
     "count_crossings",
     "is_simple",
-    "mask_to_polygon",
     "polygon_area",
     "polygon_box",
     "repair_polygon",
-    "to_shapely",
 ]
 
 # What outlines of words never reach, and what would cost memory and minutes: a coordinate (beyond it float32 loses the
@@ -39,18 +37,6 @@ def _as_points(points: ArrayLike) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"a polygon must have shape (P, 2), got {points.shape}")
     return points
-
-
-def to_shapely(points: ArrayLike) -> Polygon:
-    """The shapely polygon of (P, 2) points, valid or not.
-
-    Raises:
-        ValueError: not of shape (P, 2), or fewer than three points.
-    """
-    points = _as_points(points)
-    if len(points) < 3:
-        raise ValueError(f"a polygon needs at least 3 points, got {len(points)}")
-    return Polygon(points)
 
 
 def polygon_area(points: ArrayLike) -> float:
@@ -154,37 +140,3 @@ def clip_polygon(points: ArrayLike, width: float, height: float) -> np.ndarray |
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
         return simple
     return _outline(_largest_part(Polygon(simple).intersection(shapely.box(0, 0, width, height))))
-
-
-def mask_to_polygon(mask: np.ndarray, epsilon: float = 0.01) -> np.ndarray | None:
-    """The outline of the largest blob of a mask, simplified (Douglas-Peucker with `epsilon` x perimeter).
-
-    OpenCV's contour runs through the centres of the border pixels and so loses half a pixel on every side, 12 % of the
-    height of a word 8 pixels high; the outline is moved out by that half, which makes it exact for upright
-    rectangles, and gives blobs one pixel wide an area.
-
-    Args:
-        mask: uint8 or bool (H, W), non-zero inside.
-        epsilon: tolerance as a share of the contour's perimeter.
-
-    Returns:
-        float64 (P, 2), P >= 3, in pixels of the mask, reaching from 0 to W and 0 to H; None for an empty mask.
-    """
-    import cv2  # only here: reading and checking annotations need no OpenCV
-
-    mask = np.ascontiguousarray(mask != 0, dtype=np.uint8)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return None
-    # the number of points breaks ties among blobs one pixel wide, whose contour area is zero
-    contour = max(contours, key=lambda c: (cv2.contourArea(c), len(c)))
-    contour = cv2.approxPolyDP(contour, epsilon * cv2.arcLength(contour, True), True)
-    centres = contour[:, 0, :].astype(np.float64) + 0.5
-    if len(centres) == 1:
-        line: BaseGeometry = shapely.Point(centres[0])
-    else:
-        line = shapely.LineString(centres) if len(centres) == 2 else shapely.LinearRing(centres)
-    # the outer border of the widened line: also right where a contour runs along a one-pixel bridge and back
-    blob = _largest_part(line.buffer(0.5, cap_style="square", join_style="mitre"))
-    assert blob is not None  # what was widened has an area
-    return clip_polygon(np.asarray(blob.exterior.coords)[:-1], mask.shape[1], mask.shape[0])

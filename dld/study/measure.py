@@ -18,7 +18,7 @@ from detectron2.config import CfgNode
 from tqdm import tqdm
 
 from dld import __version__
-from dld.config import merge_overrides
+from dld.config import merge_overrides, read_without_teacher
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import score_dataset
@@ -45,9 +45,7 @@ def spotter_config(weights: str, opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = config_from_checkpoint(weights)
     merge_overrides(cfg, opts)
-    if cfg.MODEL.META_ARCHITECTURE == "DistillMetaArch":
-        # the teacher is not needed to read
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+    read_without_teacher(cfg)
     return cfg
 
 

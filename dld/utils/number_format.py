@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from dld.utils.device import present_device
+
 __all__ = ["bfloat16_instructions", "inference_dtype"]
 
 _FORMATS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -26,7 +28,7 @@ def inference_dtype(name: str, device: str = "cpu") -> torch.dtype | None:
         ValueError: another name.
     """
     if name == "auto":
-        on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+        on_gpu = present_device(device).startswith("cuda")
         return torch.bfloat16 if (torch.cuda.is_bf16_supported() if on_gpu else bfloat16_instructions()) else None
     if name not in _FORMATS:
         raise ValueError(f"MODEL.INFERENCE_DTYPE must be one of {', '.join(_FORMATS)}, auto, got {name!r}")

@@ -46,9 +46,9 @@ def test_everything_is_written(arguments, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--student", "nameless.pth"], "--student nameless.pth: expected NAME=FILE"),
+        (["--student", "nameless.pth"], "--student nameless.pth: expected LABEL=WEIGHTS"),
         (["--student", "dld=x.pth"], "the name 'dld' is taken"),
-        (["--student", "b=missing.pth"], "weights of b: missing.pth does not exist"),
+        (["--student", "b=missing.pth"], "weights missing.pth do not exist"),
         (["--dataset", "nothing"], "unknown data set 'nothing'"),
         (["--budgets", "much"], "budget 'much' is neither"),
         (["--threads", "0"], "--threads must be at least 1"),

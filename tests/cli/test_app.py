@@ -23,7 +23,7 @@ def test_without_gradio_the_message_says_what_to_install(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--weights", "missing.pth"], "--weights missing.pth does not exist"),
+        (["--weights", "missing.pth"], "weights missing.pth do not exist"),
         (["--port", "99999"], "--port must lie between 1 and 65535"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_prepared_data_set_by_its_name(data, monkeypatch, capsys):
     (data / "annotations.json").rename(data / "ctw1500_test" / "annotations.json")
     (data / "images").rename(data / "ctw1500_test" / "images")
     assert main(["ctw1500_test"]) == 0
-    assert main(["ctw1500_train"]) == 1
+    assert main(["ctw1500_train"]) == 2
     assert "prepare_dataset.py ctw1500_train" in capsys.readouterr().err
 
 
@@ -97,5 +97,5 @@ def test_a_prepared_data_set_by_its_name(data, monkeypatch, capsys):
     ],
 )
 def test_wrong_arguments_are_explained(arguments, message, capsys):
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert message in capsys.readouterr().err

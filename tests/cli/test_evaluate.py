@@ -167,7 +167,7 @@ def test_registered_data_set_brings_its_protocol(tmp_path, files):
 def test_mistakes_end_with_a_message_not_a_traceback(tmp_path, files, capsys, change, options, message):
     predictions = make_zip(tmp_path / "submission.zip", {**FOUND, **change})
     arguments = ["--gt", files[0], "--predictions", predictions, "--protocol", "icdar2015", *options]
-    assert evaluate.main(arguments) == 1
+    assert evaluate.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 
@@ -180,11 +180,11 @@ def test_broken_polygons_are_scored_with_a_warning(tmp_path, files, caplog):
 
 
 def test_protocol_and_data_set_must_be_known(tmp_path, files, capsys):
-    assert evaluate.main(["--gt", files[0], "--predictions", files[1]]) == 1
+    assert evaluate.main(["--gt", files[0], "--predictions", files[1]]) == 2
     assert "--gt needs --protocol, one of icdar2013" in capsys.readouterr().err
-    assert evaluate.main(["--dataset", "icdar1998", "--predictions", files[1]]) == 1
+    assert evaluate.main(["--dataset", "icdar1998", "--predictions", files[1]]) == 2
     assert "unknown data set 'icdar1998'; known:" in capsys.readouterr().err
-    assert evaluate.main(["--gt", "nowhere", "--predictions", files[1], "--protocol", "icdar2015"]) == 1
+    assert evaluate.main(["--gt", "nowhere", "--predictions", files[1], "--protocol", "icdar2015"]) == 2
     assert "no such file or folder: nowhere" in capsys.readouterr().err
 
 

@@ -60,7 +60,7 @@ def test_a_student_without_a_selector_gets_one(arguments, tiny_weights, small_se
     ("change", "message"),
     [
         (["--output", "x.pth"], "--output must end in .safetensors, got x.pth"),
-        (["--teacher", "nothing.pth"], "--teacher: nothing.pth does not exist"),
+        (["--teacher", "nothing.pth"], "weights nothing.pth do not exist"),
         (["--gamma", "-1"], "--gamma must not be negative"),
     ],
 )

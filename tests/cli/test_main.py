@@ -1,4 +1,4 @@
-"""The command `dld`: it offers the verbs that exist and hands them their arguments."""
+"""The command `dld`: it offers the verbs and hands them their arguments."""
 
 import sys
 import types
@@ -21,16 +21,14 @@ def verb(monkeypatch):
 
     module.main = run
     monkeypatch.setitem(sys.modules, "dld.cli.spot", module)
-    monkeypatch.setattr(command, "available_verbs", lambda: {"spot": "read words"})
     return module
 
 
-def test_help_lists_the_verbs_that_exist_with_one_line_each(capsys):
+def test_help_lists_the_verbs_with_one_line_each(capsys):
     assert command.main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name, text in command.available_verbs().items():
+    for name, text in command.VERBS.items():
         assert any(line.split() == [name, *text.split()] for line in lines)
-    assert set(command.available_verbs()) <= set(command.VERBS)
 
 
 def test_without_a_verb_the_help_is_shown_and_the_exit_code_says_so(capsys):
@@ -39,7 +37,8 @@ def test_without_a_verb_the_help_is_shown_and_the_exit_code_says_so(capsys):
 
 def test_an_unknown_verb_is_named(capsys):
     assert command.main(["fly", "--input", "x"]) == 2
-    assert "no verb 'fly'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "no verb 'fly'; there are spot, train, " in error
 
 
 def test_the_version(capsys):

@@ -127,7 +127,7 @@ def test_images_without_ground_truth_are_named_or_left_out(root, capsys):
         image(root / f"ch4_training_images/img_{i}.jpg")
     text(root / "ch4_training_localization_transcription_gt/gt_img_2.txt", LINE)
     text(root / "ch4_training_localization_transcription_gt/gt_img_77.txt", LINE)
-    assert main(["icdar2015_train", "--root", str(root)]) == 1
+    assert main(["icdar2015_train", "--root", str(root)]) == 2
     assert "2 of 3 images have no ground-truth file gt_{stem}.txt" in capsys.readouterr().err
     assert not (root.parent / "datasets").exists()
     assert main(["icdar2015_train", "--root", str(root), "--allow-missing"]) == 0
@@ -139,17 +139,17 @@ def test_images_without_ground_truth_are_named_or_left_out(root, capsys):
 def test_a_malformed_line_and_an_unreadable_image_are_named(root, capsys):
     image(root / "ch4_training_images/img_1.jpg")
     text(root / "ch4_training_localization_transcription_gt/gt_img_1.txt", LINE + "1,2,3\n")
-    assert main(["icdar2015_train", "--root", str(root)]) == 1
+    assert main(["icdar2015_train", "--root", str(root)]) == 2
     assert "gt_img_1.txt:2: expected x1,y1,x2,y2,x3,y3,x4,y4,transcription, got '1,2,3'" in capsys.readouterr().err
     (root / "ch4_training_images/img_1.jpg").write_bytes(b"<html>404</html>")
-    assert main(["icdar2015_train", "--root", str(root)]) == 1
+    assert main(["icdar2015_train", "--root", str(root)]) == 2
     assert "cannot read image" in (err := capsys.readouterr().err) and "img_1.jpg" in err
     assert not (root.parent / "datasets").exists()
 
 
 def test_nothing_found_lists_what_was_searched_for(root, capsys):
     image(root / "pictures/img_1.jpg")
-    assert main(["icdar2015_train", "--root", str(root)]) == 1
+    assert main(["icdar2015_train", "--root", str(root)]) == 2
     err = capsys.readouterr().err
     assert "no images in folders named ch4_training_images" in err
     assert "ch4_training_localization_transcription_gt" in err and str(root) in err
@@ -165,7 +165,7 @@ def test_nothing_found_lists_what_was_searched_for(root, capsys):
     ],
 )
 def test_wrong_arguments_are_explained(arguments, message, capsys):
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert message in capsys.readouterr().err
 
 
@@ -190,7 +190,7 @@ def test_coco_text(root, capsys):
     assert prepared(root, "cocotext_train")[0].words[0].text == "a"
     (root / "train2014" / name).unlink()
     image(root / "train2014" / "other.jpg")
-    assert main(["cocotext_train", "--root", str(root)]) == 1
+    assert main(["cocotext_train", "--root", str(root)]) == 2
     assert name in capsys.readouterr().err
 
 

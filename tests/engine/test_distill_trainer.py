@@ -87,7 +87,7 @@ def test_without_a_teacher_the_message_has_the_command_that_trains_one(config, s
 
 def test_a_teacher_that_is_not_there_is_named(cfg):
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = "nowhere/teacher.pth"
-    with pytest.raises(FileNotFoundError, match="TEACHER_WEIGHTS: nowhere/teacher.pth does not exist"):
+    with pytest.raises(FileNotFoundError, match="TEACHER_WEIGHTS: weights nowhere/teacher.pth do not exist"):
         DistillTrainer(cfg)
 
 

@@ -6,9 +6,10 @@ Nothing is read before a data set is asked for. `prepare_dataset.py` makes the f
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import Dataset
 
 from dld.data.datasets.synth_text import RECORDS, SynthTextRecords
@@ -16,7 +17,16 @@ from dld.data.datasets.text_json import load_text_json, register_text_dataset, s
 from dld.data.samples import ANNOTATIONS, IMAGES, NAME
 from dld.data.synthesis.synthwords import register_synthwords
 
-__all__ = ["BUILTIN", "dataset_files", "datasets_root", "load_builtin", "register_all"]
+__all__ = [
+    "BUILTIN",
+    "check_files",
+    "check_known",
+    "check_prepared",
+    "dataset_files",
+    "datasets_root",
+    "load_builtin",
+    "register_all",
+]
 
 # name -> protocol it is scored by
 BUILTIN = {
@@ -47,20 +57,55 @@ def dataset_files(name: str) -> tuple[Path, Path]:
     return folder / (RECORDS if name == "synthtext_train" else "annotations.json"), folder / "images"
 
 
+def check_known(name: str) -> None:
+    """Raise KeyError for a name under which nothing is registered; the message lists the text data sets."""
+    if name not in DatasetCatalog.list():
+        known = [n for n in DatasetCatalog.list() if MetadataCatalog.get(n).get("evaluator_type") == "text_spotting"]
+        raise KeyError(f"unknown data set {name!r}; registered text data sets: {', '.join(sorted(known))}")
+
+
+def check_files(name: str) -> None:
+    """Look for the annotations and the folder of images of a data set; nothing is read.
+
+    Raises:
+        KeyError: unknown name.  FileNotFoundError: one of them is not there.
+    """
+    check_known(name)
+    if name in BUILTIN:
+        check_prepared([name])
+        return
+    metadata = MetadataCatalog.get(name)
+    for path in filter(None, (metadata.get("json_file"), metadata.get("image_root"))):
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"data set {name}: {path} does not exist")
+
+
+def check_prepared(names: Iterable[str]) -> None:
+    """Look for the files of built-in data sets.
+
+    Raises:
+        FileNotFoundError: some are not prepared; names them all, and the command that does it.
+    """
+    lacking = {name: path for name in names for path in reversed(dataset_files(name)) if not path.exists()}
+    if not lacking:
+        return
+    (first, path), several = next(iter(lacking.items())), len(lacking) > 1
+    what = f"data sets {', '.join(lacking)} are" if several else f"data set {first} is"
+    raise FileNotFoundError(
+        f"{what} not prepared: {path} does not exist. Download {'them' if several else 'it'} (datasets/README.md says where), "
+        f"then `python projects/DLD/tools/prepare_dataset.py {first} --root FOLDER_WITH_THE_UNPACKED_FILES`"
+        f"{' and so on' if several else ''}; $DETECTRON2_DATASETS names the folder of all data sets"
+    )
+
+
 def load_builtin(name: str) -> list[dict] | Dataset:
     """Dataset dicts of a prepared data set; a streamed torch data set for SynthText.
 
     Raises:
         FileNotFoundError: not prepared; names the command that does it.
     """
+    check_prepared([name])
     json_file, image_root = dataset_files(name)
-    for path in (json_file, image_root):
-        if not path.exists():
-            raise FileNotFoundError(
-                f"data set {name} is not prepared: {path} does not exist. Download it (datasets/README.md says where), "
-                f"then `python projects/DLD/tools/prepare_dataset.py {name} --root FOLDER_WITH_THE_UNPACKED_FILES`; "
-                "$DETECTRON2_DATASETS names the folder of all data sets"
-            )
     # the environment may have changed since the data set was registered
     set_text_metadata(name, json_file, image_root, BUILTIN[name])
     if name == "synthtext_train":

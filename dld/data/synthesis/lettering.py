@@ -11,7 +11,6 @@ from dld.data.synthesis.geometry import Arc, Wave, box_outline
 
 __all__ = ["Lettering", "Line", "arrange_arc", "arrange_badge", "arrange_lines", "arrange_wave", "set_line"]
 
-_INK = 48  # coverage from which a pixel counts as ink when a word's box is measured
 _RADIANS_PER_EDGE = math.radians(14)
 
 

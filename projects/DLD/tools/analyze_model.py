@@ -3,11 +3,7 @@
 
 import sys
 
-from dld.cli.openmp import wait_briefly
-
-wait_briefly()
-
-from dld.cli.analyze import main  # noqa: E402
+from dld.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["analyze", *sys.argv[1:]]))

@@ -3,7 +3,7 @@
 
 import sys
 
-from dld.cli.check import main
+from dld.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["check", *sys.argv[1:]]))

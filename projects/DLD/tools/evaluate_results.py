@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Score predictions by an official protocol; see `dld.cli.evaluate`."""
+"""Score predictions by an official protocol; see `--help`."""
 
 import sys
 
-from dld.cli.evaluate import main
+from dld.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

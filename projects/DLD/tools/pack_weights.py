@@ -3,7 +3,7 @@
 
 import sys
 
-from dld.cli.pack import main
+from dld.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["pack", *sys.argv[1:]]))

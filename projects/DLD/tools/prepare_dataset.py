@@ -3,7 +3,7 @@
 
 import sys
 
-from dld.cli.prepare import main
+from dld.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["prepare", *sys.argv[1:]]))

@@ -13,10 +13,10 @@ import logging
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from dld.cli.command import run_command
 from dld.cli.openmp import wait_briefly
 
 wait_briefly()
@@ -27,7 +27,7 @@ from detectron2.config import CfgNode  # noqa: E402
 from detectron2.engine import HookBase  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from dld.config import merge_overrides  # noqa: E402
+from dld.config import DISTILLER, merge_overrides  # noqa: E402
 from dld.data.annotation import read_annotations  # noqa: E402
 from dld.data.samples import ANNOTATIONS, IMAGES  # noqa: E402
 from dld.engine.distill_trainer import DistillTrainer  # noqa: E402
@@ -41,6 +41,7 @@ from dld.model_zoo import find_weights  # noqa: E402
 from dld.study.measure import StudiedSpotter  # noqa: E402
 from dld.study.run import Study  # noqa: E402
 from dld.study.table import study_row  # noqa: E402
+from dld.utils.device import present_device  # noqa: E402
 
 REPORT_SECONDS = 10
 COMPARE_SECONDS = 75  # on a slow machine fewer pictures are compared
@@ -98,10 +99,9 @@ def distillation_config(teacher: str, student: str, minutes: float, output: Path
         opts: overrides KEY VALUE KEY VALUE ...
     """
     cfg = config_from_checkpoint(student)
-    cuda = torch.cuda.is_available()
     settings = [
-        "MODEL.META_ARCHITECTURE", "DistillMetaArch", "MODEL.DISTILLATION.TEACHER_WEIGHTS", teacher,
-        "MODEL.DEVICE", "cuda" if cuda else "cpu", "DATASETS.TRAIN", "('synthwords_train',)", "DATASETS.TRAIN_WEIGHTS", "[]",
+        "MODEL.META_ARCHITECTURE", DISTILLER, "MODEL.DISTILLATION.TEACHER_WEIGHTS", teacher,
+        "MODEL.DEVICE", present_device("cuda"), "DATASETS.TRAIN", "('synthwords_train',)", "DATASETS.TRAIN_WEIGHTS", "[]",
         # other pictures than those that the shipped student was trained on
         "DATASETS.SYNTHWORDS.SEED", "1", "DATASETS.TEST", "()", "TEST.PICTURE_PERIOD", "0", "DATALOADER.NUM_WORKERS", "1",
         # trained weights are continued: a small constant rate, and no plan of how far a machine comes in the time
@@ -203,7 +203,12 @@ def table(rows: list[dict]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The demo; returns its exit code, see :mod:`dld.cli.command`."""
+    return run_command("run_demo.py", __doc__, "", add_arguments, run, argv)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the demo."""
     parser.add_argument("--output", default="output/demo", help="folder for everything the demo writes")
     parser.add_argument("--teacher", default="teacher_tiny", help="name of shipped weights")
     parser.add_argument("--student", default="dld_tiny", help="name of shipped weights with a resolution selector")
@@ -211,9 +216,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=40, help="generated pictures that are scored")
     parser.add_argument("--samples", type=int, default=0, help="only the first sample pictures; 0: all")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides of the distillation")
-    args = parser.parse_args(argv)
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, distil, compare; write everything.
+
+    Raises:
+        OSError, KeyError, ValueError: naming the weights or the key.
+    """
     output, started = Path(args.output), time.perf_counter()
     teacher, student = find_weights(args.teacher), find_weights(args.student)
 
@@ -236,7 +246,6 @@ def main(argv: list[str] | None = None) -> int:
         "it is trained. The study on 1,000 pictures and on photos is in projects/DLD/README.md."
     )
     say(f"done in {time.perf_counter() - started:.0f} s: pictures, table.txt, results.json and training/ are in {output}")
-    return 0
 
 
 if __name__ == "__main__":

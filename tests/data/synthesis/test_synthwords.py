@@ -1,15 +1,11 @@
 """The registered data sets: streamed, disjoint, and what detectron2 expects."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from dld.data.annotation import read_annotations
-from dld.data.synthesis.__main__ import main
 from dld.data.synthesis.config import SynthWordsConfig
 from dld.data.synthesis.synthwords import SynthWordsDataset, dense_options, register_synthwords
 
@@ -87,13 +83,3 @@ def test_dense_images_are_full():
     data = SynthWordsDataset("train", config=config)
     assert config.max_words == 12
     assert np.mean([len(data[i]["annotations"]) for i in range(8)]) > 9
-
-
-def test_the_command_writes_pictures_and_an_annotation(tmp_path, capsys):
-    main(["--count", "2", "--output", str(tmp_path), "--size", "96", "128", "--max-words", "3", "--overlay"])
-    images = read_annotations(tmp_path / "annotations.json")
-    assert [image.file_name for image in images] == ["000000000.png", "000000001.png"]
-    assert (images[0].height, images[0].width) == (96, 128)
-    assert (tmp_path / "images" / "000000001.png").is_file()
-    assert json.loads((tmp_path / "annotations.json").read_text())["name"] == "synthwords_train"
-    assert "2 images" in capsys.readouterr().out

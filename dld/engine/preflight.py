@@ -1,0 +1,140 @@
+"""What can be known before the work of a run begins, looked at in seconds and before any process starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+from detectron2.config import CfgNode
+
+from dld.config import configured_charset, distils
+from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
+from dld.engine.launch import check_counts, process_count
+from dld.engine.setup import load_config, register_datasets
+from dld.model_zoo import PREFIX, find_weights
+
+__all__ = ["check_run", "teacher_weights"]
+
+
+def check_run(args: argparse.Namespace) -> None:
+    """Look for everything that a run needs: processes, configuration, weights, characters, data sets, output folder.
+
+    Nothing is written, no model is built, no picture is read.
+
+    Args:
+        args: of the command line, as detectron2's parser gives them.
+
+    Raises:
+        OSError, KeyError, ValueError: the one thing that is missing or wrong; for several a ValueError that names them all.
+    """
+    mistakes: list[Exception] = []
+
+    def look(check: Callable, *arguments: object):
+        try:
+            return check(*arguments)
+        except (OSError, KeyError, ValueError) as error:
+            mistakes.append(error)
+
+    look(check_counts, args.num_gpus, args.num_machines, args.machine_rank)
+    cfg = look(load_config, args.config_file, args.opts)
+    if cfg is not None:
+        look(check_weights, cfg, args.eval_only, args.resume)
+        if distils(cfg) and not args.eval_only:
+            look(teacher_weights, cfg)
+        if cfg.MODEL.RECOGNITION.READER == "StripRecognizer":
+            look(named_weights, "MODEL.STRIPS.WEIGHTS", cfg.MODEL.STRIPS.WEIGHTS, True)
+        look(configured_charset, cfg)
+        names = look(registered_sets, cfg, args.eval_only) or []
+        look(check_prepared, [name for name in names if name in BUILTIN])
+        for name in names:
+            if name not in BUILTIN:
+                look(check_files, name)
+        if not args.eval_only:
+            look(check_batch, cfg, process_count(args.num_gpus, args.num_machines))
+        look(check_output, cfg.OUTPUT_DIR)
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        # a KeyError prints its message in quotes
+        texts = [str(m.args[0] if isinstance(m, KeyError) else m) for m in mistakes]
+        numbered = "; ".join(f"({i}) {text}" for i, text in enumerate(texts, 1))
+        raise ValueError(f"{len(texts)} things are missing or wrong: {numbered}")
+
+
+def teacher_weights(cfg: CfgNode) -> str:
+    """Path of the teacher that a distillation asks for.
+
+    Raises:
+        ValueError: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty; the message says how to train a teacher.
+        FileNotFoundError, KeyError: there are no such weights.
+    """
+    path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
+    if not path:
+        size = "R50" if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME and "tiny" not in cfg.MODEL.BACKBONE.NAME else "tiny"
+        raise ValueError(
+            "distillation needs a trained teacher: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with "
+            f"`python projects/DLD/train_net.py --config-file configs/teacher_{size}.yaml` and pass "
+            f"MODEL.DISTILLATION.TEACHER_WEIGHTS output/teacher_{size}/model_best.pth"
+        )
+    return named_weights("MODEL.DISTILLATION.TEACHER_WEIGHTS", path)
+
+
+def named_weights(key: str, name: str, readers: bool = False) -> str:
+    """Path of the weights that a key of the configuration names; an address is left to whoever downloads it.
+
+    Raises as :func:`dld.model_zoo.find_weights`, with the key in front.
+    """
+    if "://" in name and not name.startswith(PREFIX):
+        return name
+    try:
+        return find_weights(name, readers)
+    except (OSError, KeyError, ValueError) as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
+    """The weights that a run starts from or scores. Raises ValueError where there are none to score, or as `find_weights`."""
+    if resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
+        return
+    if cfg.MODEL.WEIGHTS:
+        named_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
+    elif eval_only:
+        hint = f"; {cfg.OUTPUT_DIR} has no last_checkpoint" if resume else ", or --resume for those of OUTPUT_DIR"
+        raise ValueError(f"--eval-only scores trained weights: give MODEL.WEIGHTS FILE{hint}")
+
+
+def registered_sets(cfg: CfgNode, eval_only: bool) -> list[str]:
+    """Names of the data sets of a run, each once, after what the configuration has of them was registered.
+
+    Raises:
+        OSError, KeyError, ValueError: see `register_datasets`; or training asks for none, or for weights of others.
+    """
+    register_datasets(cfg)
+    train, weights = list(cfg.DATASETS.TRAIN), cfg.DATASETS.TRAIN_WEIGHTS
+    if eval_only:
+        return list(dict.fromkeys(cfg.DATASETS.TEST))
+    if not train:
+        raise ValueError("DATASETS.TRAIN is empty")
+    if weights and len(weights) != len(train):
+        raise ValueError(f"DATASETS.TRAIN_WEIGHTS has {len(weights)} numbers for the {len(train)} sets of DATASETS.TRAIN")
+    return list(dict.fromkeys([*train, *cfg.DATASETS.TEST]))
+
+
+def check_batch(cfg: CfgNode, processes: int) -> None:
+    """Raise ValueError for a batch that the processes cannot share."""
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    # with a reference world size detectron2 fits the batch to the processes
+    if not cfg.SOLVER.REFERENCE_WORLD_SIZE and batch % processes:
+        raise ValueError(f"SOLVER.IMS_PER_BATCH = {batch} must be a multiple of the {processes} processes")
+
+
+def check_output(folder: str) -> None:
+    """Raise OSError where nothing can be written into a folder, which need not be there yet."""
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise NotADirectoryError(f"OUTPUT_DIR {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"OUTPUT_DIR {folder}: {there} cannot be written to")

@@ -1,0 +1,12 @@
+"""Which device is used where the one asked for is not there."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["present_device"]
+
+
+def present_device(name: str) -> str:
+    """The device of this name, or "cpu" for a GPU ("cuda", "cuda:1", ...) where torch sees none."""
+    return "cpu" if name.startswith("cuda") and not torch.cuda.is_available() else name

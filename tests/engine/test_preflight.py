@@ -1,0 +1,140 @@
+"""What a run lacks is said before any process starts, and all of it at once."""
+
+import json
+
+import pytest
+import torch
+
+from dld.cli import train
+from dld.cli.train import main
+from dld.engine import launch
+from dld.engine.preflight import check_output
+
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What would have been started."""
+    started = []
+    monkeypatch.setattr(launch, "launch", lambda *arguments: started.append(arguments))
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    return started
+
+
+@pytest.fixture
+def run(launched, tmp_path, monkeypatch, capsys):
+    """Exit code and stderr of `dld train` on generated pictures, into a folder that is not there yet."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+
+    def run(*argv, config="teacher_tiny", output=tmp_path / "out" / "run"):
+        options = [word for word in argv if word.startswith("--")]
+        # a value that belongs to an option stands directly behind it
+        keys = [word for word in argv if not word.startswith("--")]
+        code = main(["--config-file", f"configs/{config}.yaml", *options, "OUTPUT_DIR", str(output), *keys])
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def test_a_run_that_is_right_starts(run, launched, tmp_path):
+    assert run("--num-gpus=2", "MODEL.WEIGHTS", "dld://teacher_tiny") == (0, "")
+    assert run("MODEL.DISTILLATION.TEACHER_WEIGHTS", "teacher_tiny", config="dld_tiny") == (0, "")
+    assert run("--eval-only", "MODEL.WEIGHTS", "teacher_tiny", config="dld_tiny") == (0, ""), "to score needs no teacher"
+    assert [(work, gpus) for work, gpus, *_ in launched] == [(train.work, count) for count in (2, 1, 1)]
+    assert not (tmp_path / "out").exists(), "looking writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("argv", "config", "message"),
+    [
+        ([], "nothing", "configuration file configs/nothing.yaml does not exist"),
+        (["SOLVER.BASE_RATE", "1"], "teacher_tiny", "SOLVER.BASE_RATE"),
+        (["--num-gpus=-2"], "teacher_tiny", "--num-gpus -2"),
+        ([], "dld_R50", "MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with `python projects/DLD/train_net.py"),
+        (["MODEL.DISTILLATION.TEACHER_WEIGHTS", "no/t.pth"], "dld_tiny", "TEACHER_WEIGHTS: weights no/t.pth do not exist"),
+        (["MODEL.DISTILLATION.TEACHER_WEIGHTS", "dld://large"], "dld_tiny", "are called 'large'; there are: dld_tiny,"),
+        (["MODEL.WEIGHTS", "no/w.pth"], "teacher_tiny", "MODEL.WEIGHTS: weights no/w.pth do not exist"),
+        (["--eval-only"], "teacher_tiny", "--eval-only scores trained weights: give MODEL.WEIGHTS FILE, or --resume"),
+        (["--eval-only", "--resume"], "teacher_tiny", "run has no last_checkpoint"),
+        (["MODEL.RECOGNITION.CHARSET_FILE", "no.txt"], "teacher_tiny", "no.txt"),
+        (["DATASETS.TRAIN", "('icdar2051_train',)"], "teacher_tiny", "unknown data set 'icdar2051_train'; registered"),
+        (["DATASETS.TEST", "('icdar2015_val',)"], "teacher_tiny", "icdar2015_val is not prepared"),
+        (["DATASETS.TRAIN", "()"], "teacher_tiny", "DATASETS.TRAIN is empty"),
+        (["DATASETS.TRAIN_WEIGHTS", "[1, 2]"], "teacher_tiny", "DATASETS.TRAIN_WEIGHTS has 2 numbers for the 1 sets"),
+        (["--num-gpus=3", "SOLVER.IMS_PER_BATCH", "4"], "teacher_tiny", "must be a multiple of the 3 processes"),
+        (
+            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", "dld://strips"], "teacher_tiny",
+            "MODEL.STRIPS.WEIGHTS: no shipped weights are called 'strips'; there are: dld_tiny",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_nothing_starts(run, launched, argv, config, message):
+    code, error = run(*argv, config=config)
+    assert code == 2 and not launched
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_unknown_weights_of_a_reader_are_answered_with_the_readers(run):
+    argv = ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", "strips"]
+    assert "readers of strips: strip_reader" in run(*argv)[1]
+    assert "strip_reader" not in run("MODEL.WEIGHTS", "strips")[1]
+
+
+def test_more_gpus_than_present(run, launched, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    code, error = run("--num-gpus=4")
+    assert code == 2 and not launched and "--num-gpus 4 asked for, 2 GPU(s) present" in error
+
+
+def test_torchrun_is_counted_by_its_own_variables(run, launched, monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "6", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert "multiple of the 6 processes" in run("SOLVER.IMS_PER_BATCH", "8")[1]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "torchrun started 3 processes here, 2 GPU(s) present" in run("SOLVER.IMS_PER_BATCH", "12")[1]
+    assert not launched
+
+
+def test_everything_that_is_missing_is_named_at_once(run, launched, tmp_path):
+    (tmp_path / "file").touch()
+    code, error = run(
+        "--num-gpus=-1", "MODEL.WEIGHTS", "no/w.pth", "DATASETS.TRAIN", "('icdar2015_train', 'totaltext_train')",
+        "DATASETS.TEST", "('nowhere',)", config="dld_R50", output=tmp_path / "file" / "run",
+    )  # fmt: skip
+    assert code == 2 and not launched and error.count("\n") == 1
+    assert error.startswith("error: 6 things are missing or wrong: (1) --num-gpus -1")
+    sets = "data sets icdar2015_train, totaltext_train are not prepared"
+    others = ("no/w.pth", "TEACHER_WEIGHTS is empty", sets, "'nowhere'", "/file")
+    assert [what for what in others if what not in error] == []
+
+
+def test_files_of_ones_own_data_set(run, launched, tmp_path):
+    register = ["DATASETS.REGISTER", f"[['signs_of_mine', '{tmp_path}/signs.json', '{tmp_path}/photos']]"]
+    register += ["DATASETS.TEST", "('signs_of_mine',)"]
+    assert f"data set signs_of_mine: {tmp_path}/signs.json does not exist" in run(*register)[1]
+    (tmp_path / "signs.json").write_text(json.dumps({"schema": "dld-text/1", "images": []}))
+    assert f"data set signs_of_mine: {tmp_path}/photos does not exist" in run(*register)[1]
+    (tmp_path / "photos").mkdir()
+    assert run(*register) == (0, "") and len(launched) == 1
+
+
+def test_a_run_that_goes_on_needs_no_weights_to_start_from(run, launched, tmp_path):
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    (tmp_path / "out" / "run" / "last_checkpoint").write_text("model_0000001.pth")
+    assert run("--resume", "MODEL.WEIGHTS", "no/w.pth") == (0, "")
+    assert run("--resume", "--eval-only") == (0, "")
+    assert run("MODEL.WEIGHTS", "no/w.pth")[0] == 2
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    check_output(str(tmp_path / "a" / "b"))
+    check_output(str(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="OUTPUT_DIR .*file/run: .*file is no folder"):
+        check_output(str(tmp_path / "file" / "run"))
+    # a test that runs as root may write anywhere
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=f"{tmp_path} cannot be written to"):
+        check_output(str(tmp_path / "a"))
