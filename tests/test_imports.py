@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("drawing", "model_zoo", "strips", "text", "utils"),
     ("config", "structures"),
-    ("data", "evaluation", "modeling"),
+    ("data", "evaluation", "weights"),
+    ("modeling",),
     ("engine", "runtime"),
     ("inference",),
     ("app", "benchmark", "export", "study"),
