@@ -1,8 +1,8 @@
 """Metadata of the package. Nothing here imports torch or detectron2: pip runs this file before either is installed.
 
 The ranges below serve every platform; the exact versions that `make` installs are in requirements/. detectron2 is no
-requirement because the registry has no official build of it: `make` installs a pinned one, and README.md says how to
-build the upstream one beside a CUDA build of torch.
+requirement because the registry has no official build of it: `make` installs a pinned one, and projects/DLD/docs/install.md
+says how to build the upstream one beside a CUDA build of torch.
 """
 
 import re

@@ -104,7 +104,7 @@ def check_platform() -> None:
     if found != "Linux x86_64":
         raise SetupError(
             f"The lock is for Linux x86_64, this is {found}. Install torch, torchvision and detectron2 in an own "
-            f"environment (README.md, Set-up), then run `{BY_HAND}` and call make with PYTHON=/path/to/its/python."
+            f"environment (projects/DLD/docs/install.md), then run `{BY_HAND}` and call make with PYTHON=/path/to/its/python."
         )
 
 

@@ -20,7 +20,7 @@ def reading_score(char_scores: np.ndarray) -> float:
 def word_score(detection: float, reading: float, characters: int) -> float:
     """How sure a word is, in [0, 1]: detection^0.5 x reading^3 x min(1, 0.7 + 0.1 characters).
 
-    The form was fitted by hand to the validation photos of Total-Text and ICDAR 2015 (projects/DLD/README.md): the reader
+    The form was fitted by hand to the validation photos of Total-Text and ICDAR 2015 (projects/DLD/docs/study.md): the reader
     knows words better than the detector does, and of one or two characters it takes pieces of words and textures for some.
 
     Args:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train, distil and evaluate text spotters; see `--help` and projects/DLD/README.md."""
+"""Train, distil and evaluate text spotters; see `--help` and projects/DLD/docs/training.md."""
 
 import sys
 

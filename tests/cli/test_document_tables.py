@@ -9,8 +9,13 @@ import pytest
 from dld.cli.document_tables import fill_tables, main
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT_PAGE = ROOT / "projects" / "DLD" / "README.md"
-DOCUMENTS = (PROJECT_PAGE, *(ROOT / name for name in ("README.md", "datasets/README.md", "dld/model_zoo/README.md")))
+PROJECT = ROOT / "projects" / "DLD"
+WITH_TABLES = (PROJECT / "README.md", PROJECT / "docs" / "study.md", PROJECT / "docs" / "speed.md")
+DOCUMENTS = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md", "dld/model_zoo/README.md")),
+    PROJECT / "README.md",
+    *sorted((PROJECT / "docs").glob("*.md")),
+)
 ROW = {
     "name": "dld", "choice": "chosen", "gamma": 0.1, "mean_scale": 0.5,
     "total_gflops": 4.0, "teacher_share": 0.25, "paper_gflops": 1.5,
@@ -71,9 +76,34 @@ def test_what_cannot_be_filled_is_named(folder, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
-def test_the_tables_of_the_project_page_are_those_of_its_results():
-    text = PROJECT_PAGE.read_text(encoding="utf-8")
-    assert fill_tables(text, PROJECT_PAGE.parent) == text, "run python -m dld.cli.document_tables projects/DLD/README.md"
+def test_results_may_lie_beside_the_folder_of_the_document(folder):
+    (folder / "docs").mkdir()
+    text = "<!-- table: ../study.json -->\n<!-- end of table -->\n"
+    assert cells(fill_tables(text, folder / "docs")) == cells(fill_tables(text.replace("../", ""), folder))
+
+
+def test_several_documents_are_written_at_once(folder, capsys):
+    documents = [folder / "a.md", folder / "b.md", folder / "c.md"]
+    for document in documents[:2]:
+        document.write_text("<!-- table: study.json -->\n<!-- end of table -->\n")
+    documents[2].write_text("no table\n")
+    assert main([str(document) for document in documents]) == 0
+    assert capsys.readouterr().out.split(": ")[1].strip() == f"{documents[0]}, {documents[1]}"
+    assert [len(cells(document.read_text())) for document in documents] == [3, 3, 0]
+
+
+def test_the_tables_of_the_documents_are_those_of_their_results():
+    for document in WITH_TABLES:
+        text = document.read_text(encoding="utf-8")
+        assert fill_tables(text, document.parent) == text, f"run python -m dld.cli.document_tables {document.relative_to(ROOT)}"
+
+
+def test_every_document_with_marks_is_named():
+    marked = {document for document in DOCUMENTS if "<!-- table:" in document.read_text(encoding="utf-8")}
+    assert marked == set(WITH_TABLES)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    command = re.search(r"dld\.cli\.document_tables ([^`]+)`", contributing)[1]
+    assert command.split() == [str(document.relative_to(ROOT)) for document in WITH_TABLES]
 
 
 def test_every_row_of_every_table_has_the_columns_of_its_head():

@@ -1,13 +1,13 @@
 """How each documented command is run in a test: as it stands, with the smallest changes that keep its meaning; or why not.
 
-A command is found here by its exact text, as :mod:`markdown_commands` gives it. Whoever adds or changes one in a README adds or
-changes its entry (commands of README.md: :mod:`runs_of_readme`, of projects/DLD/README.md: :mod:`runs_of_project`);
+A command is found here by its exact text, as :mod:`markdown_commands` gives it. Whoever adds or changes one in a document adds
+or changes its entry (commands of README.md: :mod:`runs_of_readme`, of the project page and its docs: :mod:`runs_of_project`);
 :mod:`test_documented_commands` names those that are missing, and entries of commands that are gone.
 """
 
 from __future__ import annotations
 
-from run_settings import TOOLS, Run
+from run_settings import TOOLS, Run, make
 from runs_of_project import PROJECT
 from runs_of_readme import README
 
@@ -37,4 +37,12 @@ DATASETS = {
     f"{TOOLS}/check_dataset.py totaltext_train": Run(says="no problems found"),
 }  # fmt: skip
 
-RUNS = {**README, **PROJECT, **DATASETS}
+CONTRIBUTING = {
+    "make lint": make("lint", append="-n", says="-m ruff check ."),
+    "make test ARGS='tests/utils -x'": make("test", append="-n", says="tests/utils -x"),
+    "python -m dld.cli.document_tables projects/DLD/README.md projects/DLD/docs/study.md projects/DLD/docs/speed.md": Run(
+        append="--check", says="not up to date: nothing",
+    ),
+}  # fmt: skip
+
+RUNS = {**README, **PROJECT, **DATASETS, **CONTRIBUTING}

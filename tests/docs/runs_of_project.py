@@ -1,4 +1,4 @@
-"""How the commands of projects/DLD/README.md are run."""
+"""How the commands of projects/DLD/README.md and of its docs/ are run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from run_settings import LOCAL, ONE, ONE_GPU, SMALL, SMALL_WORDS, STEP, TEACHER_
 
 __all__ = ["PROJECT"]
 
-PYTHON_ONNX = '''from dld import TextSpotter
+PYTHON_ONNX = """from dld import TextSpotter
 spotter = TextSpotter.from_onnx("exported/dld_tiny")   # device="cuda" with onnxruntime-gpu
 print([word.text for word in spotter("photo.jpg").words])
-results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.4)'''
+results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.4)"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -36,6 +36,14 @@ PROJECT = {
     ),
     f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} output/teacher_tiny/model_best.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
+    ),
+    f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
+        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
+    ),
+    f"{TOOLS}/analyze_model.py --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset synthwords_val "
+    "--limit 100 --scales 0.5 1.0 --budgets 0.4 --output output/first_study": Run(
+        append=f"--limit 2 --opts {SMALL_WORDS}", slow=True,
+        leaves=("output/first_study/results.json", "output/first_study/table.md", "output/first_study/accuracy_cost.png"),
     ),
     f"{TRAIN}/dld_R50.yaml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://first.machine:29500 ...": Run(
         first=f"{TRAIN}/teacher_R50.yaml {ONE} DATASETS.TEST '()'", own_process=True, slow=True,

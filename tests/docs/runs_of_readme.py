@@ -1,4 +1,4 @@
-"""How the commands of README.md are run."""
+"""How the commands of README.md are run, and of what it hands on: install.md, scores.md and recipes of training.md."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from run_settings import ONE, ONE_GPU, SMALL, TEACHER_WEIGHTS, TOOLS, TRAIN, Run
 
 __all__ = ["README"]
 
-SPOT = "dld spot --input photo.jpg folder/ \"more/*.png\" clip.mp4 --output out --pretrained teacher_tiny"
-PYTHON_SAMPLES = '''from dld import TextSpotter
+SPOT = 'dld spot --input photo.jpg folder/ "more/*.png" clip.mp4 --output out --pretrained teacher_tiny'
+PYTHON_SAMPLES = """from dld import TextSpotter
 from dld.data.samples import sample_files
 
 spotter = TextSpotter.from_pretrained("dld_tiny")
 for path in sample_files():
-    print(path.name, [word.text for word in spotter(path).words])'''
-PYTHON_SPOT = '''from dld import TextSpotter
+    print(path.name, [word.text for word in spotter(path).words])"""
+PYTHON_SPOT = """from dld import TextSpotter
 
 spotter = TextSpotter.from_pretrained("teacher_tiny")    # device="cpu" or "cuda:1"; from_checkpoint(FILE) for your own
 result = spotter("photo.jpg")
@@ -23,7 +23,7 @@ for word in result.words:
     print(word.text, word.score, word.polygon, word.char_scores)
 print(result.scale, result.cost, result.gflops)    # where the scale was chosen or given; else None
 result.draw().save("drawn.jpg")
-open("result.json", "w").write(result.to_json())'''
+open("result.json", "w").write(result.to_json())"""
 
 README = {
     "make demo": make(

@@ -1,4 +1,4 @@
-"""Every command of the READMEs runs as it is written, with the smallest changes that keep its meaning (documented_runs.py)."""
+"""Every command of the documents runs as it is written, with the smallest changes that keep its meaning (documented_runs)."""
 
 import importlib.util
 import shutil
@@ -12,7 +12,14 @@ from markdown_commands import Command, commands_of
 from run_settings import Run
 from running import change_command, in_own_process, record, start
 
-FILES = ("README.md", "projects/DLD/README.md", "datasets/README.md")
+PROJECT_DOCUMENTS = ("study", "training", "speed", "export", "robustness", "deployment", "departures", "install", "scores")
+FILES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "datasets/README.md",
+    "projects/DLD/README.md",
+    *(f"projects/DLD/docs/{name}.md" for name in PROJECT_DOCUMENTS),
+)
 DOCUMENTED = [command for name in FILES for command in commands_of(ROOT / name, name)]
 FIRST: dict[str, Command] = {}  # what is documented twice is run once
 for documented in DOCUMENTED:
@@ -26,7 +33,7 @@ def test_every_documented_command_has_an_entry():
 
 def test_every_entry_is_documented():
     gone = [text for text in (*RUNS, *NOT_RUN) if text not in FIRST]
-    assert not gone, "no README has these any more, remove them from tests/docs/documented_runs.py:\n" + "\n".join(gone)
+    assert not gone, "no document has these any more, remove them from tests/docs/documented_runs.py:\n" + "\n".join(gone)
 
 
 def test_only_installing_and_shipping_are_not_run():

@@ -243,7 +243,7 @@ def run(args: argparse.Namespace) -> None:
     say(f"\n{table(rows)}\n")
     say(
         f"{rows[0]['images']} pictures decide little: see the intervals. {args.minutes:g} minutes teach little: they show how "
-        "it is trained. The study on 1,000 pictures and on photos is in projects/DLD/README.md."
+        "it is trained. The study on 1,000 pictures and on photos is in projects/DLD/docs/study.md."
     )
     say(f"done in {time.perf_counter() - started:.0f} s: pictures, table.txt, results.json and training/ are in {output}")
 
