@@ -100,8 +100,8 @@ def test_what_is_logged_has_its_level_where_it_is_serious(monkeypatch, capsys):
     before = logging.root.level
 
     def work(args):
-        logging.getLogger("dld.some").info("half done")
-        logging.getLogger("dld.some").warning("odd")
+        logging.getLogger("some.library").info("half done")
+        logging.getLogger("some.library").warning("odd")
 
     try:
         for progress, shown in ((True, "half done\nWARNING: odd\n"), (False, "WARNING: odd\n")):
