@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
     parser.add_argument(
         "--min-score", type=float, default=0.9, metavar="P",
-        help="a word is a label where detection score x probabilities of its characters reach this (%(default)s); "
+        help="a word is a label where its score x the probabilities of its characters reach this (%(default)s); "
         "below it is don't-care",
     )  # fmt: skip
     parser.add_argument(
