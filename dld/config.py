@@ -260,7 +260,7 @@ def _add_model(cfg: CN) -> None:
     # Words of at least this score, of detection and reading together, are kept (dld.strips.scoring.word_score), in place of
     # RECOGNITION.SCORE_THRESH_TEST. 0 keeps all outlines, readable or not.
     cfg.MODEL.STRIPS.SCORE_THRESH = 0.6
-    # Columns of a strip where the cost must be known before reading.
+    # Columns of a strip where the cost must be known before reading, at most 808.
     cfg.MODEL.STRIPS.EXPECTED_WIDTH = 160
 
 

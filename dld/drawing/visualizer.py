@@ -116,7 +116,7 @@ class TextVisualizer(Visualizer):
             wrong: for each word, whether to draw it in red.
             dont_care: for each word, whether to draw it in grey.
             caption: a line for a corner; by default the chosen scale and its cost, where the result has them.
-            show_scores: add the detection score to each label.
+            show_scores: add the score to each label.
 
         Raises:
             ValueError: the result is of an image of another size, or a flag list of another length.

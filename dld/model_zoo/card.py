@@ -83,7 +83,9 @@ def _selects(config: Mapping) -> bool:
 
 def _details(config: Mapping) -> str:
     model, side = config["MODEL"], config["INPUT"]["MIN_SIZE_TEST"]
-    size = f"short side {side} pixels, words of at most {model['RECOGNITION']['MAX_LENGTH']} characters"
+    size = f"short side {side} pixels"
+    if not model["RECOGNITION"].get("READER"):  # strips are read to their end
+        size += f", words of at most {model['RECOGNITION']['MAX_LENGTH']} characters"
     if not _selects(config):
         return f"reads at full resolution unless told otherwise ({size})"
     scales = ", ".join(f"{scale:g}" for scale in model["SELECTOR"]["SCALES"])

@@ -96,8 +96,10 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f'{path}: expected "schema": "{SCHEMA}", found {found!r}: export the weights again')
     missing = [key for key in REQUIRED if key not in settings]
     how = how_words_are_read(settings)
-    if how not in GRAPHS:
+    if not isinstance(how, str) or how not in GRAPHS:
         raise ValueError(f"{path}: words are read from one of {', '.join(GRAPHS)}, found {how!r}: export the weights again")
+    if how == "strips" and "min_score" not in settings["reading"]:
+        missing.append("reading.min_score")
     missing += [f"graphs.{name}" for name in GRAPHS[how] if name not in settings.get("graphs", GRAPHS[how])]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: export the weights again")

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import shutil
 
 import pytest
@@ -66,9 +67,13 @@ def test_which_graphs_are_needed_depends_on_how_words_are_read(tmp_path):
         change(folder, reading=reading)
         with pytest.raises(ValueError, match=r"lacks graphs\.reader, graphs\.characters: export"):
             read_settings(folder)
-    change(folder, reading={"how": "waves"})
-    with pytest.raises(ValueError, match="words are read from one of crops, strips, found 'waves'"):
+    change(folder, reading={"how": "strips"})
+    with pytest.raises(ValueError, match=r"lacks reading\.min_score: export"):
         read_settings(folder)
+    for how in ("waves", ["strips"], None):
+        change(folder, reading={"how": how})
+        with pytest.raises(ValueError, match=re.escape(f"words are read from one of crops, strips, found {how!r}")):
+            read_settings(folder)
 
 
 def test_graphs_that_are_missing_or_changed(folder):

@@ -1,9 +1,11 @@
 """The model card says what the index says, of any number of weights, and the committed one is that of the committed index."""
 
 import copy
+import math
 import re
 
 import pytest
+from safetensors import safe_open
 
 from dld import model_zoo
 from dld.model_zoo import list_weights
@@ -35,6 +37,19 @@ def test_the_committed_card_is_that_of_the_committed_index():
 
 def test_a_card_has_the_sections_of_a_model_card():
     assert re.findall(r"^## (.*)$", model_card(list_weights()), re.MULTILINE) == SECTIONS
+
+
+def test_only_words_that_are_not_read_from_strips_have_a_longest():
+    lines = re.findall(r"^- `(\w+)`: (?:reads|chooses).*", model_card(list_weights()), re.MULTILINE)
+    limited = re.findall(r"^- `(\w+)`: .*words of at most 32 characters", model_card(list_weights()), re.MULTILINE)
+    assert sorted(lines) == sorted(list_weights()) and limited == ["drs_tiny"]
+
+
+def test_the_size_of_the_reader_is_that_of_its_file():
+    with safe_open(model_zoo.FOLDER / "strip_reader.safetensors", "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys() if name != "charset_codes"]  # noqa: SIM118
+    millions = sum(math.prod(shape) for shape in shapes) / 1e6
+    assert f"`strip_reader.safetensors` ({millions:.1f} M parameters" in model_card(list_weights())
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])

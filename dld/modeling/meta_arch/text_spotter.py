@@ -18,6 +18,7 @@ from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
+from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.reading import read_words
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
@@ -72,6 +73,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         self._reader = [] if reader is None else [reader.to(dtype=inference_dtype)]  # in a list: not a submodule
         if not 0 <= min_score <= 1:
             raise ValueError(f"MODEL.STRIPS.SCORE_THRESH must be in [0, 1], got {min_score}")
+        if not 8 <= expected_strip_width <= PADDED_WIDTHS[-1]:
+            raise ValueError(f"MODEL.STRIPS.EXPECTED_WIDTH must be from 8 to {PADDED_WIDTHS[-1]}, got {expected_strip_width}")
         self.min_score, self.expected_strip_width = min_score, expected_strip_width
         if not 0 <= min_text_score <= 1:
             raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")

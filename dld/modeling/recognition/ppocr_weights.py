@@ -45,11 +45,11 @@ def read_ppocr(path: str | os.PathLike) -> StripRecognizer:
     text = next((p.value for p in model.metadata_props if p.key == "character"), None)
     if text is None:
         raise ValueError(f"{path} {_WRONG}: its metadata hold no characters")
-    graph = _Graph(model.graph, numpy_helper.to_array)
     try:
+        graph = _Graph(model.graph, numpy_helper.to_array)
         reader = StripRecognizer(charset=Charset([*text.split("\n"), " "]))
         _fill(reader, graph)
-    except (StopIteration, KeyError, RuntimeError, ValueError) as error:
+    except (StopIteration, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} {_WRONG}: {error or 'layers are missing'}") from error
     return reader
 

@@ -109,7 +109,7 @@ def load_strip_recognizer(path: str) -> StripRecognizer:
         state = load_file(file)
         reader = StripRecognizer(charset=Charset.from_codes(state["charset_codes"]))
         reader.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except (SafetensorError, KeyError, RuntimeError) as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not hold a reader of strips: {error}") from error
     return reader
 

@@ -77,6 +77,8 @@ class TextROIHeads(StandardROIHeads):
         ret["reads"] = not cfg.MODEL.RECOGNITION.READER
         if not ret["reads"]:
             strips = cfg.MODEL.STRIPS
+            if not 0 <= strips.DETECTION_THRESH <= 1:
+                raise ValueError(f"MODEL.STRIPS.DETECTION_THRESH must be in [0, 1], got {strips.DETECTION_THRESH}")
             # what cannot become a word is not read
             ret["spot_threshold"] = max(strips.DETECTION_THRESH, least_detection(strips.SCORE_THRESH))
         return ret

@@ -183,6 +183,22 @@ def test_an_unknown_number_format_is_named(tiny_cfg):
         build(tiny_cfg)
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("SCORE_THRESH", (-0.1, 1.1, float("nan"))),
+        ("DETECTION_THRESH", (-0.1, 2.0, float("nan"))),
+        ("EXPECTED_WIDTH", (-8, 0, 809)),
+    ],
+)
+def test_settings_of_strips_that_make_no_sense_are_named(tiny_cfg, key, values):
+    tiny_cfg.MODEL.RECOGNITION.READER = "StripRecognizer"
+    for value in values:
+        tiny_cfg.MODEL.STRIPS[key] = value
+        with pytest.raises(ValueError, match=f"MODEL.STRIPS.{key} must be .*, got {value}"):
+            build(tiny_cfg)
+
+
 def test_what_inference_returns(tiny_cfg, reader, make_record):
     words = spot(reader, tiny_cfg, [make_record()])[0]
     assert set(words.get_fields()) == {

@@ -230,3 +230,18 @@ def test_a_layer_is_missing(tmp_path, model, kind):
     less.graph.node.remove([n for n in less.graph.node if n.op_type == kind][-1])
     with pytest.raises(ValueError, match="less.onnx is not a recogniser"):
         read_ppocr(written(tmp_path, less, "less.onnx"))
+
+
+@pytest.mark.parametrize("kind", ["Conv", "MatMul"])
+def test_an_operator_lacks_its_inputs(tmp_path, model, kind):
+    bare = changed(model)
+    del next(n for n in bare.graph.node if n.op_type == kind).input[1:]
+    with pytest.raises(ValueError, match="bare.onnx is not a recogniser"):
+        read_ppocr(written(tmp_path, bare, "bare.onnx"))
+
+
+def test_constants_that_are_no_numbers(tmp_path, model):
+    text = changed(model)
+    text.graph.initializer.append(onnx.helper.make_tensor("text", onnx.TensorProto.STRING, [1], [b"a"]))
+    with pytest.raises(ValueError, match="text.onnx is not a recogniser"):
+        read_ppocr(written(tmp_path, text, "text.onnx"))

@@ -124,6 +124,18 @@ def test_files_that_hold_something_else(tmp_path, reader):
             load_strip_recognizer(str(file))
 
 
+@pytest.mark.parametrize(
+    "codes",
+    [[], [97, 97], [-1], [2**40], [[97, 98]], 97, [float("nan")]],
+    ids=["none", "twice", "-1", "huge", "rows", "0d", "nan"],
+)
+def test_codes_that_are_no_characters(tmp_path, reader, codes):
+    file = tmp_path / "odd.safetensors"
+    save_file({**{k: v.contiguous() for k, v in reader.state_dict().items()}, "charset_codes": torch.tensor(codes)}, file)
+    with pytest.raises(ValueError, match="odd.safetensors does not hold a reader of strips"):
+        load_strip_recognizer(str(file))
+
+
 def test_bfloat16_is_near_float32():
     x = strips(2, 160)
     exact = new_reader().logits(x)
