@@ -42,6 +42,8 @@ def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
         FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
     """
     path = PathManager.get_local_path(path)
+    if os.path.isfile(os.path.join(path, "spotter.json")):
+        raise FileNotFoundError(f"{path} is a folder of `dld export`, not a file of weights: TextSpotter.from_onnx reads with it")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"weights {path} do not exist")
     if path.endswith(".safetensors"):
