@@ -47,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write over labels that are there")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
-    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
+    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package: teacher_tiny, dld_tiny, ...")
     parser.add_argument(
         "--min-score", type=float, default=0.9, metavar="P",
-        help="a word is a label where detection score x probabilities of its characters reach this (%(default)s); "
+        help="a word is a label where its score x the probabilities of its characters reaches this (%(default)s); "
         "below it is don't-care",
     )  # fmt: skip
     parser.add_argument(

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pictures", action="store_true", help="write json only, no drawings and films")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", metavar="FILE", help="checkpoint of our trainer, or packed weights (.safetensors)")
-    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package")
+    source.add_argument("--pretrained", metavar="NAME", help="weights shipped with the package: teacher_tiny, dld_tiny, ...")
     parser.add_argument("--config-file", default="", help="configuration; by default the one inside the checkpoint")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--scale", default="auto", help="auto (default), or the share of full resolution to read at: 0.5")
@@ -213,13 +213,17 @@ class _Job:
 
     def report(self) -> int:
         where = f" -> {self.log.document}" if self.log is not None else ""
-        print(f"{self.read} images, {self.words} words{where}", file=sys.stderr if self.log is None else sys.stdout)
+        print(f"{_count(self.read, 'image')}, {_count(self.words, 'word')}{where}", file=sys.stderr if self.log is None else sys.stdout)
         if self.failed:
-            print(f"{self.failed} inputs could not be read", file=sys.stderr)
+            print(f"{_count(self.failed, 'input')} could not be read", file=sys.stderr)
         if self.interrupted:
             print("interrupted: the rest was not read", file=sys.stderr)
             return 130
         return 1 if self.failed else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":
