@@ -213,7 +213,8 @@ class _Job:
 
     def report(self) -> int:
         where = f" -> {self.log.document}" if self.log is not None else ""
-        print(f"{_count(self.read, 'image')}, {_count(self.words, 'word')}{where}", file=sys.stderr if self.log is None else sys.stdout)
+        counts = f"{_count(self.read, 'image')}, {_count(self.words, 'word')}"
+        print(f"{counts}{where}", file=sys.stderr if self.log is None else sys.stdout)
         if self.failed:
             print(f"{_count(self.failed, 'input')} could not be read", file=sys.stderr)
         if self.interrupted:

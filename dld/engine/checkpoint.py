@@ -43,7 +43,7 @@ def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
     """
     path = PathManager.get_local_path(path)
     if os.path.isfile(os.path.join(path, "spotter.json")):
-        raise FileNotFoundError(f"{path} is a folder of `dld export`, not a file of weights: TextSpotter.from_onnx reads with it")
+        raise FileNotFoundError(f"{path} is a folder of `dld export`, not weights: TextSpotter.from_onnx reads with it")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"weights {path} do not exist")
     if path.endswith(".safetensors"):
