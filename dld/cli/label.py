@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     parser.add_argument(
         "--min-score", type=float, default=0.9, metavar="P",
-        help="a word is a label where its score x the probabilities of its characters reach this (%(default)s); "
+        help="a word is a label where its score x the probabilities of its characters reaches this (%(default)s); "
         "below it is don't-care",
     )  # fmt: skip
     parser.add_argument(

@@ -208,10 +208,15 @@ class _Job:
 
     def report(self) -> int:
         where = f" -> {self.log.document}" if self.log is not None else ""
-        print(f"{self.read} images, {self.words} words{where}", file=sys.stderr if self.log is None else sys.stdout)
+        counts = f"{_count(self.read, 'image')}, {_count(self.words, 'word')}"
+        print(f"{counts}{where}", file=sys.stderr if self.log is None else sys.stdout)
         if self.failed:
-            print(f"{self.failed} inputs could not be read", file=sys.stderr)
+            print(f"{_count(self.failed, 'input')} could not be read", file=sys.stderr)
         if self.interrupted:
             print("interrupted: the rest was not read", file=sys.stderr)
             return 130
         return 1 if self.failed else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -78,6 +78,8 @@ def find_weights(name: str | os.PathLike, readers: bool = False) -> str:
         return PathManager.get_local_path(name)
     if os.path.isfile(name):
         return name
+    if os.path.isfile(os.path.join(name, "spotter.json")):
+        raise FileNotFoundError(f"{name} is a folder of `dld export`, not weights: TextSpotter.from_onnx reads with it")
     if os.path.isdir(name):
         raise FileNotFoundError(f"weights {name}: a folder, expected a file in it")
     if os.path.dirname(name) or os.path.splitext(name)[1]:

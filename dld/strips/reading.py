@@ -83,9 +83,12 @@ def read_words(
         for k in suppress([shapes[row] for row, _ in sure], np.array([score for _, score in sure])):
             row, score = sure[k]
             _, ids, certainty = best[n, row]
+            read_text = "".join(characters[i - 1] for i in ids)
+            text = read_text.strip()
+            start = read_text.find(text)  # spaces around a word are the strip's, not the word's
             reading.rows.append(row)
-            reading.texts.append("".join(characters[i - 1] for i in ids))
-            reading.char_scores.append(certainty.astype(float).tolist())
+            reading.texts.append(text)
+            reading.char_scores.append(certainty[start : start + len(text)].astype(float).tolist())
             reading.scores.append(score)
     return readings
 

@@ -73,7 +73,7 @@ def test_unreadable_files_are_skipped_with_a_warning_and_exit_code_1(run, capsys
     assert run("--input", "broken.jpg", "in/a.png", "--output", "out", "--no-pictures", "--quiet") == 1
     assert "skipped: cannot read image broken.jpg" in caplog.text
     said = capsys.readouterr()
-    assert "1 inputs could not be read" in said.err and said.out.startswith("1 images, ")
+    assert "1 input could not be read" in said.err and said.out.startswith("1 image, ")
     assert [line["file_name"] for line in lines()] == ["in/a.png"]
     assert "drawing" not in lines()[0] and sorted(os.listdir("out")) == ["results.json", "results.jsonl"]
 

@@ -60,6 +60,14 @@ def test_two_words_surest_first():
     assert reading.widths == [160, 160] and reading.unread == 0
 
 
+def test_spaces_around_a_word_are_not_its_text():
+    photo, spaced = white(), [" " if c == "r" else c for c in CHARACTERS]
+    shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "brb")]
+    reading = only(read_words([photo], [shapes], [np.ones(2)], read_colours, spaced))
+    assert dict(zip(reading.rows, reading.texts, strict=True)) == {0: "g", 1: "b b"}
+    assert dict(zip(reading.rows, map(len, reading.char_scores), strict=True)) == {0: 1, 1: 3}
+
+
 def test_a_tall_word_is_read_from_both_ends_and_the_surer_counts():
     photo = white()
     down = [paint(photo, 20, 20, "brg", down=True), paint(photo, 120, 20, "grb", down=True)]
