@@ -260,6 +260,9 @@ def _add_model(cfg: CN) -> None:
     # Words of at least this score, of detection and reading together, are kept (dld.strips.scoring.word_score), in place of
     # RECOGNITION.SCORE_THRESH_TEST. 0 keeps all outlines, readable or not.
     cfg.MODEL.STRIPS.SCORE_THRESH = 0.6
+    # An outline in which the reader sees spaces becomes several words, each with its part of the outline: what scoring by words
+    # wants. False: one text with spaces, for lines.
+    cfg.MODEL.STRIPS.SPLIT_AT_SPACES = True
     # Columns of a strip where the cost must be known before reading, at most 808.
     cfg.MODEL.STRIPS.EXPECTED_WIDTH = 160
 

@@ -164,7 +164,7 @@ def spotter_settings(
 def _reading_settings(student: TextSpottingRCNN) -> dict[str, Any]:
     """How words are read, and what that needs."""
     if student.reader is not None:
-        return {"how": "strips", "min_score": float(student.min_score)}
+        return {"how": "strips", "min_score": float(student.min_score), "split_at_spaces": student.split_at_spaces}
     heads = student.roi_heads
     return {
         "how": "crops",

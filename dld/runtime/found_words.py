@@ -70,6 +70,7 @@ def strip_words(
     read: ReadStrips,
     characters: tuple[str, ...],
     min_score: float = 0.0,
+    split: bool = True,
 ) -> list[tuple[list[Word], StripReading]]:
     """Words that are read from strips of their pictures: the rules of `TextSpottingRCNN.postprocess` with a reader.
 
@@ -80,6 +81,7 @@ def strip_words(
         read: the graph, pixels float32 (N, 48, W, 3) -> ids and probabilities (N, W / 8).
         characters: in the order of their ids, from 1.
         min_score: words of a lower score are left out.
+        split: see :func:`~dld.strips.reading.read_words`.
     """
     outlines, detection_scores = [], []
     for one, network_size, picture in zip(found, network_sizes, pictures, strict=True):
@@ -88,13 +90,13 @@ def strip_words(
         detection_scores.append(one.scores[keep])
     # strips are cut with the precision that PyTorch's spotter cuts them with
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
-    readings = read_words(pictures, precise, detection_scores, read, characters, min_score)
+    readings = read_words(pictures, precise, detection_scores, read, characters, min_score, split)
     return [
         (
             [
-                Word(text, polygons[row], score, certainty)
-                for row, text, score, certainty in zip(
-                    reading.rows, reading.texts, reading.scores, reading.char_scores, strict=True
+                Word(text, polygons[row] if part is None else part.astype(np.float32), score, certainty)
+                for row, part, text, score, certainty in zip(
+                    reading.rows, reading.outlines, reading.texts, reading.scores, reading.char_scores, strict=True
                 )
             ],
             reading,

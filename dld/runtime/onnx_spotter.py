@@ -140,7 +140,8 @@ class OnnxTextSpotter:
                 (words_of(one, size, picture.shape[:2], self.characters, reading["min_text_score"]), None, 0)
                 for one, size, picture in zip(found, network_sizes, pictures, strict=True)
             ]
-        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, reading["min_score"])
+        rules = {"min_score": reading["min_score"], "split": reading.get("split_at_spaces", False)}
+        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, **rules)
         return [(words, strips.widths, strips.unread) for words, strips in read]
 
     def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["collapse"]
+__all__ = ["Characters", "collapse"]
 
 
-def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+class Characters(NamedTuple):
+    """The characters of one strip, in their order."""
+
+    ids: np.ndarray  # int (n,), classes
+    certainty: np.ndarray  # (n,), their probabilities
+    columns: np.ndarray  # float (n,), the middle of the columns that each was seen in; the first column is 0
+
+
+def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list[Characters]:
     """Best-path decoding of connectionist temporal classification (Graves et al. 2006, 3.2).
 
     Repeated classes become one character, then blanks are dropped: "aa-ab" reads "aab". A character's probability is that
@@ -19,9 +29,14 @@ def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list
         blank: class that stands for no character.
 
     Returns:
-        for each of R words its characters' classes and their probabilities.
+        the characters of each of R words.
     """
-    first = np.ones(ids.shape, bool)
-    first[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    kept = first & (ids != blank)
-    return [(row[seen], certainty[seen]) for row, certainty, seen in zip(ids, probabilities, kept, strict=True)]
+    first, last = np.ones(ids.shape, bool), np.ones(ids.shape, bool)
+    first[:, 1:] = last[:, :-1] = ids[:, 1:] != ids[:, :-1]
+    found = []
+    for row, certainty, begins, ends in zip(ids, probabilities, first, last, strict=True):
+        starts, stops = np.flatnonzero(begins), np.flatnonzero(ends)
+        kept = row[starts] != blank
+        at = starts[kept]
+        found.append(Characters(row[at], certainty[at], (at + stops[kept]) / 2))
+    return found

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from dld.strips.collapsing import collapse
+from dld.strips.collapsing import Characters, collapse
 from dld.strips.cutting import PhotoPyramid, cut_strips
 from dld.strips.grouping import padded_widths, strip_batches
 from dld.strips.scoring import reading_score, suppress, word_score
 from dld.strips.sides import sides_of_outlines
+from dld.strips.splitting import Piece, outline_between, pieces_of
 
 __all__ = ["ReadStrips", "StripReading", "read_words"]
 
@@ -21,10 +23,11 @@ ReadStrips = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass
 class StripReading:
-    """What was read in one photo; the first four are parallel, surest word first.
+    """What was read in one photo; the first five are parallel, surest word first.
 
     Attributes:
-        rows: which outlines became words.
+        rows: the outline that each word was read in.
+        outlines: the part of that outline that is the word's where it holds several, float64 (P, 2); None: all of it.
         texts, char_scores, scores: of these words; `char_scores` holds a probability for each character, `scores` is
             :func:`~dld.strips.scoring.word_score`.
         widths: padded columns of every strip that was read, kept as a word or not: what reading cost.
@@ -32,6 +35,7 @@ class StripReading:
     """
 
     rows: list[int] = field(default_factory=list)
+    outlines: list[np.ndarray | None] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     char_scores: list[list[float]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -46,6 +50,7 @@ def read_words(
     read: ReadStrips,
     characters: Sequence[str],
     min_score: float = 0.0,
+    split: bool = True,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
 
@@ -58,43 +63,85 @@ def read_words(
         read: the network.
         characters: of the classes from 1 on; class 0 is the blank.
         min_score: words of a lower score are left out; with 0 even outlines without a readable character stay.
+        split: cut an outline apart where the reader saw spaces: several words, each with its part of the outline.
 
     Returns:
         one reading a photo. Strips of all photos share batches, and none depends on another.
     """
     readings = [StripReading() for _ in photos]
     strips: list[np.ndarray] = []
+    sides: list[np.ndarray] = []  # that each was cut between
     owners: list[tuple[int, int]] = []  # photo and outline of each strip
     for n, (photo, shapes) in enumerate(zip(photos, outlines, strict=True)):
-        rows, pieces, readings[n].unread = _strips_of(photo, shapes)
+        rows, pieces, places, readings[n].unread = _strips_of(photo, shapes)
         strips += pieces
+        sides += list(places)
         owners += [(n, row) for row in rows]
         readings[n].widths = padded_widths([s.shape[1] for s in pieces]).tolist()
-    best: dict[tuple[int, int], tuple[float, np.ndarray, np.ndarray]] = {}
+    best: dict[tuple[int, int], tuple[float, Characters, int]] = {}
     for positions, pixels in strip_batches(strips):
-        for i, (ids, certainty) in zip(positions, collapse(*read(pixels)), strict=True):
-            sure = reading_score(certainty)
+        for i, seen in zip(positions, collapse(*read(pixels)), strict=True):
+            sure = reading_score(seen.certainty)
             if owners[i] not in best or sure > best[owners[i]][0]:
-                best[owners[i]] = (sure, ids, certainty)
-    for n, (reading, shapes, detected) in enumerate(zip(readings, outlines, detection_scores, strict=True)):
-        rows = [row for photo, row in best if photo == n]
-        scores = [word_score(float(detected[r]), best[n, r][0], len(best[n, r][1])) for r in rows]
-        sure = [(row, score) for row, score in zip(rows, scores, strict=True) if score >= min_score]
-        for k in suppress([shapes[row] for row, _ in sure], np.array([score for _, score in sure])):
-            row, score = sure[k]
-            _, ids, certainty = best[n, row]
-            read_text = "".join(characters[i - 1] for i in ids)
-            text = read_text.strip()
-            start = read_text.find(text)  # spaces around a word are the strip's, not the word's
-            reading.rows.append(row)
-            reading.texts.append(text)
-            reading.char_scores.append(certainty[start : start + len(text)].astype(float).tolist())
-            reading.scores.append(score)
+                best[owners[i]] = (sure, seen, i)
+    space = characters.index(" ") + 1 if " " in characters else None
+    for n, (photo, reading, shapes, detected) in enumerate(zip(photos, readings, outlines, detection_scores, strict=True)):
+        words: list[_Word] = []
+        for (owner, row), (_, seen, i) in best.items():
+            if owner == n:
+                words += _words_of(row, float(detected[row]), seen, strips[i].shape[1], sides[i], photo.shape, space, split)
+        words = [word for word in words if word.score >= min_score]
+        places = [shapes[word.row] if word.outline is None else word.outline for word in words]
+        for k in suppress(places, np.array([word.score for word in words])):
+            word = words[k]
+            reading.rows.append(word.row)
+            reading.outlines.append(word.outline)
+            reading.texts.append("".join(characters[i - 1] for i in word.ids))
+            reading.char_scores.append(word.certainty.astype(float).tolist())
+            reading.scores.append(word.score)
     return readings
 
 
-def _strips_of(photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[int], list[np.ndarray], int]:
-    """Which outline each strip is of (tall ones have two), the strips, and how many outlines have none."""
+class _Word(NamedTuple):
+    row: int
+    outline: np.ndarray | None
+    ids: np.ndarray
+    certainty: np.ndarray
+    score: float
+
+
+def _words_of(
+    row: int,
+    detection: float,
+    seen: Characters,
+    width: int,
+    sides: np.ndarray,
+    photo_size: Sequence[int],
+    space: int | None,
+    split: bool,
+) -> list[_Word]:
+    """The words of one strip: one, or, where the reader saw spaces between them, several."""
+    pieces = [] if space is None else pieces_of(seen, space, width)
+    if not pieces:
+        kept = slice(0, 0) if len(seen.ids) and space is not None else slice(None)
+        pieces_ids, certainty = seen.ids[kept], seen.certainty[kept]
+        return [_Word(row, None, pieces_ids, certainty, word_score(detection, reading_score(certainty), len(certainty)))]
+    if len(pieces) == 1 or not split:
+        pieces = [Piece(pieces[0].first, pieces[-1].last, 0.0, 1.0)]
+    words = []
+    for piece in pieces:
+        ids, certainty = seen.ids[piece.first : piece.last], seen.certainty[piece.first : piece.last]
+        outline = None
+        if len(pieces) > 1:
+            outline = outline_between(sides, piece.begin, piece.end, photo_size)
+        words.append(_Word(row, outline, ids, certainty, word_score(detection, reading_score(certainty), len(certainty))))
+    return words
+
+
+def _strips_of(
+    photo: np.ndarray, outlines: Sequence[np.ndarray]
+) -> tuple[list[int], list[np.ndarray], np.ndarray, int]:
+    """Which outline each strip is of (tall ones have two), the strips, their sides, and how many outlines have none."""
     height, width = photo.shape[:2]
     sides = sides_of_outlines(outlines)
     inside = np.array(
@@ -108,4 +155,4 @@ def _strips_of(photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[
     tall = np.flatnonzero(inside & sides.tall)
     # read from the other end: the lower side backwards is the upper one
     points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
-    return [*lying.tolist(), *tall.tolist()], cut_strips(PhotoPyramid(photo), points), len(outlines) - len(lying)
+    return [*lying.tolist(), *tall.tolist()], cut_strips(PhotoPyramid(photo), points), points, len(outlines) - len(lying)

@@ -63,7 +63,7 @@ def test_two_words_surest_first():
 def test_spaces_around_a_word_are_not_its_text():
     photo, spaced = white(), [" " if c == "r" else c for c in CHARACTERS]
     shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "brb")]
-    reading = only(read_words([photo], [shapes], [np.ones(2)], read_colours, spaced))
+    reading = only(read_words([photo], [shapes], [np.ones(2)], read_colours, spaced, split=False))
     assert dict(zip(reading.rows, reading.texts, strict=True)) == {0: "g", 1: "b b"}
     assert dict(zip(reading.rows, map(len, reading.char_scores), strict=True)) == {0: 1, 1: 3}
 
@@ -141,3 +141,40 @@ def test_no_photo_and_no_outline():
     assert reading.rows == reading.texts == reading.widths == [] and reading.unread == 0
     first, second = read_words([white(), white()], [[], []], [np.zeros(0), np.zeros(0)], never, CHARACTERS)
     assert first == second and first.rows is not second.rows
+
+
+def read_with_spaces(pixels):
+    """As `read_colours`; grey is a space, class 4."""
+    ids, certainty = read_colours(pixels)
+    mean = pixels[:, 8:40].reshape(len(pixels), 32, -1, 8, 3).mean((1, 3))
+    return np.where((np.abs(mean) < 0.3).all(2), 4, ids), certainty
+
+
+def two_words(photo):
+    """Two words with a grey space between them, and the one outline around both."""
+    first, second = paint(photo, 20, 20, "rg"), paint(photo, 20 + 4 * 56, 20, "bbr")
+    photo[20:60, 20 + 112 + 20 : 20 + 4 * 56 - 36] = 128
+    return box(first[0, 0], 20, second[1, 0], 60), first, second
+
+
+def test_an_outline_around_two_words_becomes_two():
+    photo = white()
+    both, first, second = two_words(photo)
+    arguments = [photo], [[both]], [np.ones(1)], read_with_spaces, [*CHARACTERS, " "]
+    reading = only(read_words(*arguments))
+    assert sorted(reading.texts) == ["bbr", "rg"] and reading.rows == [0, 0] and len(reading.widths) == 1
+    for text, outline in zip(reading.texts, reading.outlines, strict=True):
+        whole = first if text == "rg" else second
+        # within half a square and a column
+        assert np.abs(outline.min(0) - whole.min(0)).max() < 28 and np.abs(outline.max(0) - whole.max(0)).max() < 28
+    assert [len(c) for c in reading.char_scores] == [len(t) for t in reading.texts]
+
+
+def test_where_lines_are_wanted_an_outline_stays_one():
+    photo = white()
+    both, _, _ = two_words(photo)
+    arguments = [photo], [[both]], [np.ones(1)], read_with_spaces, [*CHARACTERS, " "]
+    reading = only(read_words(*arguments, split=False))
+    assert reading.texts == ["rg bbr"] and reading.outlines == [None]
+    # a reader that knows no space sees one text
+    assert only(read_words([photo], [[both]], [np.ones(1)], read_colours, CHARACTERS)).texts == ["rgbbr"]

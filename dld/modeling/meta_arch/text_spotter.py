@@ -45,6 +45,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         reader: reads the words at test from strips of the photo, in place of the recogniser of the heads; None: that one reads.
             It is no submodule: its weights are in a file of their own, and no checkpoint holds them.
         min_score: words that `reader` reads are kept from this score on, see `dld.strips.scoring.word_score`.
+        split_at_spaces: an outline in which `reader` sees several words becomes several words.
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
     """
 
@@ -66,6 +67,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         min_text_score: float = 0.0,
         reader: StripRecognizer | None = None,
         min_score: float = 0.0,
+        split_at_spaces: bool = True,
         expected_strip_width: int = 160,
         **rcnn,
     ) -> None:
@@ -75,7 +77,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             raise ValueError(f"MODEL.STRIPS.SCORE_THRESH must be in [0, 1], got {min_score}")
         if not 8 <= expected_strip_width <= PADDED_WIDTHS[-1]:
             raise ValueError(f"MODEL.STRIPS.EXPECTED_WIDTH must be from 8 to {PADDED_WIDTHS[-1]}, got {expected_strip_width}")
-        self.min_score, self.expected_strip_width = min_score, expected_strip_width
+        self.min_score, self.split_at_spaces, self.expected_strip_width = min_score, split_at_spaces, expected_strip_width
         if not 0 <= min_text_score <= 1:
             raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")
         self.min_text_score = min_text_score
@@ -95,6 +97,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
         ret["inference_dtype"] = inference_dtype(cfg.MODEL.INFERENCE_DTYPE, cfg.MODEL.DEVICE)
         ret["reader"], ret["min_score"] = build_strip_recognizer(cfg), cfg.MODEL.STRIPS.SCORE_THRESH
+        ret["split_at_spaces"] = cfg.MODEL.STRIPS.SPLIT_AT_SPACES
         ret["expected_strip_width"] = cfg.MODEL.STRIPS.EXPECTED_WIDTH
         return ret
 
@@ -212,11 +215,11 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ]
 
     def _read_strips(self, found: list[Instances], photos: Sequence[np.ndarray]) -> list[dict]:
-        outlines = []
+        outlines, zooms = [], []
         for instances, photo in zip(found, photos, strict=True):
             height, width = instances.image_size
-            zoom = np.array([photo.shape[1] / width, photo.shape[0] / height])
-            outlines.append([polygon * zoom for polygon in instances.pred_polygons])
+            zooms.append(np.array([photo.shape[1] / width, photo.shape[0] / height]))
+            outlines.append([polygon * zooms[-1] for polygon in instances.pred_polygons])
         readings = read_words(
             photos,
             outlines,
@@ -224,13 +227,18 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             self.reader.read_batch,
             self.charset.characters,
             self.min_score,
+            self.split_at_spaces,
         )
         outputs = []
-        for instances, reading in zip(found, readings, strict=True):
+        for instances, reading, zoom in zip(found, readings, zooms, strict=True):
             rows = torch.tensor(reading.rows, dtype=torch.int64)
             words = Instances(instances.image_size)
-            words.pred_boxes, words.pred_classes = instances.pred_boxes[rows], instances.pred_classes[rows]
-            words.pred_polygons = [instances.pred_polygons[row] for row in reading.rows]
+            boxes, polygons = instances.pred_boxes.tensor[rows], [instances.pred_polygons[row] for row in reading.rows]
+            for k, outline in enumerate(reading.outlines):
+                if outline is not None:
+                    polygons[k] = (outline / zoom).astype(polygons[k].dtype)
+                    boxes[k] = torch.from_numpy(np.concatenate([polygons[k].min(0), polygons[k].max(0)]))
+            words.pred_boxes, words.pred_classes, words.pred_polygons = Boxes(boxes), instances.pred_classes[rows], polygons
             words.pred_texts, words.pred_char_scores = reading.texts, reading.char_scores
             words.scores = torch.tensor(reading.scores, dtype=torch.float32)
             outputs.append({"instances": words, "strip_widths": reading.widths, "unread": reading.unread})
