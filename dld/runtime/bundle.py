@@ -51,7 +51,8 @@ REQUIRED = {
     "detections": "least score, threshold of suppression, most that are kept",
     "reading": (
         'how: "strips" cut from the picture, with their least score and whether they are split at spaces; or "crops" of the '
-        "features (also where nothing is said), with most characters of a word, words read at once, width of the decoder's state, least score of a text"
+        "features (also where nothing is said), with most characters of a word, words read at once, width of the decoder's "
+        "state, least score of a text"
     ),
     "scales": "candidates, what the selector reads, mu, expected words, fixed scale, cost table, budget table",
 }

@@ -96,7 +96,7 @@ def test_a_reader_of_another_format_is_exported_in_float32(strips):
 
 def test_settings_say_how_words_are_read(strips, teacher):
     settings = strips.onnx.settings
-    assert settings["reading"] == {"how": "strips", "min_score": 0.0}
+    assert settings["reading"] == {"how": "strips", "min_score": 0.0, "split_at_spaces": True}
     assert settings["detections"]["score_threshold"] == 0.1
     assert teacher.onnx.settings["reading"]["how"] == "crops"
     threshold = teacher.pytorch.model.roi_heads.box_predictor.test_score_thresh
