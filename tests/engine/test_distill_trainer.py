@@ -154,7 +154,7 @@ def test_a_selector_of_backbone_stages_starts_as_its_student(cfg, tmp_path, weig
 
 def test_a_run_step_by_step(cfg, caplog):
     cfg.SOLVER.MAX_ITER, cfg.SOLVER.OPTIMIZER, cfg.MODEL.SELECTOR.RESOLUTION.FORM = 4, "SGD", "gumbel"
-    with caplog.at_level(logging.INFO, logger="dld.engine.distill_trainer"):
+    with caplog.at_level(logging.INFO, logger="dld.engine"):
         trainer = train(cfg)
     assert "the student starts from the teacher's weights" in caplog.text
     # 5.0 x 0.965^(50 p) at p = 0, 1/4, 1/2, 3/4: by hand 5, 3.203, 2.052, 1.314

@@ -224,7 +224,7 @@ class DistillMetaArch(DynamicSpotter):
         losses: dict[str, torch.Tensor] = {}
         for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
             part = batch.at_scale(members, scale, self.student)
-            student = self.student.losses(part.images, part.words)
+            student = self.student.losses(part.images, part.words, part.seeds)
             found, index = student.losses, batch.word_index(members)
             if self.distills:
                 found.update(self.distillation_losses(student.features, targets, index, batch.texts))

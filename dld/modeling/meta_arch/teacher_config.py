@@ -5,7 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from dld.config import get_dld_cfg, merge_file
+from dld.config import DISTILLER, get_dld_cfg, merge_file
 from dld.weights import stored_config
 
 __all__ = ["teacher_config"]
@@ -38,7 +38,7 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
         own = stored_config(node.TEACHER_WEIGHTS)
     if own is None:
         return None
-    if own.MODEL.META_ARCHITECTURE not in ("DynamicSpotter", "DistillMetaArch"):
+    if own.MODEL.META_ARCHITECTURE not in ("DynamicSpotter", DISTILLER):
         own.MODEL.SPOTTER = own.MODEL.META_ARCHITECTURE
     merged = cfg.clone()
     merged.defrost()

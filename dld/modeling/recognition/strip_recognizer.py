@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from detectron2.utils.file_io import PathManager
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
 from dld.config import configured_charset
+from dld.model_zoo import find_weights
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
 from dld.text.charset import Charset
@@ -97,14 +94,15 @@ class StripRecognizer(nn.Module):
 
 
 def load_strip_recognizer(path: str) -> StripRecognizer:
-    """A recogniser of strips from a .safetensors file; `dld://NAME` is the file of shipped weights.
+    """A recogniser of strips from a .safetensors file, named as :func:`dld.model_zoo.find_weights` takes it.
 
     Raises:
         FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
     """
-    file = PathManager.get_local_path(path)
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"weights {path} of the reader of strips do not exist (MODEL.STRIPS.WEIGHTS)")
+    try:
+        file = find_weights(path, readers=True)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the reader of strips (MODEL.STRIPS.WEIGHTS): {error}") from error
     try:
         state = load_file(file)
         reader = StripRecognizer(charset=Charset.from_codes(state["charset_codes"]))
