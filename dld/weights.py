@@ -10,8 +10,8 @@ import torch
 from detectron2.config import CfgNode
 
 import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
-from dld.config import get_dld_cfg, merge_stored
-from dld.model_zoo import find_weights
+from dld.config import get_dld_cfg, merge_overrides, merge_stored
+from dld.model_zoo import find_weights, variant_options
 from dld.utils.atomic_write import atomic_write
 
 __all__ = ["config_from_checkpoint", "load_weights_file", "save_safetensors", "stored_config"]
@@ -24,7 +24,8 @@ def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
     :func:`dld.model_zoo.find_weights` takes them.
 
     Returns:
-        dict with "model" and whatever else the file holds.
+        dict with "model" and whatever else the file holds; its "config" knows nothing of the options of a variant, see
+        :func:`stored_config`.
 
     Raises:
         FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
@@ -92,7 +93,7 @@ def save_safetensors(path: str, state: dict[str, torch.Tensor], metadata: dict[s
 
 
 def stored_config(path: str | os.PathLike) -> CfgNode | None:
-    """The configuration that a file of weights carries, None where it carries none.
+    """The configuration that a file of weights carries, None where it carries none; of a shipped variant with its options.
 
     Raises:
         FileNotFoundError, ValueError, KeyError: naming the file or the key.
@@ -102,6 +103,7 @@ def stored_config(path: str | os.PathLike) -> CfgNode | None:
         return None
     cfg = get_dld_cfg()
     merge_stored(cfg, text)
+    merge_overrides(cfg, variant_options(path))
     return cfg
 
 

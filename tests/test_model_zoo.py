@@ -7,10 +7,27 @@ import pytest
 
 from dld import model_zoo
 from dld.cli.pack import file_facts
+from dld.compare.readers import DldReader
+from dld.compare.weights_choice import WeightsChoice
+from dld.export.exporter import _about_weights
 from dld.inference.predictor import TextSpotter
-from dld.model_zoo import find_weights, list_weights, sha256_of
+from dld.model_zoo import (
+    find_weights,
+    list_weights,
+    sha256_of,
+    variant_id,
+    variant_options,
+    weights_address,
+    weights_id,
+    with_variants,
+)
+from dld.study.measure import StudiedSpotter
+from dld.weights import config_from_checkpoint, stored_config
 
-SHIPPED = sorted(json.loads(p.read_text()) if (p := model_zoo.FOLDER / "index.json").is_file() else {})
+INDEX = json.loads(p.read_text()) if (p := model_zoo.FOLDER / "index.json").is_file() else {}
+SHIPPED = sorted(INDEX)
+VARIANTS = sorted(name for name, entry in INDEX.items() if "of" in entry)
+OPTIONS = {"MODEL.SELECTOR.MU": 3.0, "MODEL.DISTILLATION.GAMMA": 0.3}
 
 
 @pytest.fixture
@@ -41,7 +58,8 @@ def test_an_unknown_name_is_answered_with_a_line_for_each_known_one():
     lines = caught.value.__notes__[0].splitlines()  # what a traceback shows below the message
     assert len(lines) == len(SHIPPED)
     for line, (name, entry) in zip(lines, sorted(list_weights().items()), strict=True):
-        assert line.split()[0] == name and entry["what"] in line and f"({entry['bytes'] / 1e6:.1f} MB)" in line
+        assert line.split()[0] == name and entry["what"] in line
+        assert (f"(the file of {entry['of']})" if "of" in entry else f"({entry['bytes'] / 1e6:.1f} MB)") in line
 
 
 def test_a_file_that_is_gone_is_named(folder):
@@ -61,7 +79,7 @@ def test_the_hash_of_a_file_longer_than_one_block(tmp_path):
     assert len(content) > 1 << 21 and sha256_of(tmp_path / "long") == hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", sorted(set(SHIPPED) - set(VARIANTS)))
 def test_what_is_shipped_is_what_the_index_says(name):
     """Hash, size, parameters, charset and every key of the configuration."""
     entry, facts = list_weights()[name], file_facts(find_weights(name))
@@ -102,3 +120,68 @@ def test_readers_are_listed_where_one_is_asked_for(folder):
         with pytest.raises(KeyError) as caught:
             find_weights(name)
         assert str(caught.value) == message and "reads strips" not in caught.value.__notes__[0]
+
+
+@pytest.fixture
+def variant(folder):
+    """`third`, a variant of `first`."""
+    entries = json.loads((folder / "index.json").read_text())
+    entries["first"] |= {"what": "all", "bytes": 3, "packed_from": "0", "scores": {"photos": {}}}
+    entries["first"]["config"] = {"MODEL": {"SELECTOR": {"MU": 0.0, "LEVEL": "res3"}}}
+    entries["third"] = {"what": "cheap", "of": "first", "options": OPTIONS, "scores": {}, "recipe": []}
+    (folder / "index.json").write_text(json.dumps(entries))
+    return folder
+
+
+def test_a_variant_has_the_file_of_what_it_is_of_and_options_of_its_own(variant):
+    entry = list_weights()["third"]
+    assert (entry["file"], entry["bytes"], entry["what"], entry["scores"]) == ("a.safetensors", 3, "cheap", {})
+    assert entry["config"] == {"MODEL": {"SELECTOR": {"MU": 3.0, "LEVEL": "res3"}, "DISTILLATION": {"GAMMA": 0.3}}}
+    assert "packed_from" not in entry and list_weights()["first"]["config"]["MODEL"]["SELECTOR"]["MU"] == 0
+    path = str(variant / "a.safetensors")
+    for name in ("third", "dld://third"):
+        assert find_weights(name) == path and weights_address(name) == "dld://third"
+        assert variant_options(name) == ["MODEL.SELECTOR.MU", 3.0, "MODEL.DISTILLATION.GAMMA", 0.3]
+    for name in ("first", "dld://first", path):
+        assert weights_address(name) == path and variant_options(name) == []
+
+
+def test_studies_do_not_take_a_variant_for_what_it_is_of(variant):
+    digest = sha256_of(variant / "a.safetensors")
+    assert weights_id("first") == weights_id(variant / "a.safetensors") == digest
+    assert weights_id("third") == weights_id("dld://third") == variant_id(digest, OPTIONS) != digest
+    assert variant_id(digest, OPTIONS) == variant_id(digest, dict(reversed(OPTIONS.items())))
+    assert len({variant_id(digest, o) for o in (OPTIONS, {**OPTIONS, "MODEL.SELECTOR.MU": 2.0})} | {variant_id("0", OPTIONS)}) == 3
+
+
+def test_a_variant_of_what_is_not_there_is_named(variant):
+    entries = json.loads((variant / "index.json").read_text())
+    for base in ("none", "third"):
+        with pytest.raises(ValueError, match=f"'fourth' is a variant of '{base}', which has no file"):
+            with_variants({**entries, "fourth": {"of": base, "options": {}}})
+    (variant / "a.safetensors").write_bytes(b"abd")
+    with pytest.raises(ValueError, match="a.safetensors has SHA-256"):
+        weights_address("third")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_options_of_a_shipped_variant_reach_whoever_opens_it(name):
+    entry, base = list_weights()[name], INDEX[name]["of"]
+    assert entry["scores"] and entry["recipe"] and not set(INDEX[name]) & {"file", "sha256", "bytes", "config"}
+    wanted = config_from_checkpoint(find_weights(base))
+    wanted.merge_from_list(variant_options(name))
+    address = weights_address(name)
+    assert stored_config(name).MODEL == stored_config(address).MODEL == wanted.MODEL | {"WEIGHTS": ""} != stored_config(base).MODEL
+    whole = TextSpotter.from_checkpoint(find_weights(base), variant_options(name), "cpu", fuse=False)
+    for spotter in (TextSpotter.from_pretrained(name, "cpu"), TextSpotter.from_checkpoint(name, device="cpu")):
+        assert float(spotter.model.mu) == float(whole.model.mu) == INDEX[name]["options"]["MODEL.SELECTOR.MU"]
+        assert spotter.cfg.MODEL.DISTILLATION == whole.cfg.MODEL.DISTILLATION
+    # an override goes before what the variant says
+    assert float(TextSpotter.from_pretrained(name, "cpu", ["MODEL.SELECTOR.MU", "1.5"]).model.mu) == 1.5
+    keys = [StudiedSpotter.load("x", weights_address(n)).key() for n in (base, name)]
+    assert keys[0]["weights"] != keys[1]["weights"] == weights_id(name) and keys[0]["model"] != keys[1]["model"]
+    reader = DldReader(WeightsChoice.parse(name), 1)
+    assert reader.name == name and reader.about["sha256"] == weights_id(name) and float(reader.spotter.model.mu) == float(whole.model.mu)
+    about = _about_weights(address)
+    assert about["file"] == entry["file"] and about["sha256"] == entry["sha256"] and "MODEL.SELECTOR.MU" in about["options"]
+    assert _about_weights(find_weights(base)).keys() == {"file", "sha256"}

@@ -57,6 +57,12 @@ def test_every_configuration_is_in_it(installed):
     assert {path.relative_to(packaged) for path in packaged.rglob("*.yaml")} == names
 
 
+def test_weights_of_teacher_student_and_reader_are_in_it(installed):
+    sizes = {path.name: path.stat().st_size for path in (installed / "dld").rglob("*.safetensors")}
+    assert sizes.keys() == {"teacher_tiny.safetensors", "dld_tiny.safetensors", "strip_reader.safetensors"}
+    assert sum(size for name, size in sizes.items() if name != "strip_reader.safetensors") < 20.5e6
+
+
 def test_spot_evaluate_and_train(dld, tmp_path, make_record):
     record = make_record(("stone", "river"), height=192, width=256, font=1.2)
     cv2.imwrite(str(tmp_path / "drawn.png"), record["image"])

@@ -49,7 +49,7 @@ class Reader:
     """Reads one picture at a time.
 
     Args:
-        weights: path by the name that the page shows.
+        weights: path or `dld://NAME` by the name that the page shows.
         device: as for :class:`~dld.inference.predictor.TextSpotter`.
         font: font file of the drawn text, or None.
     """

@@ -18,7 +18,7 @@ from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.setup import load_config, register_datasets
 from dld.inference.predictor import TextSpotter
 from dld.inference.scale_choice import dynamic
-from dld.model_zoo import find_weights
+from dld.model_zoo import find_weights, weights_address
 from dld.modeling.fused_norms import fuse_norms
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 
@@ -97,7 +97,7 @@ def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode,
         FileNotFoundError, KeyError, ValueError: naming the file or the weights.
     """
     opts = ["MODEL.DEVICE", setting.device, *setting.opts]
-    spotter = TextSpotter.from_checkpoint(find_weights(name), opts, fuse=fuse)
+    spotter = TextSpotter.from_checkpoint(weights_address(name), opts, fuse=fuse)
     return spotter.cfg, dynamic(spotter.model, spotter.cfg)
 
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     """
     import torch
 
-    from dld.model_zoo import find_weights
+    from dld.model_zoo import weights_address
     from dld.study.measure import StudiedSpotter
     from dld.study.page_writer import check_report_path, make_report, write_report
     from dld.study.plot import plot_accuracy_cost, plot_scales
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     from dld.utils.atomic_write import atomic_write_text
 
     students = _students(args.student)
-    weights = {name: find_weights(given) for name, given in {"teacher": args.teacher, **students}.items()}
+    weights = {name: weights_address(given) for name, given in {"teacher": args.teacher, **students}.items()}
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
     if args.html:

@@ -81,23 +81,23 @@ def run(args: argparse.Namespace) -> None:
 
 
 def offered_weights(files: list[str]) -> dict[str, str]:
-    """Path by name of the given files, then of the shipped weights.
+    """What opens weights, by name: of the given files, then of the shipped ones.
 
     Raises:
         FileNotFoundError, ValueError: a file that is not there or damaged.
     """
-    from dld.model_zoo import PREFIX, find_weights, list_weights
+    from dld.model_zoo import PREFIX, list_weights, weights_address
 
     offered = {}
     for given in files:
-        path = find_weights(given)
+        path = weights_address(given)
         if given.removeprefix(PREFIX) in list_weights():
             offered[given.removeprefix(PREFIX)] = path
             continue
         # the folder tells checkpoints apart, they are all called model_best.pth
         name = "/".join(Path(path).resolve().parts[-2:])
         offered[path if name in offered else name] = path
-    return offered | {name: find_weights(name) for name in list_weights()}
+    return offered | {name: weights_address(name) for name in list_weights()}
 
 
 def is_this_computer(host: str) -> bool:

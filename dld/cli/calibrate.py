@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> float:
     from dld.inference.budget import Budget, choose_scales, gather_scores
     from dld.inference.predictor import portable_config
     from dld.inference.scale_choice import mu_table
-    from dld.model_zoo import find_weights
+    from dld.model_zoo import weights_address
     from dld.study.measure import StudiedSpotter
     from dld.study.run import study_set
     from dld.weights import load_weights_file, save_safetensors
 
     budget = Budget.parse(args.budget)
-    weights = find_weights(args.weights)
+    weights = weights_address(args.weights)
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
     spotter = StudiedSpotter.load("spotter", weights, args.opts)

@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dld.export.exporter import export_spotter, spotter_parts
     from dld.export.parity import compare_graphs, compare_pictures
     from dld.inference.predictor import TextSpotter
-    from dld.model_zoo import find_weights
+    from dld.model_zoo import weights_address
     from dld.runtime.onnx_spotter import OnnxTextSpotter
 
-    weights = find_weights(args.weights)
+    weights = weights_address(args.weights)
     # the graphs compute in float32, and so must what they are compared with
     opts = [*args.opts, "MODEL.INFERENCE_DTYPE", "float32"]
     spotter = TextSpotter.from_checkpoint(weights, opts, device="cpu")

@@ -51,13 +51,13 @@ def run(args: argparse.Namespace):
     from dld.engine.setup import register_datasets
     from dld.engine.train_step import amp_dtype
     from dld.inference.predictor import portable_config
-    from dld.model_zoo import find_weights
+    from dld.model_zoo import weights_address
     from dld.utils.device import present_device
     from dld.weights import config_from_checkpoint, load_weights_file, save_safetensors
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
-    args.teacher, args.student = find_weights(args.teacher), find_weights(args.student)
+    args.teacher, args.student = weights_address(args.teacher), weights_address(args.student)
     if args.gamma is not None and args.gamma < 0:
         raise ValueError(f"--gamma must not be negative, got {args.gamma}")
     cfg = config_from_checkpoint(args.student)

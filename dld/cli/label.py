@@ -120,12 +120,12 @@ def check_options(args: argparse.Namespace) -> None:
 def load_spotter(args: argparse.Namespace):
     """The spotter that the options ask for, told to give its doubtful detections, too."""
     from dld.inference.predictor import TextSpotter
-    from dld.model_zoo import find_weights
+    from dld.model_zoo import weights_address
 
     # what is read badly is left out by the spotter, but here it is to become don't-care
     opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", args.drop_below, "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0]
     opts += ["MODEL.STRIPS.DETECTION_THRESH", args.drop_below, "MODEL.STRIPS.SCORE_THRESH", 0.0, *args.opts]
-    return TextSpotter.from_checkpoint(find_weights(args.weights), opts, args.device)
+    return TextSpotter.from_checkpoint(weights_address(args.weights), opts, args.device)
 
 
 @dataclass(eq=False)

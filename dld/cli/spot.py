@@ -108,9 +108,9 @@ def load_spotter(args: argparse.Namespace) -> TextSpotter:
     """The spotter that the options ask for."""
     from dld.engine.setup import load_config
     from dld.inference.predictor import TextSpotter, checked_device
-    from dld.model_zoo import find_weights
+    from dld.model_zoo import weights_address
 
-    weights = find_weights(args.weights)
+    weights = weights_address(args.weights)
     if not args.config_file:
         return TextSpotter.from_checkpoint(weights, args.opts, args.device)
     device = ["MODEL.DEVICE", checked_device(args.device)] if args.device else []

@@ -20,7 +20,7 @@ from PIL import Image
 from dld.compare.reader_words import words_of_rapidocr, words_of_tesseract
 from dld.compare.weights_choice import WeightsChoice
 from dld.inference.predictor import TextSpotter
-from dld.model_zoo import sha256_of
+from dld.model_zoo import weights_id
 from dld.runtime.onnx_spotter import OnnxTextSpotter
 from dld.structures.words import SpottingResult, Word
 from dld.study.cache import fingerprint
@@ -77,7 +77,7 @@ class DldReader:
             size = ["INPUT.MIN_SIZE_TEST", short_side] if short_side else []
             self.spotter = TextSpotter.from_checkpoint(path, [*size, *opts], "cpu")
             short_side = self.spotter.cfg.INPUT.MIN_SIZE_TEST
-            model = {"sha256": sha256_of(path), "configuration": fingerprint(self.spotter.cfg.MODEL.dump())}
+            model = {"sha256": weights_id(path), "configuration": fingerprint(self.spotter.cfg.MODEL.dump())}
             versions = {"torch": torch.__version__}
         self.about = {"reader": "dld", **model, **self.options, "short_side": short_side, "versions": versions}
 

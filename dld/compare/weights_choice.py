@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dld.model_zoo import PREFIX, find_weights, list_weights
+from dld.model_zoo import PREFIX, list_weights, weights_address
 from dld.structures.scale_options import check_budget, check_scale
 
 __all__ = ["WeightsChoice"]
@@ -62,6 +62,6 @@ class WeightsChoice:
         return cls(label, weights, scale, budget)
 
     def path(self) -> str:
-        """The file, or the folder of graphs. Raises as :func:`dld.model_zoo.find_weights`."""
+        """What opens the weights, or the folder of graphs. Raises as :func:`dld.model_zoo.find_weights`."""
         shipped = self.weights in list_weights()
-        return self.weights if not shipped and Path(self.weights).is_dir() else find_weights(self.weights)
+        return self.weights if not shipped and Path(self.weights).is_dir() else weights_address(self.weights)

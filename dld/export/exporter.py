@@ -23,7 +23,7 @@ from dld.export.graphs import (
     pyramid_levels,
 )
 from dld.inference.scale_choice import dynamic
-from dld.model_zoo import sha256_of
+from dld.model_zoo import find_weights, sha256_of, variant_options
 from dld.modeling.flops import DECODER_STEPS
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
@@ -188,7 +188,7 @@ def export_spotter(
         model: any device; stays as it is.
         cfg: its configuration, for the sizes of test images and the candidate scales of a plain spotter.
         folder: made where missing; graphs in it are replaced.
-        weights: file that the model was loaded from, named with its hash in `spotter.json`.
+        weights: what the model was loaded from; its file is named with its hash in `spotter.json`.
         budget_table: rows of mean cost and mu, as `TextSpotter.budget_table` has them.
 
     Returns:
@@ -211,11 +211,18 @@ def export_spotter(
         _write_graph(part, path)
         onnx.checker.check_model(str(path))
     # last: the hashes of an interrupted export are not those of its graphs, and reading refuses it
-    about = None if weights is None else {"file": Path(weights).name, "sha256": sha256_of(weights)}
+    about = None if weights is None else _about_weights(weights)
     graphs = {name: f"{name}.onnx" for name in parts}
     settings = {"dld_version": __version__, "weights": about, **spotter_settings(model, cfg, budget_table), "graphs": graphs}
     write_settings(folder, settings)
     return parts
+
+
+def _about_weights(weights: str | Path) -> dict[str, str]:
+    """File name and hash of what is exported, and the options of a variant."""
+    file, options = find_weights(weights), variant_options(weights)
+    about = {"file": Path(file).name, "sha256": sha256_of(file)}
+    return {**about, "options": " ".join(map(str, options))} if options else about
 
 
 def _write_graph(part: GraphPart, path: Path) -> None:

@@ -21,7 +21,7 @@ from dld.data.picture import Picture
 from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
 from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
-from dld.model_zoo import find_weights
+from dld.model_zoo import weights_address
 from dld.modeling.fused_norms import fuse_norms
 from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.rescale import group_by_scale
@@ -102,7 +102,7 @@ class TextSpotter:
         """From a checkpoint of our trainer or packed weights, which hold their configuration.
 
         Args:
-            path: the file.
+            path: the file, or shipped weights as `dld://NAME`.
             opts: configuration overrides, KEY VALUE KEY VALUE ...
             device: "cpu", "cuda", "cuda:1", ...; None: a GPU where there is one (MODEL.DEVICE among `opts` goes before that).
             fuse: see the class.
@@ -125,7 +125,7 @@ class TextSpotter:
 
         `dld://NAME` and the path of a file will do, too. Other arguments as in :meth:`from_checkpoint`.
         """
-        return cls.from_checkpoint(find_weights(name), opts, device)
+        return cls.from_checkpoint(weights_address(name), opts, device)
 
     @staticmethod
     def from_onnx(folder: str | os.PathLike, device: str = "cpu") -> OnnxTextSpotter:

@@ -31,7 +31,7 @@ def model_card(index: Mapping[str, Mapping[str, Any]]) -> str:
     Raises:
         ValueError: an entry that lacks something.
     """
-    index = dict(sorted(index.items()))
+    index = dict(sorted(model_zoo.with_variants(index).items()))
     for name, entry in index.items():
         missing = [key for key in (*ENTRY_KEYS, *ABOUT_KEYS) if key not in entry]
         if missing:
@@ -41,9 +41,9 @@ def model_card(index: Mapping[str, Mapping[str, Any]]) -> str:
     parts = {
         "weights": _table(
             ("weights", "what", "parameters", "MB", "SHA-256"),
-            ((f"`{n}`", e["what"], _parameters(e), f"{e['bytes'] / 1e6:.1f}", f"`{e['sha256']}`") for n, e in index.items()),
+            ((f"`{n}`", e["what"], _parameters(e), *_file(e)) for n, e in index.items()),
         ),
-        "details": "\n".join(f"- `{name}`: {_details(entry['config'])}" for name, entry in index.items()) or NONE_YET,
+        "details": "\n".join(f"- `{name}`: {_details(entry['config'])}{_made_of(entry)}" for name, entry in index.items()) or NONE_YET,
         "characters_count": " / ".join(str(len(c)) for c in charsets) or "0",
         "characters": ", ".join(_code(c) for c in charsets) or NONE_YET,
         "licences": "\n".join(f"| `{name}` | {entry['licence']} |" for name, entry in index.items()),
@@ -74,6 +74,19 @@ def _code(text: str) -> str:
 
 def _parameters(entry: Mapping) -> str:
     return " + ".join(f"{count / 1e6:.2f} M ({part})" for part, count in entry["parameters"].items())
+
+
+def _file(entry: Mapping) -> tuple[str, str]:
+    """MB and SHA-256 of the file; a variant has none."""
+    if "of" in entry:
+        return "none", f"the file of `{entry['of']}`"
+    return f"{entry['bytes'] / 1e6:.1f}", f"`{entry['sha256']}`"
+
+
+def _made_of(entry: Mapping) -> str:
+    """What a variant is made of, to go behind its details."""
+    options = " ".join(f"{key} {value}" for key, value in entry.get("options", {}).items())
+    return f"; a variant: `{entry['of']}` with `{options}`" if "of" in entry else ""
 
 
 def _selects(config: Mapping) -> bool:

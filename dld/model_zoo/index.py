@@ -8,6 +8,15 @@ An entry of the index has
 - from about.yaml: `ABOUT_KEYS`;
 - `scores`: data set -> where and how it was measured, and `rows`, the first of which is the headline: weights with a
   resolution selector at their own choice, others at full resolution. Scores and shares are fractions.
+
+A variant is another configuration of weights that have an entry, and has no file. Its entry has
+
+- `of`: the name of that entry, and `options`: KEY -> VALUE, the overrides of its configuration that make the variant;
+- from about.yaml: `VARIANT_KEYS`;
+- `scores` as above; and `packed_from`, where it was measured as a file of that SHA-256. Studies know it by
+  :func:`dld.model_zoo.variant_id`.
+
+All else it shares with the entry that it is `of` (:func:`dld.model_zoo.with_variants`).
 """
 
 from __future__ import annotations
@@ -20,11 +29,13 @@ from typing import Any
 
 import yaml
 
-__all__ = ["ABOUT_KEYS", "index_text", "read_about", "read_index", "read_scores"]
+__all__ = ["ABOUT_KEYS", "VARIANT_KEYS", "index_text", "read_about", "read_index", "read_scores"]
 
 ABOUT_KEYS = ("what", "licence", "training_data", "words_seen", "trained", "recipe")
 """What a person says: one line; licence of the weights; list of {name, what, licence}; a number or a sentence; on what
 machine, for how long, from which weights; list of commands."""
+VARIANT_KEYS = ("what", "recipe")
+"""Those of them that a variant has of its own."""
 
 _DATA_KEYS = {"name", "what", "licence"}
 # of a row of results.json -> decimals that are kept
@@ -50,32 +61,32 @@ def read_index(path: Path) -> dict[str, dict]:
         raise ValueError(f"{path} is not json: {error}") from error
 
 
-def read_about(path: Path, name: str) -> dict[str, Any]:
-    """The section of a yaml file that states the facts of weights `name`, every one of `ABOUT_KEYS`.
+def read_about(path: Path, name: str, keys: Collection[str] = ABOUT_KEYS) -> dict[str, Any]:
+    """The section of a yaml file that states the facts of weights `name`, every one of `keys` and nothing else.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: no file, no such section, a key that is missing or unknown.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: it must have a section {name!r} with {', '.join(ABOUT_KEYS)}")
+        raise FileNotFoundError(f"{path} does not exist: it must have a section {name!r} with {', '.join(keys)}")
     try:
         sections = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not yaml: {error}") from error
     if not isinstance(sections, dict) or not isinstance(sections.get(name), dict):
-        raise KeyError(f"{path} has no section {name!r} with {', '.join(ABOUT_KEYS)}")
+        raise KeyError(f"{path} has no section {name!r} with {', '.join(keys)}")
     about = sections[name]
-    missing, unknown = [k for k in ABOUT_KEYS if not about.get(k)], sorted(set(about) - set(ABOUT_KEYS))
+    missing, unknown = [k for k in keys if not about.get(k)], sorted(set(about) - set(keys))
     if missing or unknown:
         problem = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {unknown[0]!r}"
-        raise ValueError(f"{path}, section {name!r}, {problem}; expected are {', '.join(ABOUT_KEYS)}")
-    data = about["training_data"]
+        raise ValueError(f"{path}, section {name!r}, {problem}; expected are {', '.join(keys)}")
+    data = about.get("training_data", [])
     if not isinstance(data, list) or any(not isinstance(d, dict) or set(d) != _DATA_KEYS for d in data):
         raise ValueError(f"{path}, section {name!r}: training_data must be a list of entries with name, what and licence")
     recipe = about["recipe"]
     if not isinstance(recipe, list) or not all(isinstance(command, str) for command in recipe):
         raise ValueError(f"{path}, section {name!r}: recipe must be a list of commands")
-    return {key: about[key] for key in ABOUT_KEYS}
+    return {key: about[key] for key in keys}
 
 
 def read_scores(files: Iterable[str | Path], checkpoints: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -37,7 +37,7 @@ GRAPHS = {
 REQUIRED = {
     "dld_version": "of the program that wrote the folder",
     "architecture": "TextSpottingRCNN or DynamicSpotter",
-    "weights": "file name and sha256 of what was exported, or null",
+    "weights": "file name and sha256 of what was exported, and the options of a shipped variant; or null",
     "graphs": "file and sha256 by name",
     "levels": "pyramid levels that the detector puts out, in order",
     "recognizer_level": "the one that words are read from",

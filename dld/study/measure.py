@@ -25,7 +25,7 @@ from dld.evaluation.matching import score_dataset
 from dld.evaluation.protocol import Protocol
 from dld.inference.budget import ScaleScores, score_images
 from dld.inference.predictor import TextSpotter
-from dld.model_zoo import sha256_of
+from dld.model_zoo import weights_id
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.cost import CostTable
@@ -54,7 +54,7 @@ class StudiedSpotter:
     """A model of the study; a plain spotter counts as one that is told its scale.
 
     Attributes:
-        sha256: of the checkpoint.
+        sha256: of the checkpoint, or what tells a variant from it (:func:`dld.model_zoo.weights_id`).
         selects: it chooses scales by itself.
     """
 
@@ -74,7 +74,7 @@ class StudiedSpotter:
             model = DynamicSpotter(student=model, selector=None, scales=(full,), cost_table=table, fixed_scale=full)
             model.eval()
         selects = model.selector is not None and model.fixed_scale is None
-        return cls(name, model, spotter.cfg, sha256_of(weights), selects)
+        return cls(name, model, spotter.cfg, weights_id(weights), selects)
 
     def key(self) -> dict:
         """What of the model decides a result."""

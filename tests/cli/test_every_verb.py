@@ -17,7 +17,7 @@ MORE = {
     "benchmark": ["--weights", "nowhere.pth", "--quick"],
     "check": ["--json", "nowhere.json", "--images", "nowhere/"],
     "evaluate": ["--protocol", "icdar2015"],
-    "pack": ["--checkpoint", "nowhere.pth"],
+    "pack": ["--checkpoint", "nowhere.pth", "--output", "out.safetensors"],
     "prepare": ["--format", "icdar2015", "--root", "nowhere/"],
     "spot": ["--input", "nowhere.jpg"],
     "train": ["--config-file", "nowhere.yaml"],

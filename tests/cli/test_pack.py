@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from dld.cli.pack import main
 from dld.engine.checkpoint import SpotterCheckpointer
 from dld.inference.predictor import TextSpotter
-from dld.model_zoo import sha256_of
+from dld.model_zoo import sha256_of, variant_id
 from dld.model_zoo.card import model_card
 from dld.weights import config_from_checkpoint, load_weights_file
 
@@ -236,3 +236,85 @@ def test_the_configuration_in_the_file_can_be_changed(tiny_weights, tmp_path, ca
     assert "NOSUCH" in capsys.readouterr().err
     assert pack(tiny_weights["teacher"], output, "--opts", "MODEL.RECOGNITION.NOSUCH") == 2
     assert "KEY VALUE" in capsys.readouterr().err
+
+
+MU = ("MODEL.SELECTOR.MU", "2.5", "MODEL.DISTILLATION.GAMMA", "0.25")
+
+
+@pytest.fixture
+def with_variant(tiny_weights, zoo):
+    """A zoo with `small` and its variant `cheap`; its index as a path."""
+    (zoo / "about.yaml").write_text(ABOUT + "cheap:\n  what: a cheap one\n  recipe: [enter it]\n")
+    assert pack(tiny_weights["student"], zoo / "small.safetensors", "--name", "small") == 0
+    assert main(["--name", "cheap", "--of", "small", "--output", str(zoo / "index.json"), "--opts", *MU]) == 0
+    return zoo / "index.json"
+
+
+def test_a_variant_is_entered_without_a_file(with_variant):
+    index = json.loads(with_variant.read_text())
+    assert index["cheap"] == {
+        "what": "a cheap one", "of": "small", "options": {"MODEL.DISTILLATION.GAMMA": 0.25, "MODEL.SELECTOR.MU": 2.5},
+        "recipe": ["enter it"], "scores": {},
+    }  # fmt: skip
+    assert (with_variant.parent / "README.md").read_text() == model_card(index)
+    assert [path.name for path in with_variant.parent.glob("*.safetensors")] == ["small.safetensors"]
+
+
+def test_scores_of_a_variant_are_those_of_its_options(with_variant, tiny_weights, tmp_path, capsys):
+    zoo = with_variant.parent
+    again = ["--name", "cheap", "--of", "small", "--output", str(with_variant)]
+    known_as = variant_id(entry_of(zoo)["sha256"], {"MODEL.DISTILLATION.GAMMA": 0.25, "MODEL.SELECTOR.MU": 2.5})
+    of_variant = study(tmp_path / "a.json", zoo / "small.safetensors", checkpoint=known_as)
+    of_base = study(tmp_path / "b.json", zoo / "small.safetensors")
+    assert main([*again, "--scores", of_base]) == 2 and "has no row of these weights" in capsys.readouterr().err
+    assert main([*again, "--scores", of_variant]) == 0
+    assert set(json.loads(with_variant.read_text())["cheap"]["scores"]) == {"drawn"}
+    # what it was measured as while it was a file
+    index = json.loads(with_variant.read_text())
+    index["cheap"]["packed_from"] = "5a"
+    with_variant.write_text(json.dumps(index))
+    former = study(tmp_path / "c.json", zoo / "small.safetensors", checkpoint="5a", dataset="former")
+    assert main([*again, "--scores", former]) == 0
+    entry = json.loads(with_variant.read_text())["cheap"]
+    assert set(entry["scores"]) == {"drawn", "former"} and entry["packed_from"] == "5a"
+    # the same weights entered again keep it, other options or other weights do not
+    assert pack(tiny_weights["student"], zoo / "small.safetensors", "--name", "small") == 0
+    assert json.loads(with_variant.read_text())["cheap"] == entry
+    assert main([*again, "--opts", "MODEL.SELECTOR.MU", "4"]) == 0
+    entry = json.loads(with_variant.read_text())["cheap"]
+    assert entry["options"] == {"MODEL.SELECTOR.MU": 4.0} and entry["scores"] == {} and "packed_from" not in entry
+
+
+def test_scores_of_a_variant_do_not_outlive_the_weights_it_is_of(with_variant, tiny_weights):
+    index = json.loads(with_variant.read_text())
+    index["cheap"] |= {"scores": {"drawn": {}}, "packed_from": "5a"}
+    with_variant.write_text(json.dumps(index))
+    changed = torch.load(tiny_weights["student"], weights_only=True)
+    name = next(n for n, v in changed["model"].items() if v.is_floating_point() and v.dim())
+    changed["model"][name] += 0.5
+    torch.save(changed, with_variant.parent / "other.pth")
+    assert pack(with_variant.parent / "other.pth", with_variant.parent / "small.safetensors", "--name", "small") == 0
+    entry = json.loads(with_variant.read_text())["cheap"]
+    assert entry["scores"] == {} and "packed_from" not in entry
+
+
+def test_mistakes_about_variants_end_with_a_message_and_code_2(with_variant, tiny_weights, capsys):
+    zoo, before = with_variant.parent, with_variant.read_text()
+    to, cheap = ["--output", str(with_variant)], ["--name", "cheap", "--of", "small"]
+    for arguments, message in (
+        ([*to, "--of", "small", "--opts", *MU], "give the variant a --name"),
+        ([*to, "--name", "small", "--of", "small", "--opts", *MU], "--name of its own"),
+        ([*to, "--name", "cheap", "--of", "cheap2", "--opts", *MU], "--of cheap2"),
+        ([*to, "--name", "small", "--of", "cheap", "--opts", *MU], "section 'small', has the unknown key"),
+        ([*to, *cheap, "--checkpoint", tiny_weights["student"], "--opts", *MU], "takes neither --checkpoint"),
+        (["--output", str(zoo / "x.safetensors"), *cheap, "--opts", *MU], "is the index.json"),
+        ([*to, *cheap, "--opts", "MODEL.SELECTOR.MU", "0.0"], "change nothing"),
+        ([*to, *cheap, "--opts", "MODEL.SELECTOR.NOSUCH", "1"], "NOSUCH"),
+        ([*to, *cheap, "--opts", "MODEL.SELECTOR.MU"], "KEY VALUE"),
+        (["--checkpoint", tiny_weights["student"]], "--output says"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    (zoo / "small.safetensors").write_bytes(b"other")
+    assert main([*to, *cheap, "--opts", *MU]) == 2 and "is not the one that" in capsys.readouterr().err
+    assert with_variant.read_text() == before

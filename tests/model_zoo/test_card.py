@@ -41,8 +41,20 @@ def test_a_card_has_the_sections_of_a_model_card():
 
 def test_only_words_that_are_not_read_from_strips_have_a_longest():
     lines = re.findall(r"^- `(\w+)`: (?:reads|chooses).*", model_card(list_weights()), re.MULTILINE)
-    limited = re.findall(r"^- `(\w+)`: .*words of at most 32 characters", model_card(list_weights()), re.MULTILINE)
-    assert sorted(lines) == sorted(list_weights()) and limited == ["drs_tiny"]
+    assert sorted(lines) == sorted(list_weights())
+    crops = copy.deepcopy(list_weights()["dld_tiny"])
+    crops["config"]["MODEL"]["RECOGNITION"]["READER"] = ""
+    card = model_card({**list_weights(), "crops": crops})
+    assert re.findall(r"^- `(\w+)`: .*words of at most 32 characters", card, re.MULTILINE) == ["crops"]
+
+
+def test_a_variant_has_the_details_of_its_own_and_no_file():
+    options = {"MODEL.DISTILLATION.GAMMA": 0.25, "MODEL.SELECTOR.MU": 2.5}
+    base, variant = list_weights()["dld_tiny"], {"what": "cheap", "of": "base", "options": options, "recipe": ["do"], "scores": {}}
+    card = model_card({"base": base, "cheap": variant})
+    assert "- `cheap`: chooses among the scales 0.3, 0.4, 0.5, 0.6, 0.7, 0.8; gamma 0.25 (" in card
+    assert "; a variant: `base` with `MODEL.DISTILLATION.GAMMA 0.25 MODEL.SELECTOR.MU 2.5`\n" in card
+    assert [row[-2:] for row in cells(card, "weights | what")][1] == ["none", "the file of `base`"]
 
 
 def test_the_size_of_the_reader_is_that_of_its_file():

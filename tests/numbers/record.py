@@ -27,11 +27,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "detectron2", "sal-detectron2", "numpy", "opencv-python-headless", "onnx", "onnxruntime")
 
 SPOTTERS = ("teacher_tiny", "dld_tiny")
-# name -> weights and options of a call of `dld spot`; the third reads from the feature map, with the trained recogniser
+# name -> weights and options of a call of `dld spot`
 READINGS = {
     "teacher_tiny": ("teacher_tiny",),
     "dld_tiny": ("dld_tiny",),
-    "drs_tiny": ("drs_tiny",),
+    "teacher_tiny, feature map": (
+        "teacher_tiny", "--opts", "MODEL.RECOGNITION.READER", "", "MODEL.INFERENCE_DTYPE", "float32",
+    ),
     "teacher_tiny, half": ("teacher_tiny", "--scale", "0.5", "--opts", "MODEL.INFERENCE_DTYPE", "float32"),
     "dld_tiny, budget": (
         "dld_tiny", "--budget", "0.4", "--batch-size", "4", "--opts", "MODEL.INFERENCE_DTYPE", "float32",

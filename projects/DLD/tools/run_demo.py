@@ -37,7 +37,7 @@ from dld.evaluation.matching import score_dataset  # noqa: E402
 from dld.evaluation.protocol import icdar2015  # noqa: E402
 from dld.evaluation.report import write_json  # noqa: E402
 from dld.inference.predictor import TextSpotter, config_from_checkpoint  # noqa: E402
-from dld.model_zoo import find_weights  # noqa: E402
+from dld.model_zoo import weights_address  # noqa: E402
 from dld.study.measure import StudiedSpotter  # noqa: E402
 from dld.study.run import Study  # noqa: E402
 from dld.study.table import study_row  # noqa: E402
@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> None:
         OSError, KeyError, ValueError: naming the weights or the key.
     """
     output, started = Path(args.output), time.perf_counter()
-    teacher, student = find_weights(args.teacher), find_weights(args.student)
+    teacher, student = weights_address(args.teacher), weights_address(args.student)
 
     say(f"1/3  {args.teacher} and {args.student}, as shipped, read the sample pictures")
     spotters = {args.teacher: TextSpotter.from_checkpoint(teacher), args.student: TextSpotter.from_checkpoint(student)}
