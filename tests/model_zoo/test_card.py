@@ -64,13 +64,15 @@ def test_any_number_of_weights(count):
 
 def test_the_figures_of_the_card_are_those_of_the_index():
     index = list_weights()
-    headlines = {(row[0].strip("`"), row[1].strip("`")): row for row in cells(model_card(index), "data | weights | mean scale")}
+    rows = cells(model_card(index), "data | weights | images | mean scale")
+    headlines = {(row[0].strip("`"), row[1].strip("`")): row for row in rows}
     assert len(headlines) == sum(len(entry["scores"]) for entry in index.values())
     for (data, name), row in headlines.items():
         best = index[name]["scores"][data]["rows"][0]
-        assert float(row[2]) == pytest.approx(best["mean_scale"], abs=0.006)
-        assert float(row[3]) == pytest.approx(best["total_gflops"], abs=0.06)
-        precision, recall, hmean = (float(x) for x in row[6].split(" [")[0].split(" / "))
+        assert int(row[2].replace(",", "")) == index[name]["scores"][data]["images"]
+        assert float(row[3]) == pytest.approx(best["mean_scale"], abs=0.006)
+        assert float(row[4]) == pytest.approx(best["total_gflops"], abs=0.06)
+        precision, recall, hmean = (float(x) for x in row[7].split(" [")[0].split(" / "))
         assert [precision, recall, hmean] == pytest.approx(
             [100 * best[f"e2e_{key}"] for key in ("precision", "recall", "hmean")], abs=0.06
         )
@@ -78,10 +80,21 @@ def test_the_figures_of_the_card_are_those_of_the_index():
         assert hmean == pytest.approx(2 * precision * recall / (precision + recall), abs=0.1)
 
 
+def test_the_evaluation_data_say_which_weights_were_measured_on_them():
+    index = list_weights()
+    rows = cells(model_card(index), "data | weights | images | words")
+    named = [
+        (data.strip("`"), name.strip("`"), int(images.replace(",", "")))
+        for data, names, images, *_ in rows
+        for name in names.split(", ")
+    ]
+    assert sorted(named) == sorted((d, n, s["images"]) for n, entry in index.items() for d, s in entry["scores"].items())
+
+
 def test_an_entry_without_scores_is_a_card_without_tables_of_scores():
     index = {"new": {**next(iter(list_weights().values())), "scores": {}}}
     card = model_card(index)
-    assert cells(card, "data | weights | mean scale") == [] and "ms: not measured" in card
+    assert cells(card, "data | weights | images | mean scale") == [] and "ms: not measured" in card
 
 
 def test_text_with_bars_does_not_break_a_table():
