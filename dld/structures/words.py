@@ -52,7 +52,7 @@ class Word:
             raise ValueError(f"polygon of word {self.text!r} has shape {self.polygon.shape}, expected (P, 2)")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain json types; a coordinate that is not finite becomes null."""
+        """Return plain json types; a coordinate that is not finite becomes null."""
         return {
             "text": self.text,
             "polygon": _exact_decimals(self.polygon),
