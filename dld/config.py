@@ -26,7 +26,7 @@ DISTILLER = "DistillMetaArch"
 
 
 def get_dld_cfg() -> CN:
-    """detectron2's default configuration with the keys of DLD."""
+    """Return detectron2's default configuration with the keys of DLD."""
     cfg = get_cfg()
     add_dld_config(cfg)
     return cfg
