@@ -92,7 +92,7 @@ def save_safetensors(path: str, state: dict[str, torch.Tensor], metadata: dict[s
 
 
 def stored_config(path: str | os.PathLike) -> CfgNode | None:
-    """The configuration that a file of weights carries, None where it carries none.
+    """Read the configuration that a file of weights carries; None if it carries none.
 
     Raises:
         FileNotFoundError, ValueError, KeyError: naming the file or the key.
@@ -106,7 +106,7 @@ def stored_config(path: str | os.PathLike) -> CfgNode | None:
 
 
 def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
-    """The configuration a checkpoint was trained with, pointed at that checkpoint.
+    """Read the configuration that a checkpoint was trained with, pointed at that checkpoint.
 
     How its generated training images looked is left out: synthwords_val is one set for all weights.
 

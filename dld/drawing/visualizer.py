@@ -53,7 +53,7 @@ class _Mark:
 
 
 class _Picture(VisImage):
-    """The drawn picture: what was drawn through matplotlib, if anything was, and our marks on top."""
+    """The drawn picture: our marks on top of anything that was drawn through matplotlib."""
 
     def __init__(self, image: np.ndarray, scale: float, font: LabelFont) -> None:
         super().__init__(image, scale)

@@ -164,7 +164,7 @@ def _timing(index: Mapping) -> str:
 
 
 def _readings(index: Mapping) -> str:
-    """What the scores mean, in words."""
+    """Explain in words what the scores mean."""
     lines = []
     for name, data, scores in _measured(index):
         row = scores["rows"][0]
