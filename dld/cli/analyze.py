@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
-    parser.add_argument(
-        "--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales"
-    )
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales")
     parser.add_argument("--student-scales", type=float, nargs="+", help="fixed scales of the students; default: --scales")
     parser.add_argument(
         "--only-chosen", nargs="+", default=[], metavar="NAME",

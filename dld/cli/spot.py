@@ -126,9 +126,7 @@ class _Picture:
 class _Job:
     """Reads inputs one after another and counts what became of them."""
 
-    def __init__(
-        self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None
-    ) -> None:
+    def __init__(self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None) -> None:
         self.args, self.spotter, self.options, self.log, self.names = args, spotter, options, log, names
         self.read = self.words = self.failed = 0
         self.interrupted = self.filming_camera = False

@@ -37,9 +37,7 @@ def ground_truth_of(dataset_dict: Mapping[str, Any]) -> list[GroundTruthWord]:
         polygon = annotation.get("polygon")
         if polygon is None:
             polygon = np.asarray(annotation["segmentation"][0], dtype=np.float64).reshape(-1, 2)
-        words.append(
-            GroundTruthWord(np.asarray(polygon), annotation.get("text", ""), bool(annotation.get("ignore", False)))
-        )
+        words.append(GroundTruthWord(np.asarray(polygon), annotation.get("text", ""), bool(annotation.get("ignore", False))))
     return words
 
 

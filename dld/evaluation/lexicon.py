@@ -61,8 +61,7 @@ class Lexicon:
             everything = [word for image in images for word in predictions[image]]
             corrected = iter(_correct(everything, self.words, protocol))
             return {
-                image: [word for word in (next(corrected) for _ in predictions[image]) if word is not None]
-                for image in images
+                image: [word for word in (next(corrected) for _ in predictions[image]) if word is not None] for image in images
             }
         return {
             image: [word for word in _correct(words, self._of(image), protocol) if word is not None]
