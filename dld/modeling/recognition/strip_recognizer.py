@@ -27,11 +27,11 @@ POOLED_COLUMNS = 2
 class StripRecognizer(nn.Module):
     """Reads strips with a convolutional body, a mixer of columns and a CTC head.
 
-    It is for use at test only: it starts in evaluation mode and without gradients. Its weights may have any floating-point
-    format; its input is converted to that format.
+    It is for use at test: in evaluation mode and without gradients from the start. Its weights may be of any floating
+    format; what it is fed takes theirs.
 
     Args:
-        charset: the characters of the head; class 0 of the head is the blank.
+        charset: the characters of the head, whose class 0 is the blank.
     """
 
     @configurable
@@ -49,23 +49,23 @@ class StripRecognizer(nn.Module):
         return {"charset": configured_charset(cfg)}
 
     def columns(self, strips: torch.Tensor) -> torch.Tensor:
-        """Compute column features (N, W / 8, 120) of normalised strips (N, 3, 48, W), W a multiple of 8."""
+        """Column features (N, W / 8, 120) of normalised strips (N, 3, 48, W), W a multiple of 8."""
         x = self.body(strips)
-        # int: a traced graph cannot pool over a size that is known only at run time, and the number of rows is constant
+        # int: a traced graph cannot pool over a size that it is told at run time, and the rows are always the same
         return self.mixer(F.avg_pool2d(x, (int(x.shape[2]), POOLED_COLUMNS)))
 
     def logits(self, strips: torch.Tensor) -> torch.Tensor:
-        """Compute CTC logits (N, W / 8, classes), float32, of normalised strips (N, 3, 48, W)."""
+        """CTC logits (N, W / 8, classes), float32."""
         return self.head(self.columns(strips)).float()
 
     def forward(self, strips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the most probable class of every column and its probability, (N, W / 8) each; class 0 is the blank."""
+        """The most probable class of every column and its probability, (N, W / 8) each; 0 is the blank."""
         probabilities, ids = self.logits(strips).softmax(-1).max(-1)
         return ids, probabilities
 
     @torch.inference_mode()
     def read_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run :meth:`forward` on pixels float32 (N, 48, W, 3) as `strip_batches` makes them, from and to NumPy."""
+        """:meth:`forward` of pixels float32 (N, 48, W, 3) as `strip_batches` makes them, from and to NumPy."""
         weight = self.head.weight
         # a transposed view of rows of pixels is channels-last already
         strips = torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
@@ -76,7 +76,7 @@ class StripRecognizer(nn.Module):
         """Cut the head to the characters of another charset, in its order.
 
         Raises:
-            ValueError: the charset has characters that the head does not know.
+            ValueError: it has characters that the head does not know.
         """
         known = {c: i + 1 for i, c in enumerate(self.charset.characters)}
         missing = [c for c in charset.characters if c not in known]
@@ -94,15 +94,10 @@ class StripRecognizer(nn.Module):
 
 
 def load_strip_recognizer(path: str) -> StripRecognizer:
-<<<<<<< HEAD
     """A recogniser of strips from a .safetensors file, named as :func:`dld.model_zoo.find_weights` takes it.
-=======
-    """Load a recogniser of strips from a .safetensors file; `dld://NAME` is the file of shipped weights.
->>>>>>> wordsB
 
     Raises:
-        FileNotFoundError, ValueError: the message names the file.
-        KeyError: there are no shipped weights of that name.
+        FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
     """
     try:
         file = find_weights(path, readers=True)
@@ -118,11 +113,10 @@ def load_strip_recognizer(path: str) -> StripRecognizer:
 
 
 def build_strip_recognizer(cfg) -> StripRecognizer | None:
-    """Load the trained reader that MODEL.RECOGNITION.READER names, with the configured characters; None if it names none.
+    """The trained reader that MODEL.RECOGNITION.READER asks for, with the configured characters; None where it is empty.
 
     Raises:
-        ValueError: the reader is unknown, or does not know some of the characters.
-        FileNotFoundError, KeyError: its weights are missing.
+        ValueError: an unknown reader, or characters that it does not know.  FileNotFoundError, KeyError: its weights.
     """
     name = cfg.MODEL.RECOGNITION.READER
     if not name:
