@@ -73,7 +73,10 @@ setup(
     packages=[*find_packages(include=["dld", "dld.*"]), "dld.configs"],
     package_dir={"dld.configs": "configs"},
     package_data={
-        "dld": ["py.typed", *(f"**/*.{kind}" for kind in ("txt", "json", "yaml", "safetensors", "html", "css", "js", "jpg", "md"))],
+        "dld": [
+            "py.typed",
+            *(f"**/*.{kind}" for kind in ("txt", "json", "yaml", "safetensors", "html", "css", "js", "jpg", "md")),
+        ],
         "dld.configs": ["**/*.yaml"],
     },
     # The fonts are data: the pictures of a seed are the same everywhere only if their versions are.

@@ -26,7 +26,7 @@ DISTILLER = "DistillMetaArch"
 
 
 def get_dld_cfg() -> CN:
-    """detectron2's default configuration with the keys of DLD."""
+    """Return detectron2's default configuration with the keys of DLD."""
     cfg = get_cfg()
     add_dld_config(cfg)
     return cfg
@@ -247,8 +247,8 @@ def _add_model(cfg: CN) -> None:
     # straightened strips that are cut from the photo (MODEL.STRIPS). Either way it is the recogniser that is trained and
     # distilled.
     cfg.MODEL.RECOGNITION.READER = ""
-    # For masked crops: at test a word whose characters are less probable than this (geometric mean) is no word: what looks
-    # like text but cannot be read mostly is none. 0 keeps all. The cost counts every word that was read, kept or not.
+    # For masked crops: at test a word whose characters are less probable than this (geometric mean) is dropped: what looks
+    # like text but cannot be read is mostly not text. 0 keeps all. The cost counts every word that was read, kept or not.
     cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST = 0.0
 
     cfg.MODEL.STRIPS = CN()

@@ -93,7 +93,7 @@ def save_safetensors(path: str, state: dict[str, torch.Tensor], metadata: dict[s
 
 
 def stored_config(path: str | os.PathLike) -> CfgNode | None:
-    """The configuration that a file of weights carries, None where it carries none; of a shipped variant with its options.
+    """Read the configuration that weights carry, of a shipped variant with its options; None if they carry none.
 
     Raises:
         FileNotFoundError, ValueError, KeyError: naming the file or the key.
@@ -108,7 +108,7 @@ def stored_config(path: str | os.PathLike) -> CfgNode | None:
 
 
 def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
-    """The configuration a checkpoint was trained with, pointed at that checkpoint.
+    """Read the configuration that a checkpoint was trained with, pointed at that checkpoint.
 
     How its generated training images looked is left out: synthwords_val is one set for all weights.
 

@@ -119,9 +119,7 @@ def register_records():
 def small_set(register_records, make_record):
     """Four pictures of two words each, registered as `drawn_words`."""
     pairs = [("stone", "river"), ("Blue", "42"), ("exit", "Cafe"), ("north", "a-b")]
-    return register_records(
-        "drawn_words", [draw_record(words, image_id=f"drawn_{i}", seed=i) for i, words in enumerate(pairs)]
-    )
+    return register_records("drawn_words", [draw_record(words, image_id=f"drawn_{i}", seed=i) for i, words in enumerate(pairs)])
 
 
 @pytest.fixture

@@ -83,9 +83,7 @@ def test_the_papers_model_builds():
 
 
 def test_the_tiny_teacher_is_small_and_worth_shrinking():
-    cfg = load_config(
-        str(ROOT / "configs" / "teacher_tiny.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.RECOGNITION.READER", ""]
-    )
+    cfg = load_config(str(ROOT / "configs" / "teacher_tiny.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.RECOGNITION.READER", ""])
     model = build_model(cfg)
     assert 4e6 < sum(p.numel() for p in model.parameters()) < 6e6
     assert fixed_share(model, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST), 8) <= 0.2

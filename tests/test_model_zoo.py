@@ -151,7 +151,9 @@ def test_studies_do_not_take_a_variant_for_what_it_is_of(variant):
     assert weights_id("first") == weights_id(variant / "a.safetensors") == digest
     assert weights_id("third") == weights_id("dld://third") == variant_id(digest, OPTIONS) != digest
     assert variant_id(digest, OPTIONS) == variant_id(digest, dict(reversed(OPTIONS.items())))
-    assert len({variant_id(digest, o) for o in (OPTIONS, {**OPTIONS, "MODEL.SELECTOR.MU": 2.0})} | {variant_id("0", OPTIONS)}) == 3
+    assert (
+        len({variant_id(digest, o) for o in (OPTIONS, {**OPTIONS, "MODEL.SELECTOR.MU": 2.0})} | {variant_id("0", OPTIONS)}) == 3
+    )
 
 
 def test_a_variant_of_what_is_not_there_is_named(variant):
@@ -171,7 +173,9 @@ def test_the_options_of_a_shipped_variant_reach_whoever_opens_it(name):
     wanted = config_from_checkpoint(find_weights(base))
     wanted.merge_from_list(variant_options(name))
     address = weights_address(name)
-    assert stored_config(name).MODEL == stored_config(address).MODEL == wanted.MODEL | {"WEIGHTS": ""} != stored_config(base).MODEL
+    assert (
+        stored_config(name).MODEL == stored_config(address).MODEL == wanted.MODEL | {"WEIGHTS": ""} != stored_config(base).MODEL
+    )
     whole = TextSpotter.from_checkpoint(find_weights(base), variant_options(name), "cpu", fuse=False)
     for spotter in (TextSpotter.from_pretrained(name, "cpu"), TextSpotter.from_checkpoint(name, device="cpu")):
         assert float(spotter.model.mu) == float(whole.model.mu) == INDEX[name]["options"]["MODEL.SELECTOR.MU"]
@@ -181,7 +185,11 @@ def test_the_options_of_a_shipped_variant_reach_whoever_opens_it(name):
     keys = [StudiedSpotter.load("x", weights_address(n)).key() for n in (base, name)]
     assert keys[0]["weights"] != keys[1]["weights"] == weights_id(name) and keys[0]["model"] != keys[1]["model"]
     reader = DldReader(WeightsChoice.parse(name), 1)
-    assert reader.name == name and reader.about["sha256"] == weights_id(name) and float(reader.spotter.model.mu) == float(whole.model.mu)
+    assert (
+        reader.name == name
+        and reader.about["sha256"] == weights_id(name)
+        and float(reader.spotter.model.mu) == float(whole.model.mu)
+    )
     about = _about_weights(address)
     assert about["file"] == entry["file"] and about["sha256"] == entry["sha256"] and "MODEL.SELECTOR.MU" in about["options"]
     assert _about_weights(find_weights(base)).keys() == {"file", "sha256"}

@@ -88,7 +88,7 @@ def build_page(reader: Reader) -> gradio.Blocks:
             return how, answer.picture, answer_html(answer), words_html(answer)
 
         inputs, outputs = [picture, weights, choice, budget, scale], [choice, drawn, told, words]
-        # of the moves of a slider that come while a picture is read, only the last one is read
+        # when a slider moves several times while a picture is read, only its last position is read next
         common = {"inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", "concurrency_id": "read",
                   "concurrency_limit": 1, "api_visibility": "private", "show_progress_on": drawn}  # fmt: skip
         for event in (picture.change, weights.input, choice.input):

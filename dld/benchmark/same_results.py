@@ -78,6 +78,4 @@ def _sequences(beams: BeamSequences, word: int) -> list[tuple[list[int], float]]
     """Valid sequences of a word without their padding, and their log-probabilities."""
     lengths, scores = beams.lengths[word].tolist(), beams.log_probabilities[word].tolist()
     valid = beams.valid[word].tolist()
-    return [
-        (row[:n], s) for row, n, s, ok in zip(beams.ids[word].tolist(), lengths, scores, valid, strict=True) if ok
-    ]
+    return [(row[:n], s) for row, n, s, ok in zip(beams.ids[word].tolist(), lengths, scores, valid, strict=True) if ok]

@@ -2,7 +2,7 @@
 
 Writes DIR/results.json (one row a point, fractions), DIR/table.md, DIR/accuracy_cost.png, DIR/scales.png and pictures
 of images per chosen scale. Every measurement is kept in DIR/cache: an interrupted study goes on where it stopped, and
-more images, scales, students or budgets only cost what is new. The time per image is honest only with nothing else
+more images, scales, students or budgets only cost what is new. The time per image means something only with nothing else
 running.
 """
 
@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
-    parser.add_argument(
-        "--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales"
-    )
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales")
     parser.add_argument("--student-scales", type=float, nargs="+", help="fixed scales of the students; default: --scales")
     parser.add_argument(
         "--only-chosen", nargs="+", default=[], metavar="NAME",
@@ -49,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--budgets", nargs="+", default=[], metavar="BUDGET",
-        help="wanted mean costs: shares of the teacher's (0.4), or GFLOPs an image (150G)",
+        help="wanted mean costs: shares of the teacher's (0.6), or GFLOPs an image (150G)",
     )  # fmt: skip
     parser.add_argument(
         "--calibration-dataset", metavar="NAME",

@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="json to write, after every part; default in a checkout: projects/DLD/results/benchmark_cpu.json (or _gpu)",
     )  # fmt: skip
     parser.add_argument("--update", action="store_true", help="keep what --output has of the parts not measured now")
-    parser.add_argument(
-        "--weights", default="teacher_tiny", metavar="NAME|FILE", help=f"trained spotter: {WEIGHTS}"
-    )
+    parser.add_argument("--weights", default="teacher_tiny", metavar="NAME|FILE", help=f"trained spotter: {WEIGHTS}")
     parser.add_argument("--student", default="", metavar="NAME|FILE", help="one with a selector, read at its own choice")
     parser.add_argument(
         "--config", default="", metavar="FILE",

@@ -58,9 +58,7 @@ def parse_arguments(
     Raises:
         ValueError: options that are unknown, missing or of another kind.
     """
-    parser = _Parser(
-        prog=program, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog=program, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of a mistake, too")
     # taken out, for it may stand behind options that take all the rest

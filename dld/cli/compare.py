@@ -4,7 +4,7 @@ Every photo is read by all readers in turns, in the resolution of its file, on t
 Scores are those of the data set's protocol, without lexicon. Writes DIR/comparison.json (a row for each data set and
 reader, with the counts and times of each photo), DIR/comparison.md, DIR/words/ (what each reader read, as
 `dld evaluate --predictions` takes it) and DIR/pictures/. Every photo is kept in DIR/cache as it is measured: an
-interrupted run goes on where it stopped. Times are honest only with nothing else running.
+interrupted run goes on where it stopped. Times mean something only with nothing else running.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPILOG = f"""
 examples:
   {PROGRAM} --dataset icdar2015_val totaltext_val --dld dld_tiny teacher_tiny teacher_tiny@0.5 \\
     --short-side 720 --threads 2 --output output/compare
-  ... --dld dld_tiny ours=output/dld_tiny/model_best.pth@budget=0.4 --others rapidocr --limit 100
+  ... --dld dld_tiny ours=output/dld_tiny/model_best.pth@budget=0.6 --others rapidocr --limit 100
   ... --register signs signs.json signs/ --dataset signs      your own photos, annotated
 
 RapidOCR and tesseract: pip install "dld[readers]", and the program: apt install tesseract-ocr
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dld", nargs="+", default=["dld_tiny"], metavar="[LABEL=]WEIGHTS[@SCALE]",
         help="our readers, the first is what all others are compared with: shipped names, checkpoints, or folders of `dld "
-        "export`; at a scale (@0.5), within a budget (@budget=0.4), or as they choose. Default: dld_tiny",
+        "export`; at a scale (@0.5), within a budget (@budget=0.6), or as they choose. Default: dld_tiny",
     )  # fmt: skip
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS), help="the others; default: both")
     parser.add_argument(

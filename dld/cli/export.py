@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_weights(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the graphs, spotter.json and parity.json")
-    parser.add_argument(
-        "--images", nargs="+", default=[], metavar="PICTURE", help="pictures, globs or folders to compare on"
-    )
+    parser.add_argument("--images", nargs="+", default=[], metavar="PICTURE", help="pictures, globs or folders to compare on")
     parser.add_argument("--limit", type=int, default=8, help="most pictures to compare on; without --images generated ones")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
 
@@ -82,9 +80,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "graphs": compare_graphs(spotter_parts(spotter.model, (224, 160), 1, seed=1), exported.run),
         "words": compare_pictures(spotter, exported, pictures),
     }
-    (Path(args.output) / "parity.json").write_text(
-        json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-    )
+    (Path(args.output) / "parity.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return report
 
 

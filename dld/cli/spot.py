@@ -32,10 +32,10 @@ examples:
   dld spot --input photo.jpg folder/ "more/*.png" --output out --pretrained teacher_tiny
   dld spot --input clip.mp4 --output out --pretrained teacher_tiny --batch-size 4
   dld spot --input - --pretrained teacher_tiny < photo.jpg
-  dld spot --camera 0 --output out --weights output/dld_tiny/model_best.pth --budget 0.4
+  dld spot --camera 0 --output out --weights output/dld_tiny/model_best.pth --budget 0.6
 
 in the output folder: a drawing of every picture (.jpg) and film (.mp4), results.jsonl (a line for every picture and frame,
-written as it goes) and results.json (the same as one file, at the end). An input is never written over.
+written as it goes) and results.json (the same as one file, at the end). It never overwrites an input.
 
 exit code: 0 everything was read; 1 something could not be read and was skipped, a warning says what; 2 a mistake in the
 options, or a full disk; 130 interrupted (what was read until then is complete in the output folder).
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-file", default="", help="configuration; by default the one inside the checkpoint")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--scale", default="auto", help="auto (default), or the share of full resolution to read at: 0.5")
-    choice.add_argument("--budget", type=float, metavar="SHARE", help="largest cost as a share of the teacher's: 0.4")
+    choice.add_argument("--budget", type=float, metavar="SHARE", help="largest cost as a share of the teacher's: 0.6")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
@@ -126,9 +126,7 @@ class _Picture:
 class _Job:
     """Reads inputs one after another and counts what became of them."""
 
-    def __init__(
-        self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None
-    ) -> None:
+    def __init__(self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None) -> None:
         self.args, self.spotter, self.options, self.log, self.names = args, spotter, options, log, names
         self.read = self.words = self.failed = 0
         self.interrupted = self.filming_camera = False

@@ -95,7 +95,7 @@ def reading_order(count: int, index: int) -> list[int]:
 def open_cache(folder: Path, photos: PhotoSet, readers: Sequence[Reader], machine: dict) -> MeasurementCache:
     """What was measured before of exactly this comparison: these photos, readers, options, versions and machine.
 
-    One reader more, or another version of one, is another comparison: its times would not have been taken in turns.
+    With a reader added, or another version of one, the comparison is another: its times would not have been taken in turns.
     """
     key = {**photos.key(), "readers": {reader.name: dict(reader.about) for reader in readers}, "machine": machine}
     return MeasurementCache(folder, photos.name, key)

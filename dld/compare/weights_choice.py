@@ -50,7 +50,7 @@ class WeightsChoice:
                 else:
                     scale = check_scale(float(number))
             except ValueError as error:
-                raise ValueError(f"{text}: after @ comes a scale (@0.5) or a budget (@budget=0.4): {error}") from None
+                raise ValueError(f"{text}: after @ comes a scale (@0.5) or a budget (@budget=0.6): {error}") from None
         label, equals, weights = head.partition("=")
         if not equals or Path(head).exists():
             weights = head

@@ -147,7 +147,7 @@ def _image_id(image: dict) -> str:
 
 
 def find_schema_problems(document: Any) -> Iterator[SchemaProblem]:
-    """Everything in a parsed json that keeps it from being a "dld-text/1" annotation; nothing if it is one."""
+    """Yield every reason why a parsed json is not a "dld-text/1" annotation; yield nothing if it is one."""
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         found = f"keys {sorted(document)[:8]}" if isinstance(document, dict) else f"a {type(document).__name__}"
         yield SchemaProblem(None, None, None, f'expected an object with "schema": "{SCHEMA}" and "images", got {found}')

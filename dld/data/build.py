@@ -173,8 +173,7 @@ def report_dont_care(names: list[str], datasets: list, mapper: TextDatasetMapper
         asked = sum(a["ignore"] for a in words)
         long = sum(not a["ignore"] and len(a["text"]) > mapper.max_length for a in words)
         unknown = sum(
-            not a["ignore"] and len(a["text"]) <= mapper.max_length and not mapper.charset.covers(a["text"])
-            for a in words
+            not a["ignore"] and len(a["text"]) <= mapper.max_length and not mapper.charset.covers(a["text"]) for a in words
         )
         logger.info(
             "%s: %d images, %d words; don't care: %d annotated so, %d longer than %d characters, %d outside the charset",

@@ -185,8 +185,8 @@ def words_to_instances(
     """Training targets of one image.
 
     A word of which the image's edge cuts off more than a tenth of its area, or more than a quarter of its height (about
-    half a letter, at either end of a long word), becomes don't care; one outside is dropped. Of more than MOST_WORDS words
-    only so many count, drawn anew each time; the others become don't care.
+    half a letter, at either end of a long word), becomes don't care; one outside is dropped. If there are more than
+    MOST_WORDS words, a new random choice of MOST_WORDS counts each time; the others become don't care.
 
     Args:
         words: polygon (P, 2) in pixels of the network's input, text, ignore.

@@ -6,8 +6,8 @@ binary files.
 - EXIF orientation is applied, so coordinates are those of the picture as viewers show it.
 - Grey, palette, black-and-white and CMYK pictures become colour pictures.
 - Transparency is laid over white.
-- Of 16 bits a channel the upper 8 are kept.
-- Of animations and files of several pages the first picture is read.
+- A channel of 16 bits keeps its upper 8.
+- Animations and files of several pages give their first picture.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class _Mark:
 
 
 class _Picture(VisImage):
-    """The drawn picture: what was drawn through matplotlib, if anything was, and our marks on top."""
+    """The drawn picture: our marks on top of anything that was drawn through matplotlib."""
 
     def __init__(self, image: np.ndarray, scale: float, font: LabelFont) -> None:
         super().__init__(image, scale)
@@ -266,9 +266,7 @@ def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.clip(high - low, 0, None).prod(axis=2)
 
 
-def _place(
-    index: int, extent: tuple[int, int], words: np.ndarray, labels: np.ndarray, picture: tuple[int, int]
-) -> np.ndarray:
+def _place(index: int, extent: tuple[int, int], words: np.ndarray, labels: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
     """The box of a label: above its word where there is room, else below, beside or further off, hiding least."""
     (w, h), (x0, y0, x1, y1) = extent, words[index]
     middle = (y0 + y1 - h) / 2

@@ -109,9 +109,7 @@ def register_datasets(cfg: CfgNode) -> None:
     )
     for entry in cfg.DATASETS.REGISTER:
         if not isinstance(entry, (list, tuple)) or len(entry) not in (3, 4):
-            raise ValueError(
-                f"DATASETS.REGISTER: {entry!r} is not [name, json file, image folder] or [.., .., .., protocol]"
-            )
+            raise ValueError(f"DATASETS.REGISTER: {entry!r} is not [name, json file, image folder] or [.., .., .., protocol]")
         register_text_dataset(*entry)
 
 

@@ -143,9 +143,7 @@ class SpotterTrainer(DefaultTrainer):
         if cfg.SOLVER.OPTIMIZER == "AdamW":
             return torch.optim.AdamW(groups, lr=rate, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
         if cfg.SOLVER.OPTIMIZER == "SGD":
-            return torch.optim.SGD(
-                groups, lr=rate, momentum=cfg.SOLVER.MOMENTUM, weight_decay=cfg.SOLVER.WEIGHT_DECAY
-            )
+            return torch.optim.SGD(groups, lr=rate, momentum=cfg.SOLVER.MOMENTUM, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
         raise ValueError(f"SOLVER.OPTIMIZER must be AdamW or SGD, got {cfg.SOLVER.OPTIMIZER!r}")
 
     @classmethod
@@ -187,8 +185,12 @@ class SpotterTrainer(DefaultTrainer):
                     name = cfg.DATASETS.TEST[0]
                     ret.append(
                         PicturesOfPredictions(
-                            cfg.TEST.PICTURE_PERIOD, get_text_dataset(name), TextDatasetMapper(cfg, False),
-                            cfg.OUTPUT_DIR, cfg.TEST.PICTURES, name,
+                            cfg.TEST.PICTURE_PERIOD,
+                            get_text_dataset(name),
+                            TextDatasetMapper(cfg, False),
+                            cfg.OUTPUT_DIR,
+                            cfg.TEST.PICTURES,
+                            name,
                         )  # fmt: skip
                     )
         if main:

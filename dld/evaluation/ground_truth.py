@@ -31,23 +31,21 @@ class GroundTruthWord:
 
 
 def ground_truth_of(dataset_dict: Mapping[str, Any]) -> list[GroundTruthWord]:
-    """The words of one detectron2 data set dict (`annotations` with `polygon`, `text`, `ignore`)."""
+    """Return the words of one detectron2 data set dict (`annotations` with `polygon`, `text`, `ignore`)."""
     words = []
     for annotation in dataset_dict["annotations"]:
         polygon = annotation.get("polygon")
         if polygon is None:
             polygon = np.asarray(annotation["segmentation"][0], dtype=np.float64).reshape(-1, 2)
-        words.append(
-            GroundTruthWord(np.asarray(polygon), annotation.get("text", ""), bool(annotation.get("ignore", False)))
-        )
+        words.append(GroundTruthWord(np.asarray(polygon), annotation.get("text", ""), bool(annotation.get("ignore", False))))
     return words
 
 
 def read_ground_truth(path: str | os.PathLike, protocol: Protocol) -> dict[str, list[GroundTruthWord]]:
     """Read a zip or a folder of ground-truth files.
 
-    Understood are the lines of the protocol's layout and, for polygon protocols, the official Total-Text layout
-    (`x: [[..]], y: [[..]], ornt: [..], transcriptions: [..]`). Files called readme are passed over.
+    Lines may have the protocol's layout and, for polygon protocols, the official Total-Text layout
+    (`x: [[..]], y: [[..]], ornt: [..], transcriptions: [..]`). Files called readme are skipped.
 
     Returns:
         words by image, under the name of the file without `gt_` or `poly_gt_` and `.txt` ("img_1").

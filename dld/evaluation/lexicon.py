@@ -22,7 +22,7 @@ LEXICONS = ("none", "strong", "weak", "generic", "full")
 
 LEXICON_RULES = {
     "plain": LexiconRule(),
-    # What spotters on detectron2 publish: nothing further than one edit, and what is further is not submitted.
+    # The rule of published detectron2 spotters: correct within one edit, and do not submit a word that is further away.
     "limited": LexiconRule(max_distance=1.5, beyond_limit="drop", min_length=0, skip_digits=False, skip_characters=""),
     "weighted": LexiconRule(
         "weighted", max_distance=1.5, beyond_limit="drop", min_length=0, skip_digits=False, skip_characters=""
@@ -61,8 +61,7 @@ class Lexicon:
             everything = [word for image in images for word in predictions[image]]
             corrected = iter(_correct(everything, self.words, protocol))
             return {
-                image: [word for word in (next(corrected) for _ in predictions[image]) if word is not None]
-                for image in images
+                image: [word for word in (next(corrected) for _ in predictions[image]) if word is not None] for image in images
             }
         return {
             image: [word for word in _correct(words, self._of(image), protocol) if word is not None]

@@ -62,7 +62,7 @@ FULL_FILES = (
 
 
 def read_lexicon(path: str | os.PathLike) -> list[str]:
-    """Read a word list: one word a line, or `a, b, c` (comma and space) on a line; blank and `#` lines are passed over.
+    """Read a word list: one word a line, or `a, b, c` (comma and space) on a line; blank and `#` lines are skipped.
 
     Raises FileNotFoundError, and ValueError where no word is left or the file is larger than any lexicon.
     """

@@ -35,9 +35,9 @@ class Line:
 
 
 def parse_lines(text: str, where: str, protocol: Protocol) -> list[Line]:
-    """Read the lines of one file in the protocol's layout; blank lines are passed over.
+    """Read the lines of one file in the protocol's layout; blank lines are skipped.
 
-    Text is returned as it stands, with its spaces and quotes. Raises ValueError naming file and line.
+    Text is returned unchanged, with its spaces and quotes. Raises ValueError naming file and line.
     """
     numbered = [(number, row.replace("\r", "")) for number, row in enumerate(text.split("\n"), start=1)]
     rows = [(f"{where}, line {number}", row) for number, row in numbered if row.strip()]

@@ -74,7 +74,7 @@ def polygon_regions(polygons: Sequence[np.ndarray], protocol: Protocol) -> np.nd
 
 
 def polygon_problems(polygons: Sequence[np.ndarray], protocol: Protocol) -> list[str | None]:
-    """For each polygon what is wrong with it as it will be measured: "degenerate", "self-intersecting", or None."""
+    """Say what is wrong with each polygon when it is measured: "degenerate", "self-intersecting", or None."""
     rings = _rings(polygons, protocol)
     crossed = ~shapely.is_valid(rings)
     empty = shapely.area(polygon_regions(polygons, protocol)) == 0

@@ -44,8 +44,7 @@ def scores_document(scores: Mapping[str, Mapping[str, TaskScore]], protocol: Pro
         **about,
         "images": max(images, default=0),
         "results": {
-            task: {lexicon: asdict(item.score) for lexicon, item in of_lexicon.items()}
-            for task, of_lexicon in scores.items()
+            task: {lexicon: asdict(item.score) for lexicon, item in of_lexicon.items()} for task, of_lexicon in scores.items()
         },
         "protocol": protocol.rules(),
         "per_image": {

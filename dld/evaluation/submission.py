@@ -90,9 +90,7 @@ def check_predictions(
     }
     for problem, at in found.items():
         if at:
-            logger.warning(
-                "%d %s predictions, %s; the first: %s", len(at), problem, consequences[problem], "; ".join(at[:3])
-            )
+            logger.warning("%d %s predictions, %s; the first: %s", len(at), problem, consequences[problem], "; ".join(at[:3]))
     return {problem.replace("-", "_").replace(" ", "_"): len(at) for problem, at in found.items()}
 
 

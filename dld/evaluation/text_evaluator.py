@@ -109,9 +109,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
         title = f"{self.dataset_name}: {len(truth)} images, protocol {self.protocol.name} (per cent)"
         logger.info("Scores\n%s", score_table(by_lexicon, title))
         if self.output_dir is not None:
-            write_results(
-                self.output_dir / f"{self.dataset_name}_results.json", self.results.values(), self.dataset_name
-            )
+            write_results(self.output_dir / f"{self.dataset_name}_results.json", self.results.values(), self.dataset_name)
             document = scores_document(by_lexicon, self.protocol, dataset=self.dataset_name, problems=problems)
             write_json(self.output_dir / f"{self.dataset_name}_scores.json", document)
         return OrderedDict(

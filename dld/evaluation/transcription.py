@@ -65,6 +65,4 @@ def _droppable(text: str, most: int, specials: str) -> int:
 def _is_spotting_character(character: str, protocol: Protocol) -> bool:
     if character in protocol.spotting_forbidden:
         return False
-    return character in protocol.spotting_extra or any(
-        first <= character <= last for first, last in protocol.spotting_ranges
-    )
+    return character in protocol.spotting_extra or any(first <= character <= last for first, last in protocol.spotting_ranges)

@@ -38,7 +38,7 @@ class Budget(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """`0.4` is a share of the teacher's mean cost, `150G` are GFLOPs (1e9) an image.
+        """`0.6` is a share of the teacher's mean cost, `150G` are GFLOPs (1e9) an image.
 
         Raises:
             ValueError: neither of the two, or not positive.
@@ -50,7 +50,7 @@ class Budget(NamedTuple):
         except ValueError:
             value = float("nan")
         if not (value > 0 and np.isfinite(value)):
-            raise ValueError(f"budget {text!r} is neither a share of the teacher's cost (0.4) nor GFLOPs (150G)")
+            raise ValueError(f"budget {text!r} is neither a share of the teacher's cost (0.6) nor GFLOPs (150G)")
         return cls(value, in_gflops)
 
     def __str__(self) -> str:

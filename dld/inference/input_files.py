@@ -9,9 +9,7 @@ from pathlib import Path
 
 __all__ = ["PICTURE_ENDINGS", "STDIN", "VIDEO_ENDINGS", "FreeNames", "find_inputs", "is_video"]
 
-PICTURE_ENDINGS = frozenset(
-    ".jpg .jpeg .jpe .jp2 .png .bmp .dib .gif .tif .tiff .webp .avif .ppm .pgm .pbm .pnm".split()
-)
+PICTURE_ENDINGS = frozenset(".jpg .jpeg .jpe .jp2 .png .bmp .dib .gif .tif .tiff .webp .avif .ppm .pgm .pbm .pnm".split())
 VIDEO_ENDINGS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv".split())
 STDIN = Path("-")
 

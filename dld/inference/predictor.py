@@ -186,12 +186,12 @@ class TextSpotter:
             batch_size: pictures read at once. Those of one scale and padded size run together, so each gets the words that
                 it gets alone.
             scale: "auto", what the selector chooses (1 where there is none); or a share of the full resolution, from 0 to 2.
-            budget: largest cost as a share of what reading at full resolution would cost, such as 0.4. The guarantee: for
+            budget: largest cost as a share of what reading at full resolution would cost, such as 0.6. The guarantee: for
                 weights stored by `dld calibrate` with a table, the mean over the calibration images is at most this. For
                 others it holds for every image by itself: the selector picks among the scales that cost no more, and
                 weights without a selector read at the largest of them. Both count MODEL.SELECTOR.EXPECTED_WORDS words an
-                image; `result.cost` counts the words found. Where even the smallest scale costs more, a table refuses; without
-                one that scale is used, with a warning.
+                image; `result.cost` counts every box that was read. Where even the smallest scale costs more, a table refuses;
+                without one that scale is used, with a warning.
             channel_order: "BGR" or "RGB", of arrays.
 
         Returns:

@@ -43,7 +43,8 @@ def model_card(index: Mapping[str, Mapping[str, Any]]) -> str:
             ("weights", "what", "parameters", "MB", "SHA-256"),
             ((f"`{n}`", e["what"], _parameters(e), *_file(e)) for n, e in index.items()),
         ),
-        "details": "\n".join(f"- `{name}`: {_details(entry['config'])}{_made_of(entry)}" for name, entry in index.items()) or NONE_YET,
+        "details": "\n".join(f"- `{name}`: {_details(entry['config'])}{_made_of(entry)}" for name, entry in index.items())
+        or NONE_YET,
         "characters_count": " / ".join(str(len(c)) for c in charsets) or "0",
         "characters": ", ".join(_code(c) for c in charsets) or NONE_YET,
         "licences": "\n".join(f"| `{name}` | {entry['licence']} |" for name, entry in index.items()),
@@ -132,12 +133,13 @@ def _measured(index: Mapping) -> list[tuple[str, str, Mapping]]:
 
 
 def _evaluation(index: Mapping) -> str:
-    rows = dict.fromkeys(
-        (f"`{data}`", f"{s['images']:,}", f"{s['words']:,}", f"{s['short_side']}", f"`{s['options']}`" if s["options"] else "",
-         f"`{s['source']}`")
-        for _, data, s in _measured(index)
-    )  # fmt: skip
-    return _table(("data", "images", "words", "short side", "options", "results"), rows)
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, data, s in _measured(index):
+        options = f"`{s['options']}`" if s["options"] else ""
+        measured = (f"`{data}`", f"{s['images']:,}", f"{s['words']:,}", f"{s['short_side']}", options, f"`{s['source']}`")
+        names.setdefault(measured, []).append(f"`{name}`")
+    rows = [(data, ", ".join(weights), *rest) for (data, *rest), weights in names.items()]
+    return _table(("data", "weights", "images", "words", "short side", "options", "results"), rows)
 
 
 def _percent(value: float) -> str:
@@ -150,12 +152,12 @@ def _scores(index: Mapping) -> str:
         row = scores["rows"][0]
         low, high = row["e2e_interval"]
         rows.append((
-            f"`{data}`", f"`{name}`", *_cost(row), _triple(row, "detection"),
+            f"`{data}`", f"`{name}`", f"{scores['images']:,}", *_cost(row), _triple(row, "detection"),
             f"{_triple(row, 'e2e')} [{_percent(low)}, {_percent(high)}]", _percent(row["word_spotting_hmean"]),
             f"{row['ms_per_image']:.0f}",
         ))  # fmt: skip
-    header = ("data", "weights", "mean scale", "GFLOPs", "of teacher", "detection P / R / H", "end-to-end P / R / H [95 %]",
-              "word spotting H", "ms")  # fmt: skip
+    header = ("data", "weights", "images", "mean scale", "GFLOPs", "of teacher", "detection P / R / H",
+              "end-to-end P / R / H [95 %]", "word spotting H", "ms")  # fmt: skip
     return _table(header, rows)
 
 
@@ -176,7 +178,7 @@ def _timing(index: Mapping) -> str:
 
 
 def _readings(index: Mapping) -> str:
-    """What the scores mean, in words."""
+    """Explain in words what the scores mean."""
     lines = []
     for name, data, scores in _measured(index):
         row = scores["rows"][0]
@@ -193,10 +195,10 @@ def _points(index: Mapping) -> str:
         for row in scores["rows"][1:]:
             how = f"budget {row['budget']}" if row["choice"] == "budget" else f"scale {row['mean_scale']:g}"
             rows.append((
-                f"`{data}`", f"`{name}`", how, *_cost(row), _percent(row["detection_hmean"]), _percent(row["e2e_hmean"]),
-                f"{row['ms_per_image']:.0f}",
+                f"`{data}`", f"`{name}`", f"{scores['images']:,}", how, *_cost(row), _percent(row["detection_hmean"]),
+                _percent(row["e2e_hmean"]), f"{row['ms_per_image']:.0f}",
             ))  # fmt: skip
-    header = ("data", "weights", "read at", "mean scale", "GFLOPs", "of teacher", "detection H", "end-to-end H", "ms")
+    header = ("data", "weights", "images", "read at", "mean scale", "GFLOPs", "of teacher", "detection H", "end-to-end H", "ms")
     return _table(header, rows)
 
 

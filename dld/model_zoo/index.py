@@ -93,7 +93,7 @@ def read_scores(files: Iterable[str | Path], checkpoints: Collection[str]) -> di
     """What studies (`dld analyze`, results.json) measured of some weights, by data set.
 
     Args:
-        files: results.json of several studies; of two of one data set the later one counts.
+        files: results.json of several studies; if two measure one data set, the later one counts.
         checkpoints: SHA-256 of the weights as they were studied, packed or not.
 
     Raises:

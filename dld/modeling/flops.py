@@ -1,4 +1,4 @@
-"""Counting the arithmetic of what really runs.
+"""Counts the arithmetic of what really runs.
 
 Conventions, used everywhere in this project:
   * one multiply-accumulate (MAC) is 2 FLOPs;
@@ -8,8 +8,8 @@ Conventions, used everywhere in this project:
   * convolutions, matrix products, LSTMs, RoIAlign and interpolation count; normalisation, activations, sums, softmax,
     sorting and non-maximum suppression do not, and :attr:`FlopCount.not_counted` names each of them that ran.
 
-torch's counter leaves out LSTMs on the CPU (they run as one fused operator), RoIAlign and interpolation without a word;
-their formulas stand here.
+torch's counter silently leaves out LSTMs on the CPU (they run as one fused operator), RoIAlign and interpolation. This
+module has their formulas.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ __all__ = [
 
 aten = torch.ops.aten
 
-# Steps the greedy decoder is charged for where no reading says better: all words of an image run until the longest
-# has ended, looked at every 4 steps; the longest of some words of English has 8 to 11 characters and one end symbol.
+# Steps that the greedy decoder is charged for where no reading gives a better number. All words of an image run until
+# the longest has ended, which is checked every 4 steps. Among a few English words the longest has 8 to 11 characters
+# and one end symbol.
 DECODER_STEPS = 12
 
 
@@ -59,7 +60,7 @@ def _cudnn_lstm_flops(x, weights, *args, out_shape=None, **kwargs) -> int:
 
 
 def _lstm_flops(x, hx, params, *args, out_shape=None, **kwargs) -> int:
-    # the operator before it is taken apart, as seen under inference_mode
+    # the operator before it is split into its parts, as it appears under inference_mode
     return _cudnn_lstm_flops(x, params)
 
 
@@ -100,11 +101,11 @@ _MOVES = frozenset(
 
 @dataclass(frozen=True)
 class FlopCount:
-    """What a call computed. FLOPs, 2 per MAC."""
+    """What a call computed, in FLOPs, 2 per MAC."""
 
     total_flops: int
     by_op: dict[str, int]
-    by_module: dict[str, int]  # nested: a module's number contains those of its children
+    by_module: dict[str, int]  # nested: the number of a module includes those of its children
     not_counted: dict[str, int] = field(repr=False)  # arithmetic without a formula: operator -> number of calls
 
     @property
@@ -114,7 +115,7 @@ class FlopCount:
 
 
 class _Uncounted(TorchDispatchMode):
-    """Notes the operators that no formula covers."""
+    """Records the operators that no formula covers."""
 
     def __init__(self, formulas) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ def count_flops(call: Callable[[], Any]) -> FlopCount:
         call: anything that runs torch operators, on any device.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    # the noting mode is entered first, so it sees what the counter takes composite operators apart into
+    # enter the recording mode first, so that it sees the parts into which the counter splits composite operators
     with torch.no_grad(), _Uncounted(counter.flop_registry) as uncounted, counter:
         call()
     modules = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
@@ -149,7 +150,7 @@ def count_flops(call: Callable[[], Any]) -> FlopCount:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, each submodule's own mode restored after."""
+    """Put the module into evaluation mode inside, and restore the mode of each submodule afterwards."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
@@ -169,7 +170,7 @@ class SpotterFlops:
     boxes: int  # all proposals
     masks: int  # all words
     stem: int  # convolution of the recogniser on the finest level; 0 without words
-    recognition: int  # crops, encoder and attention keys of all words; where strips are read: one of the expected width each
+    recognition: int  # crops, encoder and attention keys of all words; or one strip of the expected width for each word
     decoding: int  # all words, all steps
 
     @property
@@ -179,12 +180,12 @@ class SpotterFlops:
 
     @property
     def shrinking(self) -> int:
-        """What is proportional to the padded pixels."""
+        """FLOPs that are proportional to the number of padded pixels."""
         return self.backbone + self.fpn + self.rpn + self.stem
 
     @property
     def fixed(self) -> int:
-        """What proposals and words cost at any scale of the image."""
+        """FLOPs of proposals and words, which are the same at any scale of the image."""
         return self.boxes + self.masks + self.recognition + self.decoding
 
     @property
@@ -211,11 +212,11 @@ def spotter_flops(
         model: a `TextSpottingRCNN`; its mode and its statistics stay as they are.
         image_size: padded (H, W), multiples of the backbone's size divisibility.
         num_words: words kept after non-maximum suppression, each with its mask and reading.
-        num_proposals: boxes the box head scores; None: the most the RPN hands on at test.
-        num_steps: characters the decoder runs for, the end symbol included.
+        num_proposals: boxes that the box head scores; None: the most that the RPN passes on at test.
+        num_steps: steps that the decoder runs, one a character, the end symbol included.
 
     Raises:
-        ValueError: the size is not one the backbone is fed.
+        ValueError: the backbone never gets an image of this size.
     """
     step = max(model.backbone.size_divisibility, 1)
     if image_size[0] % step or image_size[1] % step:
@@ -241,7 +242,7 @@ def spotter_flops(
 
 
 def strip_flops(reader: nn.Module, width: int) -> int:
-    """FLOPs of reading one strip of `width` padded columns with a `StripRecognizer`."""
+    """Count the FLOPs of reading one strip of `width` padded columns with a `StripRecognizer`."""
     weight = reader.head.weight
     strip = torch.zeros(1, 3, STRIP_ROWS, width, device=weight.device, dtype=weight.dtype)
     return count_flops(lambda: reader.logits(strip)).total_flops
@@ -263,24 +264,23 @@ def _pooled(heads: nn.Module, kind: str, features: dict[str, torch.Tensor], coun
 
 
 def _reading_flops(recognizer: nn.Module, level: torch.Tensor, R: int, T: int) -> tuple[int, int]:
-    """FLOPs of reading R words up to the attention keys, and of T decoding steps."""
+    """Count the FLOPs of reading R words up to the attention keys, and those of T decoding steps."""
     masks = level.new_ones(R, *recognizer.pooler.output_size)
     lying = torch.zeros(R, dtype=torch.bool, device=level.device)
     boxes = [_boxes(R, level.device)]
     encoding, context = _counted(lambda: recognizer.encoder(recognizer.pooler(level, boxes, masks, lying)))
     keys, _ = _counted(lambda: recognizer.decoder.prepare(context))
     ids = torch.zeros(R, T, dtype=torch.int64, device=level.device)
-    # a forced reading computes per step what greedy decoding does, for a number of steps that is known
+    # a forced reading computes the same per step as greedy decoding, and its number of steps is known
     decoding, _ = _counted(lambda: recognizer.decoder(context, ids))
     return encoding + keys, decoding - keys
 
 
-def fixed_share(
-    model: nn.Module, image_size: tuple[int, int], num_words: int, num_proposals: int | None = None
-) -> float:
-    """Share of the total that a smaller image would not save; arguments as in :func:`spotter_flops`.
+def fixed_share(model: nn.Module, image_size: tuple[int, int], num_words: int, num_proposals: int | None = None) -> float:
+    """Return the share of the total that a smaller image would not save; arguments as in :func:`spotter_flops`.
 
-    A student at scale s costs at least fixed + (1 - fixed) s^2 of its teacher: beyond a fifth, small scales are idle.
+    A student at scale s costs at least fixed + (1 - fixed) s^2 of its teacher. If the fixed share is above a fifth, small
+    scales are of little use.
     """
     flops = spotter_flops(model, image_size, num_words, num_proposals)
     return flops.fixed / flops.total

@@ -13,17 +13,17 @@ _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 
 @torch.no_grad()
 def fuse_norms(model: nn.Module) -> int:
-    """Fold every batch norm that follows a convolution into its weights, in place; results change by rounding only.
+    """Fold every batch norm that follows a convolution into the weights of that convolution, in place.
 
-    w' = w g / sqrt(var + eps), b' = (b - mean) g / sqrt(var + eps) + beta. Found are detectron2's convolutions with a
-    `norm`, and a batch norm next to a convolution in an `nn.Sequential`. Afterwards the model cannot be trained, and its
-    state no longer fits a checkpoint.
+    w' = w g / sqrt(var + eps), b' = (b - mean) g / sqrt(var + eps) + beta. Results change only by rounding. The function
+    handles detectron2's convolutions with a `norm`, and a batch norm next to a convolution in an `nn.Sequential`. Afterwards
+    the model cannot be trained, and its state no longer fits a checkpoint.
 
     Args:
         model: in eval mode.
 
     Returns:
-        how many were folded.
+        the number of batch norms that were folded.
 
     Raises:
         ValueError: the model is in training mode, where batch norm uses other numbers.
@@ -49,7 +49,7 @@ def fuse_norms(model: nn.Module) -> int:
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
-    # in double precision: the only rounding is then that of the new weights
+    # in double precision, so that only the new weights are rounded
     factor = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         factor = factor * norm.weight.double()
@@ -58,5 +58,5 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
     if norm.bias is not None:
         bias = bias + norm.bias.double()
     weight = (conv.weight.double() * factor.view(-1, 1, 1, 1)).to(conv.weight.dtype)
-    conv.weight.copy_(weight)  # into the same memory: its layout stays
+    conv.weight.copy_(weight)  # into the same memory, which keeps its layout
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)

@@ -16,10 +16,10 @@ __all__ = ["masks_to_polygons", "outlined_boxes", "spotting_postprocess", "text_
 def masks_to_polygons(
     masks: torch.Tensor, boxes: np.ndarray, threshold: float = 0.5, epsilon: float = 0.01, upsample: int = 4
 ) -> list[np.ndarray]:
-    """Largest contour of each small mask, simplified, in the pixels of the boxes.
+    """Trace the largest contour of each small mask, simplified, in the pixels of the boxes.
 
-    The masks are enlarged by bilinear interpolation; nothing of the image's size is ever allocated. See
-    :func:`~dld.structures.mask_outlines.mask_outlines` for the outlines.
+    The masks are enlarged by bilinear interpolation; no array of the image's size is ever allocated.
+    :func:`~dld.structures.mask_outlines.mask_outlines` makes the outlines.
 
     Args:
         masks: probabilities (R, M, M) over each box.
@@ -40,7 +40,7 @@ def masks_to_polygons(
 
 
 def text_scores(id_scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """How surely each word was read: the geometric mean of its characters' probabilities.
+    """Return how sure the reading of each word is: the geometric mean of its characters' probabilities.
 
     Args:
         id_scores: (R, T).
@@ -55,7 +55,7 @@ def text_scores(id_scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def _boxes_in(instances: Instances, height: int, width: int) -> Boxes:
-    """Boxes of the network's output in an image of `height` x `width` pixels, clipped to it."""
+    """Move the boxes of the network's output into an image of `height` x `width` pixels, clipped to it."""
     boxes = Boxes(instances.pred_boxes.tensor.float().clone())
     boxes.scale(width / instances.image_size[1], height / instances.image_size[0])
     boxes.clip((height, width))
@@ -63,7 +63,7 @@ def _boxes_in(instances: Instances, height: int, width: int) -> Boxes:
 
 
 def _outlined(instances: Instances, boxes: Boxes, keep: torch.Tensor, height: int, width: int) -> Instances:
-    """The kept boxes with scores, classes and outlines, on the CPU."""
+    """Return the kept boxes with scores, classes and outlines, on the CPU."""
     boxes = Boxes(boxes.tensor[keep].cpu())
     polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
     for polygon in polygons:
@@ -79,14 +79,14 @@ def _outlined(instances: Instances, boxes: Boxes, keep: torch.Tensor, height: in
 
 @torch.no_grad()
 def outlined_boxes(instances: Instances, height: int, width: int) -> Instances:
-    """What was found in one image, unread, in the coordinates of the image of `height` x `width` pixels.
+    """Return the detections of one image, not read yet, in coordinates of the image of `height` x `width` pixels.
 
     Args:
         instances: network output: `pred_boxes`, `scores`, `pred_classes` and `pred_masks` (R, 1, M, M), in pixels of the
             network's input.
 
     Returns:
-        Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)). Boxes of no
+        Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)). Boxes without
         area after clipping are left out.
     """
     boxes = _boxes_in(instances, height, width)
@@ -97,20 +97,20 @@ def outlined_boxes(instances: Instances, height: int, width: int) -> Instances:
 def spotting_postprocess(
     instances: Instances, height: int, width: int, charset: Charset, min_text_score: float = 0.0
 ) -> Instances:
-    """Words of one image in the coordinates of the image of `height` x `width` pixels.
+    """Return the words of one image in coordinates of the image of `height` x `width` pixels.
 
     Args:
         instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M), `pred_ids`,
             `pred_id_scores` (R, max_length + 1), in pixels of the network's input.
-        min_text_score: words with a lower :func:`text_scores` are left out.
+        min_text_score: words with a lower score in :func:`text_scores` are left out.
 
     Returns:
         Instances on the CPU with `pred_boxes`, `scores`, `pred_classes`, `pred_polygons` (R arrays (P, 2)),
-        `pred_texts` (R strings) and `pred_char_scores` (R lists, one probability per character). Boxes of no area
+        `pred_texts` (R strings) and `pred_char_scores` (R lists, one probability per character). Boxes without area
         after clipping are left out.
     """
     boxes = _boxes_in(instances, height, width)
-    # the last of the max_length + 1 steps is the end symbol's: a word that never ends is cut there
+    # the last of the max_length + 1 steps is for the end symbol: a word that never ends is cut there
     ids, id_scores = instances.pred_ids[:, :-1], instances.pred_id_scores[:, :-1]
     lengths = ((ids == charset.end).cumsum(1) == 0).sum(1)
     keep = boxes.nonempty() & (text_scores(id_scores, lengths) >= min_text_score)

@@ -35,9 +35,7 @@ class ScaleRule:
         self.steps, self.table = settings["decoder_steps"], settings["cost_table"]
         self.budget_table = settings["budget_table"]
 
-    def choose(
-        self, size: tuple[int, int], score: Callable[[], np.ndarray], budget: float | None = None
-    ) -> tuple[float, bool]:
+    def choose(self, size: tuple[int, int], score: Callable[[], np.ndarray], budget: float | None = None) -> tuple[float, bool]:
         """The scale of an image and whether the selector was asked for it.
 
         Args:

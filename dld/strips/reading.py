@@ -138,9 +138,7 @@ def _words_of(
     return words
 
 
-def _strips_of(
-    photo: np.ndarray, outlines: Sequence[np.ndarray]
-) -> tuple[list[int], list[np.ndarray], np.ndarray, int]:
+def _strips_of(photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[int], list[np.ndarray], np.ndarray, int]:
     """Which outline each strip is of (tall ones have two), the strips, their sides, and how many outlines have none."""
     height, width = photo.shape[:2]
     sides = sides_of_outlines(outlines)

@@ -48,7 +48,7 @@ def polygon_area(points: ArrayLike) -> float:
 
 
 def polygon_box(points: ArrayLike) -> tuple[float, float, float, float]:
-    """The smallest upright box around the points: x0, y0, x1, y1."""
+    """Return the smallest upright box around the points: x0, y0, x1, y1."""
     points = _as_points(points)
     x0, y0 = points.min(axis=0)
     x1, y1 = points.max(axis=0)

@@ -39,7 +39,7 @@ def check_budget(budget: float) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"budget must be a share of the teacher's cost above 0, such as 0.4, got {budget!r}")
+        raise ValueError(f"budget must be a share of the teacher's cost above 0, such as 0.6, got {budget!r}")
     return value
 
 

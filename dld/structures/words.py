@@ -52,7 +52,7 @@ class Word:
             raise ValueError(f"polygon of word {self.text!r} has shape {self.polygon.shape}, expected (P, 2)")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain json types; a coordinate that is not finite becomes null."""
+        """Return plain json types; a coordinate that is not finite becomes null."""
         return {
             "text": self.text,
             "polygon": _exact_decimals(self.polygon),
@@ -206,7 +206,7 @@ def read_results(path: str | os.PathLike) -> list[SpottingResult]:
 
 
 def write_results(path: str | os.PathLike, results: Iterable[SpottingResult], dataset: str | None = None) -> None:
-    """Write a results file; the file appears whole or not at all. Of `results` only one is held at a time."""
+    """Write a results file, which appears whole or not at all. Only one of `results` is in memory at a time."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     head = json.dumps({"schema": RESULTS_SCHEMA, "dataset": dataset}, ensure_ascii=False)

@@ -108,7 +108,7 @@ def _summary(row: Mapping[str, Any]) -> str:
     change = {key: 100 * value for key, value in row["e2e_difference"].items()}
     return (
         f'<div class="card"><h3><bdi>{as_html(row["name"])}</bdi></h3>'
-        f'<p><b>{row["teacher_share"]:.0%}</b> of the teacher\'s cost</p>'
+        f"<p><b>{row['teacher_share']:.0%}</b> of the teacher's cost</p>"
         f"<p><b>{100 * row['e2e_hmean']:.1f}%</b> end-to-end, {signed(change['value'])} to the teacher "
         f'<span class="faint">[{signed(change["low"])}, {signed(change["high"])}]</span></p>'
         f"<p>mean scale <b>{row['mean_scale']:.2f}</b></p></div>"
@@ -183,11 +183,11 @@ def _panel(example: Example, panel: Panel, image: str) -> str:
         if mark.label
     )
     return (
-        f'<figure><figcaption><b><bdi>{as_html(panel.name)}</bdi></b> · scale <b>{panel.scale:g}</b> · '
+        f"<figure><figcaption><b><bdi>{as_html(panel.name)}</bdi></b> · scale <b>{panel.scale:g}</b> · "
         f"{panel.gflops:.1f} GFLOPs ({panel.share:.0%})<br>{as_html(told)}</figcaption>"
         f'<button type="button" class="enlarge" aria-label="enlarge: {label}">'
         f'<svg class="photo" viewBox="0 0 {picture.width} {picture.height}" role="img" aria-label="{label}">'
-        f"{image}{overlay(panel.marks, picture)}</svg></button><ul class=\"words\">{chips}</ul></figure>"
+        f'{image}{overlay(panel.marks, picture)}</svg></button><ul class="words">{chips}</ul></figure>'
     )
 
 

@@ -72,8 +72,7 @@ def image_table(images: Sequence[ImageScore], titles: Mapping[int, str]) -> str:
 
 def _table(name: str, caption: str, header: Sequence[tuple[str, str]], body: Sequence[tuple[str, list[Cell]]]) -> str:
     head = "".join(
-        f'<th scope="col"><button type="button"><bdi>{as_html(title)}</bdi></button>'
-        f"<small>{as_html(what)}</small></th>"
+        f'<th scope="col"><button type="button"><bdi>{as_html(title)}</bdi></button><small>{as_html(what)}</small></th>'
         for title, what in header
     )
     lines = []

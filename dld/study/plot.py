@@ -60,9 +60,7 @@ def plot_scales(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     figure, panels = _figure(2)
     for axes, task, label in zip(panels, ("detection", "e2e"), ("detection", "end-to-end"), strict=True):
         for model, color in _colors(rows).items():
-            fixed = sorted(
-                (r for r in rows if r["model"] == model and r["choice"] == "fixed"), key=lambda r: r["mean_scale"]
-            )
+            fixed = sorted((r for r in rows if r["model"] == model and r["choice"] == "fixed"), key=lambda r: r["mean_scale"])
             x, y = [row["mean_scale"] for row in fixed], [100 * row[f"{task}_hmean"] for row in fixed]
             axes.plot(x, y, "o-", color=color, markersize=4, linewidth=1.3, label=model)
         axes.set_xlabel("scale (share of the teacher's resolution)")

@@ -130,9 +130,7 @@ class Study:
             for scale in spotter.model.scales:
                 self.fixed[spotter.name].setdefault(scale, Measurement.of(spotter, self.images, self.cache, scale))
             if self.calibration_set is not None:
-                self.calibration[spotter.name] = Measurement.of(
-                    spotter, self.calibration_set, self.cache, what="score"
-                )
+                self.calibration[spotter.name] = Measurement.of(spotter, self.calibration_set, self.cache, what="score")
 
     def measure(self) -> int:
         """Run whatever the caches lack; returns how often a network ran."""

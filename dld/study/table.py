@@ -130,9 +130,7 @@ def study_row(point: StudyPoint, teacher: StudyPoint) -> dict[str, Any]:
     row["ms_per_image"] = float(np.median([r.ms for r in readings]))
     histogram = Counter(r.scale for r in readings)
     row["scale_histogram"] = {f"{scale:g}": count for scale, count in sorted(histogram.items())}
-    pairs = [
-        (r.scale, float(np.median(t.heights))) for r, t in zip(readings, teacher.readings, strict=True) if t.heights
-    ]
+    pairs = [(r.scale, float(np.median(t.heights))) for r, t in zip(readings, teacher.readings, strict=True) if t.heights]
     row["spearman"] = spearman(*zip(*pairs, strict=True)) if pairs else None
     row["spearman_images"] = len(pairs)
     row["images"] = len(readings)

@@ -164,7 +164,7 @@ def _detectron2_problems(deep: bool) -> list[Problem]:
 
 
 def find_problems(deep: bool = True) -> list[Problem]:
-    """Everything that is off in this environment.
+    """Find everything that is wrong in this environment.
 
     Args:
         deep: also import the compiled packages and detectron2 (some seconds); otherwise only look at what is installed.

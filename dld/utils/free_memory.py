@@ -45,8 +45,8 @@ def resident_memory() -> int:
 class MemoryReturner:
     """Calls :func:`return_free_memory` when a process has grown far above what it needs.
 
-    Activations of pictures of ever other sizes leave holes in the heap that later ones do not fit into: a process that
-    needs one gigabyte comes to hold four. Pictures of one size leave none, and nothing is done.
+    Activations of images of changing sizes leave holes in the heap that later ones do not fit into: a process that
+    needs one gigabyte grows to four. Images of one size leave no holes, and then nothing is done.
 
     Args:
         share, most: growth that is left alone, as a share of what was resident after the last call, and in bytes; the smaller

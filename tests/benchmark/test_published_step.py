@@ -1,6 +1,5 @@
 """The plain reading of the published algorithm computes what our step computes."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -125,8 +125,7 @@ def test_total_text_polygons(tmp_path):
 def test_own_annotations_as_ground_truth(tmp_path, files):
     word = {"polygon": [[0, 0], [100, 0], [100, 20], [0, 20]], "text": "Exit", "ignore": False}
     images = [
-        {"file_name": f"img_{n}.jpg", "id": f"img_{n}", "width": 640, "height": 480, "words": [word] * (2 - n)}
-        for n in (1, 2)
+        {"file_name": f"img_{n}.jpg", "id": f"img_{n}", "width": 640, "height": 480, "words": [word] * (2 - n)} for n in (1, 2)
     ]
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps({"schema": "dld-text/1", "name": "x", "images": images}))

@@ -31,9 +31,9 @@ def distilled(tiny_weights, tiny_cfg):
     SpotterCheckpointer(model).load(tiny_weights["student"])
     model.mu.fill_(0.123456789)
     optimizer = torch.optim.AdamW(model.parameters())
-    SpotterCheckpointer(
-        model, tiny_cfg.OUTPUT_DIR, extra={"config": tiny_cfg.dump()}, optimizer=optimizer
-    ).save("distilled", iteration=41)
+    SpotterCheckpointer(model, tiny_cfg.OUTPUT_DIR, extra={"config": tiny_cfg.dump()}, optimizer=optimizer).save(
+        "distilled", iteration=41
+    )
     return os.path.join(tiny_cfg.OUTPUT_DIR, "distilled.pth")
 
 

@@ -21,7 +21,10 @@ def data(tmp_path, make_record):
         cv2.imwrite(str(tmp_path / f"{i}.png"), record["image"])
         images.append(
             {
-                "file_name": f"{i}.png", "id": str(i), "width": record["width"], "height": record["height"],
+                "file_name": f"{i}.png",
+                "id": str(i),
+                "width": record["width"],
+                "height": record["height"],
                 "words": [
                     {"polygon": a["polygon"].tolist(), "text": a["text"], "ignore": False} for a in record["annotations"]
                 ],
@@ -110,9 +113,7 @@ def run(command, cwd):
     root = os.getcwd()
     environment = dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     command = [part.replace("train_net.py", os.path.join(root, "projects/DLD/train_net.py")) for part in command]
-    return subprocess.run(
-        [sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=400
-    )
+    return subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
 
 
 @pytest.mark.slow

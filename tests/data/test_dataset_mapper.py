@@ -33,9 +33,10 @@ def test_targets_of_a_plain_word():
 
 
 def test_tall_words_are_marked():
-    assert targets(
-        (rectangle(0, 0, 10, 15), "a", False), (rectangle(0, 0, 10, 16), "a", False)
-    ).gt_tall.tolist() == [False, True]
+    assert targets((rectangle(0, 0, 10, 15), "a", False), (rectangle(0, 0, 10, 16), "a", False)).gt_tall.tolist() == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ WEIGHTS = {
     "dld_tiny": (
         "output/dld_tiny/model_best.pth", "output/skd_only/model_final.pth", "output/vanilla_multiscale/model_final.pth",
         "output/dld_tiny.safetensors", "output/dld_tiny_gamma03.safetensors", "output/without_skd.safetensors",
-        "output/ablations/skd_only/model_best.pth", "dld_tiny_budget40.safetensors",
+        "output/ablations/skd_only/model_best.pth", "dld_tiny_budget60.safetensors",
     ),
 }  # fmt: skip
 """Shipped weights -> files that stand for trained ones."""

@@ -9,7 +9,7 @@ __all__ = ["PROJECT"]
 PYTHON_ONNX = """from dld import TextSpotter
 spotter = TextSpotter.from_onnx("exported/dld_tiny")   # device="cuda" with onnxruntime-gpu
 print([word.text for word in spotter("photo.jpg").words])
-results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.4)"""
+results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.6)"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -41,7 +41,7 @@ PROJECT = {
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
     ),
     f"{TOOLS}/analyze_model.py --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset synthwords_val "
-    "--limit 100 --scales 0.5 1.0 --budgets 0.4 --output output/first_study": Run(
+    "--limit 100 --scales 0.5 1.0 --budgets 0.6 --output output/first_study": Run(
         append=f"--limit 2 --opts {SMALL_WORDS}", slow=True,
         leaves=("output/first_study/results.json", "output/first_study/table.md", "output/first_study/accuracy_cost.png"),
     ),
@@ -94,18 +94,18 @@ PROJECT = {
         .replace("--output output/study", "--output output/times") + f" {SMALL_WORDS}",
     ),
     f"{TOOLS}/analyze_model.py --teacher output/teacher_tiny/model_best.pth --student dld=output/dld_tiny/model_best.pth "
-    "--dataset synthwords_val --limit 1000 --scales 0.5 1.0 --budgets 0.4 --output output/study "
+    "--dataset synthwords_val --limit 1000 --scales 0.5 1.0 --budgets 0.6 --output output/study "
     "--html output/study/report.html": Run(
         append=f"--limit 2 --opts {SMALL_WORDS}", leaves=(*ANALYZED, "output/study/report.html"), slow=True,
     ),
-    f"{TOOLS}/calibrate_budget.py --weights output/dld_tiny/model_best.pth --dataset synthwords_train --limit 500 --budget 0.4 "
-    "--output dld_tiny_budget40.safetensors": Run(
+    f"{TOOLS}/calibrate_budget.py --weights output/dld_tiny/model_best.pth --dataset synthwords_train --limit 500 --budget 0.6 "
+    "--output dld_tiny_budget60.safetensors": Run(
         # on tiny images the words alone would cost more than the budget
         append="--limit 3 --opts MODEL.DEVICE cpu INPUT.MIN_SIZE_TEST 320 DATASETS.SYNTHWORDS.SIZE [320,320] "
-        "MODEL.SELECTOR.EXPECTED_WORDS 0.0", without=("dld_tiny_budget40.safetensors",),
-        leaves=("dld_tiny_budget40.safetensors",), slow=True,
+        "MODEL.SELECTOR.EXPECTED_WORDS 0.0", without=("dld_tiny_budget60.safetensors",),
+        leaves=("dld_tiny_budget60.safetensors",), slow=True,
     ),
-    f"{TOOLS}/demo.py --weights dld_tiny_budget40.safetensors --input photos/ --output output/read": Run(
+    f"{TOOLS}/demo.py --weights dld_tiny_budget60.safetensors --input photos/ --output output/read": Run(
         append=f"--opts {SMALL}", leaves=("output/read/e.jpg", "output/read/results.json"), slow=True,
     ),
     "make bench": make("bench", append="""ARGS="--only evaluation --quick --output ''\"""", says="evaluation", slow=True),

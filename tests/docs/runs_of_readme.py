@@ -8,6 +8,7 @@ from run_settings import ONE, ONE_GPU, SMALL, TEACHER_WEIGHTS, TOOLS, TRAIN, Run
 
 __all__ = ["README"]
 
+DLD_TRAIN = "dld train --config-file configs"
 SPOT = 'dld spot --input photo.jpg folder/ "more/*.png" clip.mp4 --output out --pretrained teacher_tiny'
 PYTHON_SAMPLES = """from dld import TextSpotter
 from dld.data.samples import sample_files
@@ -21,7 +22,7 @@ spotter = TextSpotter.from_pretrained("teacher_tiny")    # device="cpu" or "cuda
 result = spotter("photo.jpg")
 for word in result.words:
     print(word.text, word.score, word.polygon, word.char_scores)
-print(result.scale, result.cost, result.gflops)    # where the scale was chosen or given; else None
+print(result.scale, result.cost, result.gflops)    # where the scale was chosen or given; else None (full resolution)
 result.draw().save("drawn.jpg")
 open("result.json", "w").write(result.to_json())"""
 
@@ -50,7 +51,6 @@ README = {
         append=f"--opts {SMALL}", leaves=("out/photo.jpg", "out/c.jpg", "out/d.jpg", "out/clip.mp4", "out/results.json"),
         says="5 images",
     ),
-    f"{TOOLS}/demo.py ...": Run(change=((" ...", " --help"),), says="--input"),
     "dld evaluate --predictions": Run(append="submission.zip --gt ch4_gt.zip --protocol icdar2015", says="2 images"),
     "dld spot --input - --pretrained teacher_tiny < photo.jpg": Run(append=f"--opts {SMALL}", says="-: "),
     "dld spot --input dld/data/samples/images --output out --pretrained dld_tiny": Run(
@@ -65,19 +65,19 @@ README = {
     "dld app --weights output/dld_tiny/model_best.pth output/teacher_tiny/model_best.pth --port 8000": Run(
         change=(("8000", "17861"),), needs="gradio", own_process=True, stop_at="the page is at", slow=True,
     ),
-    f"{TRAIN}/teacher_tiny.yaml --num-gpus 1": Run(append=ONE, leaves=("output/teacher_tiny/config.yaml",), slow=True),
-    f"{TRAIN}/dld_tiny.yaml --num-gpus 1 {TEACHER_WEIGHTS} output/teacher_tiny/model_best.pth": Run(
+    f"{DLD_TRAIN}/teacher_tiny.yaml --num-gpus 1": Run(append=ONE, leaves=("output/teacher_tiny/config.yaml",), slow=True),
+    f"{DLD_TRAIN}/dld_tiny.yaml --num-gpus 1 {TEACHER_WEIGHTS} output/teacher_tiny/model_best.pth": Run(
         append=ONE, leaves=("output/dld_tiny/config.yaml",), slow=True,
     ),
-    f"{TRAIN}/teacher_R50.yaml --num-gpus 8": Run(
+    f"{DLD_TRAIN}/teacher_R50.yaml --num-gpus 8": Run(
         change=(ONE_GPU,), append=ONE, leaves=("output/teacher_R50/model_final.pth",), slow=True,
     ),
-    f"{TRAIN}/dld_R50.yaml --num-gpus 8 {TEACHER_WEIGHTS} output/teacher_R50/model_best.pth": Run(
-        first=f"{TRAIN}/teacher_R50.yaml {ONE} DATASETS.TEST '()'", change=(ONE_GPU, ("model_best", "model_final")),
+    f"{DLD_TRAIN}/dld_R50.yaml --num-gpus 8 {TEACHER_WEIGHTS} output/teacher_R50/model_best.pth": Run(
+        first=f"{DLD_TRAIN}/teacher_R50.yaml {ONE} DATASETS.TEST '()'", change=(ONE_GPU, ("model_best", "model_final")),
         append=ONE, leaves=("output/dld_R50/model_final.pth",), slow=True,
     ),
-    f"{TOOLS}/check_dataset.py --json signs.json --images signs/": Run(says="no problems found"),
-    f"{TRAIN}/teacher_tiny.yaml DATASETS.REGISTER \"[('signs', 'signs.json', 'signs/')]\" DATASETS.TRAIN "
+    "dld check --json signs.json --images signs/": Run(says="no problems found"),
+    f"{DLD_TRAIN}/teacher_tiny.yaml DATASETS.REGISTER \"[('signs', 'signs.json', 'signs/')]\" DATASETS.TRAIN "
     "\"('signs', 'synthwords_train')\" DATASETS.TRAIN_WEIGHTS \"[1, 3]\" DATASETS.TEST \"('signs',)\" "
     "MODEL.WEIGHTS output/teacher_tiny/model_best.pth": Run(
         append=f"{ONE} OUTPUT_DIR output/signs", leaves=("output/signs/signs_results.json", "output/signs/model_final.pth"),

@@ -87,7 +87,5 @@ def _equal(truth, detected, task):
         return False
     first, last = truth[0] in SPECIALS, truth[-1] in SPECIALS
     return (
-        (first and truth[1:] == detected)
-        or (last and truth[:-1] == detected)
-        or (first and last and truth[1:-1] == detected)
+        (first and truth[1:] == detected) or (last and truth[:-1] == detected) or (first and last and truth[1:-1] == detected)
     )

@@ -21,8 +21,7 @@ def corrected(texts, words, rule="plain", char_scores=None):
 def test_nearest_word_is_that_of_the_plain_distance_and_the_first_wins_a_tie():
     generator = np.random.default_rng(0)
     texts, lexicon = (
-        ["".join(generator.choice(list("abcD"), size=generator.integers(0, 7))) for _ in range(count)]
-        for count in (300, 80)
+        ["".join(generator.choice(list("abcD"), size=generator.integers(0, 7))) for _ in range(count)] for count in (300, 80)
     )
     indices, distances = nearest_words(texts, lexicon)
     for text, index, distance in zip(texts, indices, distances, strict=True):

@@ -172,14 +172,10 @@ def test_unknown_image_and_task_are_named():
 @pytest.mark.parametrize("task", TASKS)
 def test_perfect_predictions_score_one_and_empty_ones_zero(protocol, task):
     words, _ = random_scenes(3, 6, seed=1, points=4)
-    words = {
-        image: [replace(word, text=word.text.replace("#", "###")) for word in items] for image, items in words.items()
-    }
+    words = {image: [replace(word, text=word.text.replace("#", "###")) for word in items] for image, items in words.items()}
     # far apart, so that no word lies in a don't-care one
     words = {
-        image: [
-            replace(word, polygon=word.polygon - word.polygon.mean(0) + [200 * i, 50]) for i, word in enumerate(items)
-        ]
+        image: [replace(word, polygon=word.polygon - word.polygon.mean(0) + [200 * i, 50]) for i, word in enumerate(items)]
         for image, items in words.items()
     }
     perfect = {image: [Word(word.text, word.polygon) for word in items] for image, items in words.items()}
@@ -197,9 +193,7 @@ def test_order_of_images_and_whole_pixel_shifts_change_nothing(seed, dx, dy, shu
     names = list(words)
     shuffle.shuffle(names)
     moved = {name: [replace(word, polygon=word.polygon + [dx, dy]) for word in words[name]] for name in names}
-    moved_found = {
-        name: [replace(word, polygon=word.polygon + [dx, dy]) for word in detections[name]] for name in names
-    }
+    moved_found = {name: [replace(word, polygon=word.polygon + [dx, dy]) for word in detections[name]] for name in names}
     after = score_dataset(moved, moved_found, icdar2015)
     assert {task: item.score for task, item in before.items()} == {task: item.score for task, item in after.items()}
     assert before["e2e"].per_image == after["e2e"].per_image

@@ -48,9 +48,7 @@ def test_counts_are_those_of_the_official_loops(protocol, signs, decimals):
         words = [GroundTruthWord(np.array(polygon, dtype=float), text) for polygon, text in truth]
         found = [Word(text, np.array(polygon, dtype=float)) for polygon, text in detections]
         for task in TASKS:
-            expected = official_counts(
-                truth, detections, task, protocol.truncate_coordinates, protocol.dont_care_pattern
-            )
+            expected = official_counts(truth, detections, task, protocol.truncate_coordinates, protocol.dont_care_pattern)
             assert match_image(words, found, protocol, task).counts == expected, (task, truth, detections)
             matched += expected[0]
     assert matched > 100

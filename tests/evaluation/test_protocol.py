@@ -31,9 +31,7 @@ def test_dont_care_texts(text, icdar, total):
     assert not icdar2015.is_dont_care("A" + text)
 
 
-@pytest.mark.parametrize(
-    "change", [{"layout": "circle"}, {"matching_order": "best"}, {"self_intersecting_area": "hull"}]
-)
+@pytest.mark.parametrize("change", [{"layout": "circle"}, {"matching_order": "best"}, {"self_intersecting_area": "hull"}])
 def test_rules_that_do_not_exist_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         replace(icdar2015, **change)

@@ -128,9 +128,7 @@ def test_written_zip_scores_as_the_predictions_did(tmp_path, protocol, points):
     write_submission(tmp_path / "s.zip", predictions, protocol, truth)
     read = read_submission(tmp_path / "s.zip", protocol, truth)
     before, after = (score_dataset(truth, items, protocol, TASKS) for items in (predictions, read.words))
-    assert {task: item.per_image for task, item in before.items()} == {
-        task: item.per_image for task, item in after.items()
-    }
+    assert {task: item.per_image for task, item in before.items()} == {task: item.per_image for task, item in after.items()}
 
 
 def test_rectangles_stay_close_to_their_polygons():

@@ -32,7 +32,6 @@ def test_equal_to_the_networks_post_processing():
     for word, polygon in zip(words, wanted.pred_polygons, strict=True):
         np.testing.assert_allclose(word.polygon, polygon, atol=1e-4)
 
-
     surely = spotting_postprocess(instances, 133, 170, charset, 0.5)
     assert 0 < len(surely) < 4
     assert [w.text for w in words_of(found, (60, 80), (133, 170), charset.characters, 0.5)] == surely.pred_texts

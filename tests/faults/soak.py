@@ -87,9 +87,7 @@ def train(steps: int, bfloat16: bool) -> tuple[list[float], int]:
         options += ["SOLVER.AMP.ENABLED", bfloat16]
         log = Path(name) / "log"
         with open(log, "w") as out:
-            process = subprocess.Popen(
-                train_command(folder, *options), stdout=out, stderr=subprocess.STDOUT, env=environment()
-            )
+            process = subprocess.Popen(train_command(folder, *options), stdout=out, stderr=subprocess.STDOUT, env=environment())
         memory = []
         while process.poll() is None:
             if "training from iteration" in log.read_text(errors="replace"):

@@ -155,7 +155,7 @@ def test_options_that_make_no_sense_are_refused(spotter, pictures):
         ({"scale": "half"}, "got 'half'"),
         ({"scale": float("nan")}, "got nan"),
         ({"scale": 40}, "got 40"),
-        ({"budget": -1}, "budget must be a share of the teacher's cost above 0, such as 0.4, got -1"),
+        ({"budget": -1}, "budget must be a share of the teacher's cost above 0, such as 0.6, got -1"),
         ({"budget": "much"}, "got 'much'"),
         ({"scale": 0.5, "budget": 0.4}, "give scale or budget, not both"),
         ({"batch_size": 0}, "batch_size must be a whole number from 1, got 0"),

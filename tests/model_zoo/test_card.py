@@ -50,7 +50,10 @@ def test_only_words_that_are_not_read_from_strips_have_a_longest():
 
 def test_a_variant_has_the_details_of_its_own_and_no_file():
     options = {"MODEL.DISTILLATION.GAMMA": 0.25, "MODEL.SELECTOR.MU": 2.5}
-    base, variant = list_weights()["dld_tiny"], {"what": "cheap", "of": "base", "options": options, "recipe": ["do"], "scores": {}}
+    base, variant = (
+        list_weights()["dld_tiny"],
+        {"what": "cheap", "of": "base", "options": options, "recipe": ["do"], "scores": {}},
+    )
     card = model_card({"base": base, "cheap": variant})
     assert "- `cheap`: chooses among the scales 0.3, 0.4, 0.5, 0.6, 0.7, 0.8; gamma 0.25 (" in card
     assert "; a variant: `base` with `MODEL.DISTILLATION.GAMMA 0.25 MODEL.SELECTOR.MU 2.5`\n" in card
@@ -76,13 +79,15 @@ def test_any_number_of_weights(count):
 
 def test_the_figures_of_the_card_are_those_of_the_index():
     index = list_weights()
-    headlines = {(row[0].strip("`"), row[1].strip("`")): row for row in cells(model_card(index), "data | weights | mean scale")}
+    rows = cells(model_card(index), "data | weights | images | mean scale")
+    headlines = {(row[0].strip("`"), row[1].strip("`")): row for row in rows}
     assert len(headlines) == sum(len(entry["scores"]) for entry in index.values())
     for (data, name), row in headlines.items():
         best = index[name]["scores"][data]["rows"][0]
-        assert float(row[2]) == pytest.approx(best["mean_scale"], abs=0.006)
-        assert float(row[3]) == pytest.approx(best["total_gflops"], abs=0.06)
-        precision, recall, hmean = (float(x) for x in row[6].split(" [")[0].split(" / "))
+        assert int(row[2].replace(",", "")) == index[name]["scores"][data]["images"]
+        assert float(row[3]) == pytest.approx(best["mean_scale"], abs=0.006)
+        assert float(row[4]) == pytest.approx(best["total_gflops"], abs=0.06)
+        precision, recall, hmean = (float(x) for x in row[7].split(" [")[0].split(" / "))
         assert [precision, recall, hmean] == pytest.approx(
             [100 * best[f"e2e_{key}"] for key in ("precision", "recall", "hmean")], abs=0.06
         )
@@ -90,10 +95,21 @@ def test_the_figures_of_the_card_are_those_of_the_index():
         assert hmean == pytest.approx(2 * precision * recall / (precision + recall), abs=0.1)
 
 
+def test_the_evaluation_data_say_which_weights_were_measured_on_them():
+    index = list_weights()
+    rows = cells(model_card(index), "data | weights | images | words")
+    named = [
+        (data.strip("`"), name.strip("`"), int(images.replace(",", "")))
+        for data, names, images, *_ in rows
+        for name in names.split(", ")
+    ]
+    assert sorted(named) == sorted((d, n, s["images"]) for n, entry in index.items() for d, s in entry["scores"].items())
+
+
 def test_an_entry_without_scores_is_a_card_without_tables_of_scores():
     index = {"new": {**next(iter(list_weights().values())), "scores": {}}}
     card = model_card(index)
-    assert cells(card, "data | weights | mean scale") == [] and "ms: not measured" in card
+    assert cells(card, "data | weights | images | mean scale") == [] and "ms: not measured" in card
 
 
 def test_text_with_bars_does_not_break_a_table():

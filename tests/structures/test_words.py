@@ -39,8 +39,8 @@ def test_results_are_written_one_by_one_as_the_same_json(tmp_path):
             written.append(index)
             yield result(image_id=f"img_{index}")
 
-    write_results(tmp_path / "r.json", results(), "Größe \"a\"")
-    values = {"schema": "dld-results/1", "dataset": "Größe \"a\"", "images": [r.to_dict() for r in results()]}
+    write_results(tmp_path / "r.json", results(), 'Größe "a"')
+    values = {"schema": "dld-results/1", "dataset": 'Größe "a"', "images": [r.to_dict() for r in results()]}
     assert (tmp_path / "r.json").read_text(encoding="utf-8") == json.dumps(values, ensure_ascii=False) + "\n"
     write_results(tmp_path / "none.json", [])
     assert read_results(tmp_path / "none.json") == []

@@ -72,9 +72,7 @@ def test_the_choice_reads_what_the_fixed_scale_reads(make_study):
         fixed = study.fixed["student"][reading.scale].readings(4)[index]
         assert reading.counts == fixed.counts and reading.heights == fixed.heights
         assert reading.paper_gflops == fixed.paper_gflops
-        assert reading.gflops == pytest.approx(
-            fixed.gflops + study.scored["student"].cache[index]["selector_gflops"], rel=1e-9
-        )
+        assert reading.gflops == pytest.approx(fixed.gflops + study.scored["student"].cache[index]["selector_gflops"], rel=1e-9)
 
 
 def test_more_images_and_scales_only_cost_what_is_new(make_study):

@@ -9,6 +9,7 @@ from dld.utils.free_memory import MemoryReturner, resident_memory, return_free_m
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc_trim is what returns memory")
 def test_holes_of_the_heap_go_back_to_the_system():
     import ctypes
+
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "malloc_trim"):
         pytest.skip("this C library has no malloc_trim")

@@ -57,9 +57,7 @@ def set_text_metadata(name: str, json_file: str | Path, image_root: str | Path, 
     )
 
 
-def register_text_dataset(
-    name: str, json_file: str | Path, image_root: str | Path, protocol: str = "icdar2015"
-) -> None:
+def register_text_dataset(name: str, json_file: str | Path, image_root: str | Path, protocol: str = "icdar2015") -> None:
     """Make an annotation file known as `name` for `DATASETS.TRAIN` and `DATASETS.TEST`.
 
     Files are read when the data set is loaded, not here. Registering the same files again does nothing.

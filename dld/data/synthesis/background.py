@@ -122,9 +122,7 @@ class BackgroundBank:
         # Surfaces vary mainly in brightness, a little in hue.
         steps = rng.standard_normal((4, 1)) + 0.25 * rng.standard_normal((4, 3))
         stops = np.clip(first + spread * np.cumsum(steps * 0.6, axis=0), 0, 255)
-        table = np.stack([np.interp(np.arange(256), (0, 85, 170, 255), stops[:, c]) for c in range(3)], 1).astype(
-            np.uint8
-        )
+        table = np.stack([np.interp(np.arange(256), (0, 85, 170, 255), stops[:, c]) for c in range(3)], 1).astype(np.uint8)
         return cv2.LUT(cv2.merge([self.grey(rng, height, width)] * 3), table[None])
 
     def _gradient(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:

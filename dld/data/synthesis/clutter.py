@@ -60,9 +60,7 @@ def _rectangles(rng: np.random.Generator, image: np.ndarray) -> None:
     """Panes and panels, filled or framed, with nothing written on them."""
     for _ in range(int(rng.integers(1, 6))):
         x0, y0, x1, y1 = _box(rng, image)
-        cv2.rectangle(
-            image, (x0, y0), (x1, y1), _clutter_color(rng), -1 if rng.random() < 0.6 else _thickness(rng, image)
-        )
+        cv2.rectangle(image, (x0, y0), (x1, y1), _clutter_color(rng), -1 if rng.random() < 0.6 else _thickness(rng, image))
 
 
 def _ellipses(rng: np.random.Generator, image: np.ndarray) -> None:

@@ -196,9 +196,7 @@ def _faces_of_file(path: Path, more: str) -> list[FontFace]:
         family = names.getBestFamilyName() or path.stem
         style = (names.getBestSubFamilyName() or "").lower()
         cmap = set(table.getBestCmap() or {})
-        axes = (
-            [(a.axisTag, a.minValue, a.defaultValue, a.maxValue) for a in table["fvar"].axes] if "fvar" in table else []
-        )
+        axes = [(a.axisTag, a.minValue, a.defaultValue, a.maxValue) for a in table["fvar"].axes] if "fvar" in table else []
         italic = "italic" in style or "oblique" in style or "Italic" in path.stem
     cuts: list[tuple[float, ...] | None] = [None]
     if any(tag == "wght" for tag, *_ in axes):

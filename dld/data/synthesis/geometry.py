@@ -44,9 +44,7 @@ class Arc:
         dx, dy = np.broadcast_to(dx, (height, width)), np.broadcast_to(dy, (height, width))
         radius, angle = cv2.cartToPolar(np.ascontiguousarray(dy), np.ascontiguousarray(dx))
         angle[angle > math.pi] -= np.float32(2 * math.pi)
-        return angle * np.float32(self.radius) + np.float32(self.origin), np.float32(side) * (
-            radius - np.float32(self.radius)
-        )
+        return angle * np.float32(self.radius) + np.float32(self.origin), np.float32(side) * (radius - np.float32(self.radius))
 
     def turn(self, length: float) -> float:
         """Angle (radians) through which a stretch of the line of this length turns."""
@@ -70,14 +68,8 @@ class Wave:
 
     def inverse_map(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         x = np.arange(width, dtype=np.float32) - np.float32(self.shift[0])
-        y = (
-            np.arange(height, dtype=np.float32)[:, None]
-            - np.float32(self.shift[1])
-            - self._rise(x).astype(np.float32)[None, :]
-        )
-        return np.ascontiguousarray(np.broadcast_to(x[None, :], (height, width))), np.ascontiguousarray(
-            y.astype(np.float32)
-        )
+        y = np.arange(height, dtype=np.float32)[:, None] - np.float32(self.shift[1]) - self._rise(x).astype(np.float32)[None, :]
+        return np.ascontiguousarray(np.broadcast_to(x[None, :], (height, width))), np.ascontiguousarray(y.astype(np.float32))
 
     def turn(self, length: float) -> float:
         slope = 2 * math.pi * abs(self.amplitude) / self.period

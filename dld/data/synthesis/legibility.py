@@ -13,14 +13,10 @@ __all__ = ["MIN_AMPLITUDE", "MIN_CAPITAL_PX", "MIN_CORRELATION", "is_legible", "
 MIN_CAPITAL_PX = 6.0
 MIN_AMPLITUDE = 5.0
 MIN_CORRELATION = 0.6
-_COMPARED_AT = (
-    20.0  # capital height, pixels: larger words are reduced, so that noise averages out as it does to the eye
-)
+_COMPARED_AT = 20.0  # capital height, pixels: larger words are reduced, so that noise averages out as it does to the eye
 
 
-def visible_detail(
-    image: np.ndarray, drawing: np.ndarray, outline: np.ndarray, capital_px: float
-) -> tuple[float, float]:
+def visible_detail(image: np.ndarray, drawing: np.ndarray, outline: np.ndarray, capital_px: float) -> tuple[float, float]:
     """How much of a word's strokes is left in the picture.
 
     Args:
@@ -40,8 +36,7 @@ def visible_detail(
     cv2.fillPoly(inside, [np.round(outline * scale).astype(np.int32)], 1)
     side = max(3, round(0.8 * capital_px * scale))
     seen, drawn = (
-        (part - cv2.blur(part, (side, side)))[inside > 0]
-        for part in (image.astype(np.float32), drawing.astype(np.float32))
+        (part - cv2.blur(part, (side, side)))[inside > 0] for part in (image.astype(np.float32), drawing.astype(np.float32))
     )
     power, common = float((drawn * drawn).sum()), float((seen * drawn).sum())
     if power < 1e-3:

@@ -137,9 +137,7 @@ def _plate_mask(plate: PlateStyle, lettering: Lettering, inset: int) -> np.ndarr
 def _textured(color, texture: np.ndarray, depth: float) -> np.ndarray:
     """``color`` with its brightness varied by a grey picture (uint8), as an opaque BGRA layer."""
     light = (texture.astype(np.float32) - 128) * np.float32(depth)
-    return np.dstack([*(np.clip(light + np.float32(c), 0, 255) for c in color), np.full_like(light, 255)]).astype(
-        np.uint8
-    )
+    return np.dstack([*(np.clip(light + np.float32(c), 0, 255) for c in color), np.full_like(light, 255)]).astype(np.uint8)
 
 
 def paint(

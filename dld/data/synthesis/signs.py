@@ -68,9 +68,7 @@ def _face(rng: np.random.Generator, families: dict[str, list[FontFace]]) -> Font
     return faces[int(rng.integers(len(faces)))]
 
 
-def _face_with(
-    rng: np.random.Generator, families: dict[str, list[FontFace]], face: FontFace, words: list[str]
-) -> FontFace:
+def _face_with(rng: np.random.Generator, families: dict[str, list[FontFace]], face: FontFace, words: list[str]) -> FontFace:
     """The face if it draws all the words; else one that does, if there is one: few have every script."""
     if all(map(face.can_draw, words)):
         return face
@@ -87,9 +85,7 @@ def _texts(rng: np.random.Generator, vocabulary: Vocabulary, face: FontFace, phr
     return [set_case(word, style) for word in words[:most]]
 
 
-def _lines(
-    rng, face: FontFace, words: list[str], capital_px: float, tracking: float, gap: float, widest: float
-) -> list[Line]:
+def _lines(rng, face: FontFace, words: list[str], capital_px: float, tracking: float, gap: float, widest: float) -> list[Line]:
     lines = []
     while words:
         line, used = set_line(face, words, capital_px, tracking, gap, widest)
@@ -158,9 +154,7 @@ def design_sign(
     return Sign(lettering, homography, capital_px, plated)
 
 
-def _arrange(
-    rng: np.random.Generator, lines: list[Line], curved: bool, capital_px: float, pad: tuple[int, int]
-) -> Lettering:
+def _arrange(rng: np.random.Generator, lines: list[Line], curved: bool, capital_px: float, pad: tuple[int, int]) -> Lettering:
     if curved and lines[0].width > 2.0 * capital_px:
         u = rng.random()
         first = lines[0]

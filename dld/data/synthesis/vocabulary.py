@@ -181,9 +181,7 @@ class Vocabulary:
             )
         if kind == "url":
             host = set_case(self.dictionary_word(rng), "lower").replace("'", "")
-            return self._pick(rng, ("www.{}.{}", "{}.{}", "www.{}.{}", "http://{}.{}")).format(
-                host, self._pick(rng, _DOMAINS)
-            )
+            return self._pick(rng, ("www.{}.{}", "{}.{}", "www.{}.{}", "http://{}.{}")).format(host, self._pick(rng, _DOMAINS))
         if kind == "email":
             host = self.dictionary_word(rng).lower().replace("'", "")
             return f"{self._pick(rng, ('info', 'sales', 'hello', 'office'))}@{host}.{self._pick(rng, _DOMAINS)}"

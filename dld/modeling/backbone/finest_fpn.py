@@ -15,9 +15,9 @@ class FinestFPN(FPN):
     """detectron2's FPN plus :meth:`finest`; weights and names are the same."""
 
     def finest(self, images: torch.Tensor) -> torch.Tensor:
-        """The finest level alone (N, C, H/4, W/4): bottom-up, lateral and top-down path, one output convolution.
+        """Compute only the finest level (N, C, H/4, W/4): bottom-up, lateral and top-down path, one output convolution.
 
-        Equals `forward(images)["p2"]`; the other output convolutions are not computed.
+        The result equals `forward(images)["p2"]`; the other output convolutions are not computed.
         """
         levels = self.bottom_up(images)
         previous = None
@@ -33,7 +33,7 @@ class FinestFPN(FPN):
 
 @BACKBONE_REGISTRY.register()
 def build_text_resnet_fpn_backbone(cfg, input_shape):
-    """detectron2's ResNet under a :class:`FinestFPN`, levels P2..P6; checkpoints of its Mask R-CNN fit by name."""
+    """Build detectron2's ResNet under a :class:`FinestFPN`, levels P2..P6; checkpoints of its Mask R-CNN fit by name."""
     return FinestFPN(
         bottom_up=build_resnet_backbone(cfg, input_shape),
         in_features=cfg.MODEL.FPN.IN_FEATURES,

@@ -14,12 +14,14 @@ from dld.modeling.backbone.finest_fpn import FinestFPN
 __all__ = ["MIN_WIDTH", "TwoConvStem", "build_tiny_resnet_fpn_backbone"]
 
 MIN_WIDTH = 16
-"""In training with bfloat16 on two threads or more of a processor with AVX-512 but without AMX, oneDNN (3.10.2, of torch 2.11)
-writes past its memory where a strided 1x1 convolution has fewer channels: the process is killed, or worse, is not."""
+"""Fewest channels of a strided 1x1 convolution that are safe in training with bfloat16.
+
+With fewer, oneDNN (3.10.2, of torch 2.11) writes past its memory on a processor with AVX-512 but without AMX, from two
+threads on. The process is then killed or, worse, runs on."""
 
 
 class TwoConvStem(CNNBlockBase):
-    """Two strided 3x3 convolutions: stride 4 as a 7x7 with pooling, but strokes of thin letters are seen twice."""
+    """Two strided 3x3 convolutions: stride 4, like a 7x7 with pooling, but they see the strokes of thin letters twice."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
         super().__init__(in_channels, out_channels, stride=4)
@@ -39,7 +41,7 @@ class TwoConvStem(CNNBlockBase):
 
 @BACKBONE_REGISTRY.register()
 def build_tiny_resnet_fpn_backbone(cfg, input_shape):
-    """Basic blocks 2-2-2-2 of `MODEL.TINY_RESNET.WIDTHS` channels under a :class:`FinestFPN`, levels P2..P6.
+    """Build basic blocks 2-2-2-2 of `MODEL.TINY_RESNET.WIDTHS` channels under a :class:`FinestFPN`, levels P2..P6.
 
     Raises:
         ValueError: two stages of equal width (detectron2's block then has no shortcut that could halve the size), or fewer than
@@ -66,6 +68,4 @@ def build_tiny_resnet_fpn_backbone(cfg, input_shape):
         channels = width
     names = [f"res{i + 2}" for i in range(len(stages))]
     bottom_up = ResNet(stem, stages, out_features=names, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
-    return FinestFPN(
-        bottom_up, names, cfg.MODEL.FPN.OUT_CHANNELS, norm=cfg.MODEL.FPN.NORM, top_block=LastLevelMaxPool()
-    )
+    return FinestFPN(bottom_up, names, cfg.MODEL.FPN.OUT_CHANNELS, norm=cfg.MODEL.FPN.NORM, top_block=LastLevelMaxPool())

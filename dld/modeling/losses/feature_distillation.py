@@ -13,7 +13,7 @@ __all__ = ["character_kl", "context_feature_loss", "image_kl", "roi_feature_loss
 
 def mean_squared_difference(student: torch.Tensor, teacher: torch.Tensor, what: str) -> torch.Tensor:
     if student.shape != teacher.shape:
-        # broadcasting would hide a word that only one of the two saw
+        # broadcasting would hide a word that only one of the two has seen
         raise ValueError(f"{what} of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in shape")
     if not student.numel():
         return student.float().sum() * 0
@@ -42,9 +42,9 @@ def context_feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.
 
 
 def character_kl(student_logits: torch.Tensor, teacher_logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """KL(teacher || student) = sum_v p_teacher log(p_teacher / p_student), mean over the valid steps of each word.
+    """Return KL(teacher || student) = sum_v p_teacher log(p_teacher / p_student), mean over the valid steps of each word.
 
-    Both decoders must have been fed the same prefixes, so that step t asks both the same question.
+    Both decoders must have been fed the same prefixes, so that both answer the same question at step t.
 
     Args:
         student_logits: (R, T, V).

@@ -45,7 +45,5 @@ def ctc_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int, end: int) ->
     log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)  # (L, R, V)
     columns = torch.full((R,), L, dtype=torch.int64, device=logits.device)
     labels = targets.clamp(max=logits.shape[-1] - 1)  # padding stands behind every length, but must be a class
-    loss = F.ctc_loss(
-        log_probabilities, labels, columns, lengths, blank=end, reduction="none", zero_infinity=True
-    )
+    loss = F.ctc_loss(log_probabilities, labels, columns, lengths, blank=end, reduction="none", zero_infinity=True)
     return (loss / lengths.clamp(min=1)).mean()

@@ -14,7 +14,7 @@ FORMS = ("weighted", "paper")
 
 
 def sequence_log_probabilities(logits: torch.Tensor, ids: torch.Tensor, pad: int) -> torch.Tensor:
-    """log p(y) = sum over the steps of y of log p(y_t | y_<t), padding left out.
+    """Return log p(y) = sum over the steps of y of log p(y_t | y_<t), without the padding.
 
     Args:
         logits: (..., T, V).
@@ -22,7 +22,7 @@ def sequence_log_probabilities(logits: torch.Tensor, ids: torch.Tensor, pad: int
         pad: id of the steps that do not count.
 
     Returns:
-        float32 (...), 0 for a row that is padding throughout.
+        float32 (...), 0 for a row that consists of padding only.
     """
     log_probabilities = logits.float().log_softmax(-1)
     index = ids.clamp(max=logits.shape[-1] - 1).unsqueeze(-1)  # padding is masked below, but must be a class here
@@ -39,17 +39,17 @@ def sequence_distillation_loss(
     form: str = "weighted",
     per_character: bool = True,
 ) -> torch.Tensor:
-    """Mean over words of the distance between the student and the teacher's beams, in float32 log space.
+    """Return the mean over words of the distance between the student and the teacher's beams, in float32 log space.
 
     - "weighted": -sum_k w_k log p_student(y_k) / length(y_k), w = softmax over the valid k of log p_teacher(y_k). This
-      is the first form printed in the paper, with the teacher's probabilities normalised over the K; its minimum is the
-      teacher's distribution over the beams.
-    - "paper": -log sum_k p_student(y_k), the approximation which the paper trains with. The teacher's probabilities are
-      not in it: its gradient weights the beams by the student's own, and any one beam with all the mass is a minimum.
+      is the first form in the paper, with the teacher's probabilities normalised over the K sequences. Its minimum is
+      the teacher's distribution over the beams.
+    - "paper": -log sum_k p_student(y_k), the approximation that the paper trains with. It does not contain the teacher's
+      probabilities: its gradient weights the beams by the student's own, and any one beam with all the mass is a minimum.
 
     Args:
         student_logits: (R, K, T, V), position t predicts ids[..., t].
-        ids: the teacher's sequences, int64 (R, K, T), `pad` after their ends.
+        ids: the teacher's sequences, int64 (R, K, T), with `pad` after their ends.
         teacher_log_probabilities: log p_teacher(y_k), (R, K); read where valid only.
         valid: bool (R, K), sequences that count; a word without any is left out of the mean.
         pad: padding id.
@@ -67,7 +67,7 @@ def sequence_distillation_loss(
         raise ValueError(f"form of the sequence distillation loss must be one of {FORMS}, got {form!r}")
     student = sequence_log_probabilities(student_logits, ids, pad)  # (R, K)
     counted = valid.any(1)
-    # words that do not count keep all their places: a softmax over nothing would put NaN into the gradient
+    # words that do not count keep all their sequences: a softmax over nothing would put NaN into the gradient
     absent = ~valid & counted.unsqueeze(1)
     if form == "paper":
         per_word = -student.masked_fill(absent, -torch.inf).logsumexp(1)

@@ -1,4 +1,4 @@
-"""Training of a selector that maps words and what they lose: the `WordLossSelector` of `dld.modeling.resolution`.
+"""Losses of a selector that maps words and their loss: the `WordLossSelector` of `dld.modeling.resolution`.
 
 S candidate scales; h w rows and columns of an image's map; r words of an image.
 """
@@ -13,34 +13,34 @@ import torch.nn.functional as F
 
 __all__ = ["WordMaps", "WordMapTargets", "word_map_targets", "word_maps_loss"]
 
-# A word's edge cells see as much background as word: a tenth of each side is left out.
+# The cells at the edge of a word see as much background as word, so a tenth of each side is left out.
 _EDGE = 0.1
-# The count of words is far easier than their losses; found in a trial on 1,200 images.
+# Counting words is far easier to learn than their losses; these weights come from a trial on 1,200 images.
 _DENSITY_WEIGHT, _WORD_WEIGHT = 0.25, 3.0
 
 
 class WordMaps(NamedTuple):
-    """What the selector says of one image."""
+    """What the selector predicts for one image."""
 
-    density: torch.Tensor  # (h, w): readable words in each cell, which add up to their number
-    losses: torch.Tensor  # (S, h, w): what a word there loses at each scale
+    density: torch.Tensor  # (h, w): readable words in each cell; the sum is their number
+    losses: torch.Tensor  # (S, h, w): loss of a word in this cell at each scale
 
     def total(self) -> torch.Tensor:
-        """Sum over the image's words of what each scale loses, (S,)."""
+        """Return the loss of each scale, summed over the words of the image, (S,)."""
         return (self.density * self.losses).sum((1, 2))
 
 
 class WordMapTargets(NamedTuple):
-    """What it should say; a word's share of density is 1, spread evenly over its cells."""
+    """What the selector should predict; the density of a word sums to 1, spread evenly over its cells."""
 
     density: torch.Tensor  # (h, w)
-    losses: torch.Tensor  # (S, h, w), 0 where no word is
+    losses: torch.Tensor  # (S, h, w), 0 where there is no word
 
 
 def word_map_targets(
     boxes: torch.Tensor, losses: torch.Tensor, image_size: tuple[int, int], map_size: tuple[int, int]
 ) -> WordMapTargets:
-    """Words drawn into the cells of a map.
+    """Draw words into the cells of a map.
 
     Args:
         boxes: (r, 4) in pixels of the image.
@@ -49,8 +49,8 @@ def word_map_targets(
         map_size: (h, w).
 
     Returns:
-        on the device of `losses`. A word smaller than a cell takes the cell of its centre; where words share a cell its loss
-        is the mean of theirs, weighted by their density.
+        the targets, on the device of `losses`. A word smaller than a cell takes the cell of its centre. Where words share a
+        cell, its loss is the mean of theirs, weighted by their density.
     """
     (height, width), (rows, columns) = image_size, map_size
     density = losses.new_zeros(rows, columns)
@@ -66,7 +66,7 @@ def word_map_targets(
 
 
 def _cells(start: float, stop: float, count: int) -> tuple[int, int]:
-    """First cell and the one after the last of a word's middle, at least one."""
+    """Return the first cell of a word's middle and the cell after its last; the middle has at least one cell."""
     edge = min(_EDGE * (stop - start), (stop - start) / 2)
     first = min(max(round(start + edge), 0), count - 1)
     last = min(max(round(stop - edge), 0), count)
@@ -77,12 +77,13 @@ def _cells(start: float, stop: float, count: int) -> tuple[int, int]:
 
 
 def word_maps_loss(maps: Sequence[WordMaps], targets: Sequence[WordMapTargets], words_per_image: float) -> torch.Tensor:
-    """Mean over images of three terms: where words are, what they lose, and what the image loses.
+    """Return the mean over images of three terms: where words are, what each word loses, and what the image loses.
 
-    - density: Poisson negative log-likelihood d - t log d of every cell, which is least at d = t;
-    - losses: smooth L1 at the cells of words, each word weighing 1 / `words_per_image`, whatever the other images of the
-      batch (or of other processes) hold;
-    - image: smooth L1 of the total divided by `words_per_image`, less its mean over scales: all that the choice depends on.
+    - density: Poisson negative log-likelihood d - t log d of every cell, which is smallest at d = t;
+    - losses: smooth L1 at the cells of words. Each word has the weight 1 / `words_per_image`, whatever the other images
+      of the batch (or of other processes) contain;
+    - image: smooth L1 of the total divided by `words_per_image`, minus its mean over scales; the choice depends on
+      nothing else.
 
     Returns:
         scalar; 0 without images.

@@ -1,6 +1,6 @@
-"""A batch with its annotated words, made once a training step and read by spotters at scales of their choice.
+"""A batch with its annotated words, made once per training step and read by spotters at scales of their choice.
 
-N images; the R readable words of a batch stand in the order of its images, whichever of them run together.
+N images; the R readable words of a batch are in the order of its images, whichever images run together.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class ScaledPart(NamedTuple):
 
 @dataclass(frozen=True)
 class AnnotatedBatch:
-    """What a training step knows about its images.
+    """The images of a training step and what is known about them.
 
     Attributes:
         images: N normalised images (3, H_i, W_i) at the teacher's resolution, on the model's device.
-        words: the annotated words of each, in its pixels.
+        words: the annotated words of each image, in its pixels.
         texts: ids of the readable words, int64 (R, T), end symbols included, padded with `pad`.
-        offsets: where the readable words of each image begin among the R; the last entry is R.
-        seeds: of the samples drawn in each image, None where the mapper gave none.
-        pad: of `texts`.
+        offsets: index of the first readable word of each image among the R; the last entry is R.
+        seeds: seed of the samples drawn in each image, None where the mapper gave none.
+        pad: padding id of `texts`.
     """
 
     images: list[torch.Tensor]
@@ -49,7 +49,7 @@ class AnnotatedBatch:
 
     @classmethod
     def of(cls, batched_inputs: Sequence[dict], spotter: Spotter) -> AnnotatedBatch:
-        """Inputs as the mapper made them, normalised for `spotter` and on its device."""
+        """Make a batch from the mapper's inputs, normalised for `spotter` and on its device."""
         words = [x["instances"].to(spotter.pixel_mean.device) for x in batched_inputs]
         pad = spotter.charset.pad
         return cls(
@@ -71,20 +71,20 @@ class AnnotatedBatch:
 
     @property
     def steps(self) -> torch.Tensor:
-        """Characters of each readable word, the end included, int64 (R,)."""
+        """Number of characters of each readable word, the end symbol included, int64 (R,)."""
         return (self.texts != self.pad).sum(1)
 
     @property
     def counts(self) -> dict[str, float | torch.Tensor]:
-        """How many words and steps a loss over all of the batch is a mean over."""
+        """Number of words and of steps over which a loss of the whole batch is a mean."""
         return {"word": len(self.texts), "step": self.steps.sum()}
 
     def padded(self, divisibility: int) -> ImageList:
-        """All images in one batch."""
+        """Pad all images to one size and return them as one batch."""
         return ImageList.from_tensors(self.images, divisibility)
 
     def word_index(self, members: Sequence[int]) -> torch.Tensor:
-        """Positions among the R of the readable words of the images `members`, in that order."""
+        """Return the positions, among the R, of the readable words of the images `members`, in that order."""
         ranges = [torch.arange(self.offsets[i], self.offsets[i + 1]) for i in members]
         return torch.cat(ranges).to(self.texts.device)
 
@@ -94,11 +94,11 @@ class AnnotatedBatch:
         return torch.repeat_interleave(torch.arange(len(self), device=offsets.device), offsets.diff())
 
     def groups(self, scales: Sequence[float], divisibility: int) -> dict[tuple, list[int]]:
-        """Positions of the images that run together, see :func:`~dld.modeling.resolution.rescale.group_by_scale`."""
+        """Return the positions of images that run together, see :func:`~dld.modeling.resolution.rescale.group_by_scale`."""
         return group_by_scale(self.sizes, scales, divisibility)
 
     def at_scale(self, members: Sequence[int], scale: float, spotter: Spotter) -> ScaledPart:
-        """The images `members` and their words as `spotter` reads them at a scale."""
+        """Return the images `members` and their words as `spotter` reads them at a scale."""
         images = rescale_images([self.images[i] for i in members], scale, spotter.size_divisibility)
         if spotter.channels_last:
             images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
@@ -108,23 +108,25 @@ class AnnotatedBatch:
 
 
 class AnnotatedReading(NamedTuple):
-    """What a spotter makes of the annotated words of a batch at one scale."""
+    """A spotter's reading of the annotated words of a batch at one scale."""
 
     features: RecognitionFeatures
-    found: torch.Tensor | None  # bool (R,): whether the spotter's own detections hold the word; None where not asked
+    found: torch.Tensor | None  # bool (R,): whether the spotter detects the word by itself; None where not asked
 
 
 def normalized_images(batched_inputs: Sequence[dict], spotter: Spotter) -> list[torch.Tensor]:
-    """The images of inputs (3, H_i, W_i) as `spotter` reads them, on its device."""
+    """Return the images (3, H_i, W_i) of the inputs as `spotter` reads them, on its device."""
     device = spotter.pixel_mean.device
     return [(x["image"].to(device) - spotter.pixel_mean) / spotter.pixel_std for x in batched_inputs]
 
 
 def read_annotated(spotter: Spotter, batch: AnnotatedBatch, scale: float, find: bool = False) -> AnnotatedReading:
-    """Recognition features of the readable words of a batch, all images at one scale; those of one padded size run together.
+    """Return recognition features of the readable words of a batch, all images at one scale.
+
+    Images of one padded size run together.
 
     Args:
-        find: also say which words the spotter would have found by itself, which takes its detection too.
+        find: also report which words the spotter finds by itself; this also runs its detection.
     """
     readings, found, order = [], [], []
     for members in batch.groups([scale] * len(batch), spotter.size_divisibility).values():

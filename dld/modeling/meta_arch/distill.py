@@ -1,8 +1,8 @@
 """Dynamic low-resolution distillation: frozen teacher, trainable student, resolution selector.
 
-The three steps of a training iteration are methods in the order in which they run: :meth:`DistillMetaArch.ask_teacher`
-(called by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArch.train_student`. All three are handed
-the :class:`~dld.modeling.meta_arch.annotated_batch.AnnotatedBatch` that :meth:`DistillMetaArch.annotate` made once.
+The three steps of a training iteration are methods. They run in this order: :meth:`DistillMetaArch.ask_teacher` (called
+by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArch.train_student`. All three get the
+:class:`~dld.modeling.meta_arch.annotated_batch.AnnotatedBatch` that :meth:`DistillMetaArch.annotate` makes once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["DistillMetaArch"]
 
 # each is a mean over words
 DISTILLATION_LOSSES = ("loss_kd_roi", "loss_kd_context", "loss_kd_sequence")
-# of the losses of reading that MODEL.DISTILLATION.REC_WEIGHT weighs
+# units of the reading losses that MODEL.DISTILLATION.REC_WEIGHT weights
 READING_UNITS = ("word", "step")
 SEQUENCE_TARGETS = ("beams", "right_beams", "forced_top1")
 
@@ -40,27 +40,28 @@ SEQUENCE_TARGETS = ("beams", "right_beams", "forced_top1")
 class DistillMetaArch(DynamicSpotter):
     """Teacher, student and the selector; at test it is the :class:`DynamicSpotter` it trains.
 
-    Teacher and student may be of different architectures as long as they read the same characters, and, where features are
-    distilled, give features of one shape.
+    Teacher and student may have different architectures as long as they read the same characters. Where features are
+    distilled, their features must have the same shape.
 
-    The teacher is no submodule: it has no part in `parameters()`, `state_dict()`, `train()` or gradient averaging, so
-    checkpoints and exports hold the student and the selector only.
+    The teacher is not a submodule: it has no part in `parameters()`, `state_dict()`, `train()` or gradient averaging, so
+    checkpoints and exports contain only the student and the selector.
 
     Args:
         teacher: frozen spotter.
         num_sequences, beam_width: K and the width of the teacher's beam search.
         sequence_form: "weighted" or "paper", see `sequence_distillation_loss`.
-        sequence_targets: "beams"; "right_beams": of the words that the teacher reads right, while the others add nothing;
-            or "forced_top1": the teacher's most probable characters under the annotated prefix, which is what the
-            reference code does.
-        weights: of the losses by name: rec, selector, roi, context, sequence.
+        sequence_targets: "beams"; "right_beams": only the beams of words that the teacher reads correctly, while the
+            others add nothing; or "forced_top1": the teacher's most probable characters under the annotated prefix, as in
+            the reference code.
+        weights: weights of the losses by name: rec, selector, roi, context, sequence.
         freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
-        training_scale: train every image at this scale; the selector, if there is one, then stays as it is. None: ask
-            the selector, or draw uniformly from the candidates where there is none.
+        training_scale: train every image at this scale; a selector, if there is one, is then not trained. None: ask the
+            selector, or draw uniformly from the candidates if there is none.
         student: see :class:`DynamicSpotter`, as for all other arguments.
 
     Raises:
-        ValueError: an unknown `sequence_targets`, or teacher and student read other characters or normalise images otherwise.
+        ValueError: `sequence_targets` is unknown, or teacher and student differ in their characters or in how they
+            normalise images.
     """
 
     @configurable
@@ -93,7 +94,7 @@ class DistillMetaArch(DynamicSpotter):
         self.weights = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0, **(weights or {})}
         self.freeze_norm, self.training_scale = freeze_norm, training_scale
         if self.selector is not None and training_scale is not None:
-            # no loss reaches it, and distributed training waits in vain for a gradient
+            # no loss reaches it, and distributed training would wait forever for its gradient
             self.selector.requires_grad_(False)
         units = {name: unit for name, unit in self.student.loss_units.items() if unit in ("word", "step")}
         self.loss_units = {**units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
@@ -129,12 +130,12 @@ class DistillMetaArch(DynamicSpotter):
         return self._teacher[0]
 
     def _apply(self, fn, recurse: bool = True):
-        # .to() and .cuda() must reach the teacher although it is no submodule
+        # .to() and .cuda() must reach the teacher although it is not a submodule
         self.teacher._apply(fn)
         return super()._apply(fn, recurse)
 
     def train(self, mode: bool = True) -> DistillMetaArch:
-        """Training mode for student and selector; never for the teacher, nor for batch norm that is frozen."""
+        """Set training mode for student and selector, but never for the teacher or for frozen batch norm."""
         super().train(mode)
         if mode and self.freeze_norm:
             for m in self.student.modules():
@@ -153,7 +154,7 @@ class DistillMetaArch(DynamicSpotter):
         return self.selector is not None and self.training_scale is None
 
     def annotate(self, batched_inputs: list[dict]) -> AnnotatedBatch:
-        """The batch as all steps of an iteration see it, of inputs as the mapper made them at the teacher's resolution."""
+        """Make the batch that all steps of an iteration use, from the mapper's inputs at the teacher's resolution."""
         return AnnotatedBatch.of(batched_inputs, self.student)
 
     @torch.no_grad()
@@ -161,7 +162,7 @@ class DistillMetaArch(DynamicSpotter):
         """Step 1: the frozen teacher reads the annotated words of the batch at full resolution.
 
         Returns:
-            its features, characters and best sequences of the R readable words; None where neither distillation nor selector
+            its features, characters and best sequences for the R readable words; None if neither distillation nor selector
             needs them.
         """
         if not (self.distills or self.selects):
@@ -170,11 +171,11 @@ class DistillMetaArch(DynamicSpotter):
         return teacher_targets(self.teacher, features, batch.texts, self.num_sequences, self.beam_width)
 
     def forward(self, batch: AnnotatedBatch | list[dict], targets: TeacherTargets | None = None):
-        """Losses in training, spotted words at test.
+        """Return losses in training, spotted words at test.
 
         Args:
-            batch: in training what :meth:`annotate` made, or the inputs as the mapper made them; at test the inputs.
-            targets: what :meth:`ask_teacher` returned for this batch; None: it is asked here.
+            batch: in training the result of :meth:`annotate`, or the mapper's inputs; at test the inputs.
+            targets: the result of :meth:`ask_teacher` for this batch; None: the teacher is asked here.
         """
         if not self.training:
             return self.inference(batch)
@@ -201,11 +202,11 @@ class DistillMetaArch(DynamicSpotter):
     def train_selector(
         self, batch: AnnotatedBatch | ImageList, comparison: ScaleComparison
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of the selector on normalised images, and the index of the scale each is trained at, int64 (N,)."""
+        """Return the selector's loss on normalised images, and the index of each image's training scale, int64 (N,)."""
         images = batch.padded(self.student.size_divisibility) if isinstance(batch, AnnotatedBatch) else batch
         loss, choice = self.selector.learn(images, comparison)
         if self.selector.mu is not None:
-            # whatever weights it started from, the cost weighs what this training's gamma says
+            # the weight of the cost follows from this training's gamma, whatever weights the model started from
             self.mu.fill_(self.selector.mu)
         storage = get_event_storage()
         storage.put_scalar("selector/kl", float(comparison.kl.mean()))
@@ -215,10 +216,10 @@ class DistillMetaArch(DynamicSpotter):
     def train_student(
         self, batch: AnnotatedBatch, scales: list[float], targets: TeacherTargets | None
     ) -> dict[str, torch.Tensor]:
-        """Step 3: detection, recognition and distillation losses at the chosen scales.
+        """Step 3: compute detection, recognition and distillation losses at the chosen scales.
 
-        Images of one scale and padded size run together. A loss that is a mean over images, words or characters is put
-        together from those of the groups by their share of images, words or characters: grouping changes no weight.
+        Images of one scale and padded size run together. A loss that is a mean over images, words or characters is the sum
+        of the groups' losses, each weighted by its group's share of images, words or characters: grouping changes no weight.
         """
         steps = batch.steps
         losses: dict[str, torch.Tensor] = {}
@@ -243,7 +244,7 @@ class DistillMetaArch(DynamicSpotter):
     def distillation_losses(
         self, reading: RecognitionFeatures, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Feature and sequence losses of the student's words against the teacher's words `index` (R',).
+        """Return feature and sequence losses of the student's words against the teacher's words `index` (R',).
 
         Args:
             texts: annotated ids (R, T) of all words of the batch.
@@ -252,21 +253,23 @@ class DistillMetaArch(DynamicSpotter):
         if self.weights["roi"] > 0:
             losses["loss_kd_roi"] = self.weights["roi"] * roi_feature_loss(reading.roi, targets.roi[index])
         if self.weights["context"] > 0:
-            losses["loss_kd_context"] = self.weights["context"] * context_feature_loss(
-                reading.context, targets.context[index]
-            )
+            losses["loss_kd_context"] = self.weights["context"] * context_feature_loss(reading.context, targets.context[index])
         if self.weights["sequence"] > 0:
             decoder = self.student.decoder
             ids, scores, valid = self._sequences(targets, index, texts)
-            # a mean over all words: one without sequences adds nothing, and changes nothing about the others
+            # a mean over all words: a word without sequences adds nothing and does not change the weight of the others
             counted = valid.any(1).sum() / max(len(valid), 1)
-            losses["loss_kd_sequence"] = self.weights["sequence"] * counted * sequence_distillation_loss(
-                decoder(reading.context, ids), ids, scores, valid, self.charset.pad, form=self.sequence_form
+            losses["loss_kd_sequence"] = (
+                self.weights["sequence"]
+                * counted
+                * sequence_distillation_loss(
+                    decoder(reading.context, ids), ids, scores, valid, self.charset.pad, form=self.sequence_form
+                )
             )
         return losses
 
     def _sequences(self, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor):
-        """Ids (R', K, T), scores (R', K) and validity (R', K) of the sequences the student is trained on."""
+        """Return ids (R', K, T), scores (R', K) and validity (R', K) of the sequences that the student is trained on."""
         if self.sequence_targets != "forced_top1":
             beams = targets.beams
             valid = beams.valid[index]
@@ -278,7 +281,7 @@ class DistillMetaArch(DynamicSpotter):
             return ids, beams.log_probabilities[index], valid
         best = targets.logits[index].argmax(-1)
         end = best == self.charset.end
-        # nothing after the first end, nor where there is no annotated prefix any more
+        # no step after the first end counts, and none beyond the annotated prefix
         over = (end.cumsum(1) - end.long() > 0) | (texts[index] == self.charset.pad)
         ids = best.masked_fill(over, self.charset.pad).unsqueeze(1)
         return ids, ids.new_zeros((len(ids), 1), dtype=torch.float32), ids.new_ones((len(ids), 1), dtype=torch.bool)

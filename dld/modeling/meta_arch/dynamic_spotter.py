@@ -1,4 +1,4 @@
-"""What inference runs: selector -> antialiased resize -> student -> words in the coordinates of the given image."""
+"""The model that inference runs: selector -> antialiased resize -> student -> words in coordinates of the given image."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ __all__ = ["DynamicSpotter"]
 class DynamicSpotter(nn.Module):
     """A student spotter and the selector that chooses, per image, the scale it reads at.
 
-    Deterministic: the scale is argmax_i (log p_i - mu c_i), c_i the cost of scale i as a share of the teacher's. Images
-    of one scale and padded size run together, so a batch gives exactly the words of its images one by one.
+    The choice is deterministic: the scale is argmax_i (log p_i - mu c_i), where c_i is the cost of scale i as a share of
+    the teacher's. Images of one scale and padded size run together, so a batch gives exactly the words that its images give
+    one by one.
 
     Each output dict has "instances" (see `spotting_postprocess`), "scale" (of the teacher's resolution), "cost" (share of
     the teacher's total FLOPs at full size), "gflops" (everything that ran, selector included, 2 FLOPs per
@@ -37,7 +38,7 @@ class DynamicSpotter(nn.Module):
         scales: candidate scales S of the teacher's resolution.
         cost_table: see :class:`~dld.modeling.resolution.cost.CostTable`.
         mu: how much a unit of cost lowers a scale's score; calibrated for a wanted mean cost.
-        expected_words: words per image assumed when the cost of a scale must be known before reading.
+        expected_words: number of words per image to assume when the cost of a scale must be known before reading.
         fixed_scale: run every image at this scale, whatever the selector says; None: ask the selector.
     """
 
@@ -89,15 +90,15 @@ class DynamicSpotter(nn.Module):
         return self.student.charset
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
-        """See the class. Each input dict has "image" (3, H, W) at the teacher's resolution and `height`, `width`."""
+        """Read images, see the class. Each input dict has "image" (3, H, W) at the teacher's resolution, `height`, `width`."""
         return self.inference(batched_inputs)
 
     def normalize(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
-        """Normalised images (3, H_i, W_i) on the model's device."""
+        """Return normalised images (3, H_i, W_i) on the model's device."""
         return normalized_images(batched_inputs, self.student)
 
     def select_scales(self, images: list[torch.Tensor]) -> list[float]:
-        """The scale of each normalised image (3, H_i, W_i)."""
+        """Choose the scale of each normalised image (3, H_i, W_i)."""
         if self.fixed_scale is not None:
             return [float(self.fixed_scale)] * len(images)
         logits = self.score_scales(images)
@@ -106,17 +107,17 @@ class DynamicSpotter(nn.Module):
         return [self.scales[i] for i in (logits.log_softmax(-1) - self.mu * cost).argmax(-1).tolist()]
 
     def score_scales(self, images: list[torch.Tensor]) -> torch.Tensor:
-        """Logits (N, S) of the selector for normalised images of any sizes."""
+        """Return the selector's logits (N, S) for normalised images of any sizes."""
         batch = ImageList.from_tensors(images, self.student.size_divisibility)
         return self.selector(batch.tensor, batch.image_sizes).float()
 
     def groups(self, images: list[torch.Tensor], scales: list[float]) -> dict[tuple, list[int]]:
-        """Positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""
+        """Return the positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""
         sizes = [tuple(x.shape[-2:]) for x in images]
         return group_by_scale(sizes, scales, self.student.size_divisibility)
 
     def inference(self, batched_inputs: list[dict], do_postprocess: bool = True) -> list[dict]:
-        """As `forward`."""
+        """Read the images as `forward` does."""
         images = self.normalize(batched_inputs)
         scales = self.select_scales(images)
         divisor = self.student.size_divisibility

@@ -19,7 +19,7 @@ __all__ = ["batch_norm_in_eval", "try_scales"]
 
 @contextmanager
 def batch_norm_in_eval(model: nn.Module):
-    """Run without touching the running statistics of batch norm, and with them instead of the batch's own."""
+    """Run batch norm with its running statistics instead of those of the batch, and without changing them."""
     touched = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     for m in touched:
         m.eval()
@@ -34,17 +34,18 @@ def batch_norm_in_eval(model: nn.Module):
 def try_scales(
     student: Spotter, batch: AnnotatedBatch, targets: TeacherTargets, cost_table: CostTable, word_loss: str | None = None
 ) -> ScaleComparison:
-    """What the student loses at every candidate scale against what its teacher said at full resolution.
+    """Measure what the student loses at every candidate scale against its teacher's reading at full resolution.
 
-    One batched pass per scale (and padded size) through backbone, top-down path and recogniser. Both decoders are
-    fed the annotated prefix. Words that the teacher itself misreads are not counted.
+    One batched pass per scale (and padded size) runs through backbone, top-down path and recogniser. Both decoders are
+    fed the annotated prefix. Words that the teacher itself misreads do not count.
 
     Args:
         batch: N images at the teacher's resolution with R readable words.
-        targets: the teacher's, of these words.
+        targets: the teacher's targets for these words.
         cost_table: of the candidate scales S.
-        word_loss: what is kept of each word, for selectors that learn from words: "reading" (`reading_lost`) or "spotting"
-            (a word that the student does not find is lost, too; takes its proposals and boxes at every scale). None: nothing.
+        word_loss: what is kept for each word, for selectors that learn from words: "reading" (`reading_lost`) or "spotting"
+            (a word that the student does not find also counts as lost; this needs its proposals and boxes at every scale).
+            None: nothing.
     """
     ids, inside, image_of = batch.texts, batch.texts != batch.pad, batch.image_of()
     columns, losses, counted = [], [], None

@@ -1,4 +1,4 @@
-"""What a text spotter has to offer so that it can be teacher, student, exported, measured and read with."""
+"""The interface of a text spotter: what it needs to be a teacher or student, to be exported, measured and read with."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["Spotter", "SpotterLosses", "build_spotter"]
 
 
 class SpotterLosses(NamedTuple):
-    """What :meth:`Spotter.losses` gives."""
+    """Result of :meth:`Spotter.losses`."""
 
     losses: dict[str, torch.Tensor]  # scalars by name
     features: RecognitionFeatures  # of the R readable words, in the order of the images
     words: list[Instances]  # those words, one Instances an image
-    counts: dict[str, float | torch.Tensor]  # proposals and foreground, where losses are means over them
+    counts: dict[str, float | torch.Tensor]  # number of proposals and foreground, where losses are means over them
 
 
 class Spotter(nn.Module, ABC):
     """A network that finds words in a batch of images and reads them.
 
-    :class:`~dld.modeling.meta_arch.text_spotter.TextSpottingRCNN` is one. What an architecture cannot do it refuses with a
+    :class:`~dld.modeling.meta_arch.text_spotter.TextSpottingRCNN` is one. An architecture that cannot do something raises a
     ValueError that says so.
 
     Attributes:
@@ -38,10 +38,10 @@ class Spotter(nn.Module, ABC):
         pixel_mean, pixel_std: (3, 1, 1) of its input, BGR.
         channels_last: memory format of its input.
         inference_dtype: number format at test; None: float32.
-        loss_units: what a loss by that name is a mean over (`dld.modeling.meta_arch.step_losses.UNITS`); one that is not
-            named is a mean over images.
+        loss_units: for each loss by name, what it is a mean over (`dld.modeling.meta_arch.step_losses.UNITS`); a loss that
+            is not named is a mean over images.
         reader: reads strips at test; None: the spotter reads by itself.
-        expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
+        expected_strip_width: number of padded columns to assume for the strip of a word that is not known yet.
     """
 
     backbone: nn.Module
@@ -56,18 +56,18 @@ class Spotter(nn.Module, ABC):
     @property
     @abstractmethod
     def charset(self) -> Charset:
-        """The characters it reads."""
+        """The characters that the spotter reads."""
 
     @property
     @abstractmethod
     def max_length(self) -> int:
-        """Most characters of a word."""
+        """Largest number of characters in a word."""
 
     @property
     @abstractmethod
     def decoder(self) -> nn.Module:
-        """Context features to characters; has what :class:`~dld.modeling.recognition.decoder.AttentionDecoder` has:
-        `prepare`, `initial_state`, `step`, `forward`, `greedy`."""
+        """The module from context features to characters, with the methods of
+        :class:`~dld.modeling.recognition.decoder.AttentionDecoder`: `prepare`, `initial_state`, `step`, `forward`, `greedy`."""
 
     @property
     def size_divisibility(self) -> int:
@@ -75,53 +75,49 @@ class Spotter(nn.Module, ABC):
         return self.backbone.size_divisibility
 
     @abstractmethod
-    def losses(
-        self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None
-    ) -> SpotterLosses:
-        """All losses of a normalised, padded batch.
+    def losses(self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None) -> SpotterLosses:
+        """Return all losses of a normalised, padded batch.
 
         Args:
             targets: annotated words per image in pixels of that batch.
-            seeds: of each image; what is sampled in it follows from its seed alone, so it is the same in whichever process
-                and at whichever place of the batch. None: from the running random numbers.
+            seeds: seed of each image. The samples in an image depend on its seed only, so they are the same in any process
+                and at any place of the batch. None: use the running random numbers.
         """
 
     @abstractmethod
     def recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
-        """Recognition features of the annotated readable words by the cheapest path to them, and those words per image."""
+        """Return recognition features of the annotated readable words, by the cheapest path, and those words per image."""
 
     @abstractmethod
-    def find_and_recognize(
-        self, images: ImageList, targets: list[Instances]
-    ) -> tuple[RecognitionFeatures, torch.Tensor]:
-        """:meth:`recognize`, and which of the R words the spotter would have found by itself, bool (R,)."""
+    def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, torch.Tensor]:
+        """Do as :meth:`recognize`, and return which of the R words the spotter finds by itself, bool (R,)."""
 
     @abstractmethod
     def spot(self, images: ImageList) -> list[Instances]:
-        """Words of a normalised, padded batch, in pixels of that batch."""
+        """Find and read the words of a normalised, padded batch, in pixels of that batch."""
 
     @abstractmethod
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
-        """What :meth:`spot` found, one dict an image with "instances" in the pixels of the image that the input came from:
-        `pred_polygons`, `pred_texts`, `pred_char_scores`, `scores`."""
+        """Return the results of :meth:`spot` as one dict per image. Its "instances" are in pixels of the image that the input
+        came from: `pred_polygons`, `pred_texts`, `pred_char_scores`, `scores`."""
 
     @abstractmethod
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """FLOPs by part on an empty image; see :func:`~dld.modeling.flops.spotter_flops`.
+        """Count FLOPs by part on an empty image; see :func:`~dld.modeling.flops.spotter_flops`.
 
         Args:
             image_size: padded (H, W).
-            words: found in it, each with its reading of `steps` characters.
-            proposals: looked at; None: the most at test. Spotters without proposals pass it over.
+            words: number of words found in it, each read in `steps` characters.
+            proposals: number of proposals that are scored; None: the most at test. Spotters without proposals ignore it.
         """
 
     @abstractmethod
     def forward(self, batched_inputs: list[dict]) -> Any:
-        """Losses of inputs as the mapper made them in training, output dicts at test."""
+        """Return losses of the mapper's inputs in training, output dicts at test."""
 
 
 def build_spotter(cfg) -> Spotter:
-    """Build `cfg.MODEL.SPOTTER`: what a selector chooses the scale for, and what learns from a teacher.
+    """Build `cfg.MODEL.SPOTTER`: the network that a selector chooses the scale for, and that learns from a teacher.
 
     Raises:
         ValueError: there is no such spotter.

@@ -1,4 +1,4 @@
-"""The losses of a training step, what each is a mean over, and of how many."""
+"""The losses of a training step, with the unit that each is a mean over and the number of these units."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 
 __all__ = ["UNITS", "StepLosses"]
 
-# What a loss may be a mean over, beside images: words that are read, their characters with the ends, proposals that the box
-# head sampled, those of them on words.
+# What a loss may be a mean over, besides images: words that are read, their characters with the end symbols, proposals
+# that the box head sampled, and those of these proposals that lie on words.
 UNITS = ("word", "step", "proposal", "foreground")
 
 
 class StepLosses(dict[str, torch.Tensor]):
     """Scalar losses by name, as detectron2's trainers take them.
 
-    Several groups of images (or several processes) give the loss of all of them only if each part is weighted by its share
-    of what the loss is a mean over; this says what that is, and how many there were.
+    The losses of several groups of images (or processes) add up to the loss of all only if each is weighted by its share of
+    the units that the loss is a mean over. This class names the units and their number.
 
     Args:
         losses: by name.
-        units: of each loss, one of `UNITS`; a loss that is not named is a mean over images.
-        counts: how many of each unit the losses were taken over; a unit that is not named was not counted, and its losses are
-            weighted as means over images.
-        scales: at which each image was read, where that is chosen.
+        units: unit of each loss, one of `UNITS`; a loss that is not named is a mean over images.
+        counts: number of each unit that the losses were taken over. A unit that is not named was not counted, and its losses
+            are weighted as means over images.
+        scales: scale at which each image was read, if scales are chosen.
 
     Raises:
         ValueError: an unknown unit.

@@ -1,4 +1,4 @@
-"""The configuration that a teacher is built from: its own, where that is known."""
+"""The configuration that a teacher is built from: its own where it is known."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from dld.weights import stored_config
 
 __all__ = ["teacher_config"]
 
-# how a spotter is read with, trained or measured; not what it is
+# keys that say how a spotter reads, trains or is measured, not which network it is
 NOT_THE_NETWORK = ("META_ARCHITECTURE", "WEIGHTS", "DEVICE", "CHANNELS_LAST", "INFERENCE_DTYPE")
 NOT_THE_NETWORK += ("DISTILLATION", "SELECTOR", "STRIPS", "TRUST_PICKLE", "CHARSET_TRANSFER")
 HOW_WORDS_ARE_READ = ("ONLY", "READER", "SCORE_THRESH_TEST", "WORDS_PER_CHUNK")
 
 
 def teacher_config(cfg: CfgNode) -> CfgNode | None:
-    """What MODEL.DISTILLATION.TEACHER_CONFIG names, else the configuration inside TEACHER_WEIGHTS; None: the student's.
+    """Return the configuration that MODEL.DISTILLATION.TEACHER_CONFIG names, else the one inside TEACHER_WEIGHTS.
 
-    Only what describes the network is the teacher's (MODEL, without its distillation); a teacher whose network is described
-    as the student's is no other.
+    Only the description of the network comes from the teacher (MODEL, without its distillation).
+
+    Returns:
+        the teacher's configuration; None if neither has one, or if it describes the same network as the student's.
 
     Raises:
-        FileNotFoundError, ValueError, KeyError: naming the file.
+        FileNotFoundError, ValueError, KeyError: the message names the file.
     """
     node = cfg.MODEL.DISTILLATION
     own = None
@@ -51,7 +53,7 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
 
 
 def _plain(value):
-    """Nested dicts and lists: what was written out has lists where the original has tuples."""
+    """Return nested dicts and lists: a configuration that was written out has lists where the original has tuples."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -148,9 +148,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         counts = {"word": len(ids), "step": (ids != self.charset.pad).sum(), **found.counts}
         return StepLosses(found.losses, self.loss_units, counts)
 
-    def losses(
-        self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None
-    ) -> SpotterLosses:
+    def losses(self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None) -> SpotterLosses:
         """Every loss; see :meth:`Spotter.losses`."""
         losses, counts = {}, {}
         if self.recognition_only:
@@ -171,9 +169,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return self.roi_heads.read_ground_truth(self.backbone.finest(images.tensor), targets)
 
     @torch.no_grad()
-    def find_and_recognize(
-        self, images: ImageList, targets: list[Instances]
-    ) -> tuple[RecognitionFeatures, torch.Tensor]:
+    def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, torch.Tensor]:
         """Recognition features of annotated words, and which of them a box kept at test holds (IoU of at least 0.5)."""
         features = self.backbone(images.tensor)
         with evaluating(self.proposal_generator), evaluating(self.roi_heads):

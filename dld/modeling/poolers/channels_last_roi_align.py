@@ -1,4 +1,4 @@
-"""RoIAlign on the CPU that reads channels-last features as they lie in memory."""
+"""RoIAlign on the CPU that reads channels-last features in their own memory layout."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["ChannelsLastRoIAlign", "float_levels", "read_channels_last", "weight
 
 
 class ChannelsLastRoIAlign(ROIAlign):
-    """RoIAlign (He et al. 2017, half-pixel aligned); same arguments and, but for rounding, same values as torchvision's.
+    """RoIAlign (He et al. 2017, half-pixel aligned), with torchvision's arguments and, except for rounding, its values.
 
-    torchvision's kernel wants planes: on channels-last features it first copies the whole map, for every call, and on
-    the CPU it then gathers single numbers. Here each cell of a crop is a weighted sum of 4 x samples^2 rows of C
-    numbers, which is what an embedding bag computes. Used on the CPU for channels-last features with a fixed sampling
-    ratio; everything else (GPUs, tracing) goes to torchvision. Measured by `dld benchmark --only operators`.
+    torchvision's kernel needs planes: it copies the whole map of channels-last features in every call, and on the CPU it
+    then gathers single numbers. Here each cell of a crop is a weighted sum of 4 x samples^2 rows of C numbers, which is what
+    an embedding bag computes. This class does so on the CPU for channels-last features with a fixed sampling ratio.
+    Everything else (GPUs, tracing) goes to torchvision. `dld benchmark --only operators` measures the difference.
     """
 
     def forward(self, features: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        """Crops (R, C, h, w), channels-last, of features (N, C, H, W) at rois (R, 5): image index, x0, y0, x1, y1."""
+        """Crop features (N, C, H, W) at rois (R, 5): image index, x0, y0, x1, y1; return (R, C, h, w), channels-last."""
         if not self._reads_rows(features):
             return super().forward(features, rois)
         N, C, H, W = features.shape
@@ -58,9 +58,9 @@ class ChannelsLastRoIAlign(ROIAlign):
 
 
 def float_levels(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Pyramid levels in float32, in which boxes must be pooled.
+    """Convert pyramid levels to float32, in which boxes must be pooled.
 
-    RoIAlign takes boxes in the number format of the features: in bfloat16 x = 1003 would become 1004.
+    RoIAlign reads boxes in the number format of the features: in bfloat16 x = 1003 would become 1004.
     """
     return {name: level.float() for name, level in features.items()}
 
@@ -68,13 +68,13 @@ def float_levels(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def weighted_neighbours(
     start: torch.Tensor, end: torch.Tensor, bins: int, samples: int, extent: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cells and weights of linear interpolation along one side of each window.
+    """Compute cells and weights of linear interpolation along one side of each window.
 
-    Samples stand in the middle of equal parts of the window, `samples` a bin. One that is more than a cell outside of
-    the map counts 0; one within that margin takes the border cell's value.
+    Samples lie in the middle of equal parts of the window, `samples` per bin. A sample more than one cell outside the map
+    counts as 0; a sample within that margin takes the value of the border cell.
 
     Args:
-        start, end: float (R,), where the windows begin and end, in cells; cell 0 has its centre at 0.
+        start, end: float (R,), beginning and end of each window, in cells; cell 0 has its centre at 0.
         bins: cells of the crop along this side.
         extent: cells of the map along this side.
 
@@ -95,7 +95,7 @@ def weighted_neighbours(
 
 
 def read_channels_last(pooler: nn.Module | None) -> None:
-    """Let detectron2's pooler over pyramid levels crop with :class:`ChannelsLastRoIAlign`; None and others stay as they are."""
+    """Make detectron2's pooler over pyramid levels crop with :class:`ChannelsLastRoIAlign`; leave None and others unchanged."""
     if not isinstance(pooler, ROIPooler):
         return
     for i, level in enumerate(pooler.level_poolers):
@@ -106,9 +106,9 @@ def read_channels_last(pooler: nn.Module | None) -> None:
 
 
 def _bag_flops(table, indices, *args, out_shape=None, **kwargs) -> int:
-    # a multiply-accumulate per number of every row read: what `dld.modeling.flops` charges torchvision's kernel
+    # one multiply-accumulate for each number of every row read, as `dld.modeling.flops` counts torchvision's kernel
     return 2 * math.prod(indices) * table[-1]
 
 
-# both kernels behind embedding_bag, with and without a gradient to come
+# both kernels of embedding_bag, with and without a gradient
 register_flop_formula([torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only])(_bag_flops)

@@ -1,4 +1,4 @@
-"""RoI masking: the crop of a word's box, multiplied by the word's mask, lying down."""
+"""RoI masking: the crop of a word's box, multiplied by the word's mask and, for tall words, transposed to lie down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MaskedRoIPooler"]
 class MaskedRoIPooler(nn.Module):
     """Crops words out of one feature map to H x W and multiplies them by their masks.
 
-    Tall words are cropped to W x H and transposed, so that their letters follow each other along W.
+    Tall words are cropped to W x H and transposed, so that their letters follow one another along W.
 
     Args:
         output_size: (H, W) of a crop.
@@ -45,7 +45,7 @@ class MaskedRoIPooler(nn.Module):
             (R, C, H, W).
         """
         index = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
-        # RoIAlign takes boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
+        # RoIAlign reads boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
         features = features.float()
         rois = torch.cat([index, torch.cat(boxes)], 1).float()
         order = torch.argsort(tall.to(torch.uint8), stable=True)
@@ -57,7 +57,7 @@ class MaskedRoIPooler(nn.Module):
         return crops * masks.unsqueeze(1).to(crops.dtype)
 
     def polygon_masks(self, polygons: PaddedPolygons, boxes: torch.Tensor, tall: torch.Tensor) -> torch.Tensor:
-        """Ground-truth masks (R, H, W): the share of each cell inside the word's polygon."""
+        """Draw ground-truth masks (R, H, W): the share of each cell that lies inside the word's polygon."""
         H, W = self.output_size
         masks = polygons.coverage(boxes, (H, W))
         if bool(tall.any()):
@@ -66,8 +66,8 @@ class MaskedRoIPooler(nn.Module):
         return masks
 
     def predicted_masks(self, probabilities: torch.Tensor, tall: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
-        """Masks (R, H, W) from the mask head's probabilities (R, M, M) over each box."""
+        """Make masks (R, H, W) from the mask head's probabilities (R, M, M) over each box."""
         binary = (probabilities > threshold).to(torch.float32)
-        # transposing the square mask turns a standing word into a lying one
+        # transposing the square mask turns a vertical word into a horizontal one
         binary = torch.where(tall[:, None, None], binary.transpose(1, 2), binary)
         return F.adaptive_avg_pool2d(binary.unsqueeze(1), self.output_size).squeeze(1)

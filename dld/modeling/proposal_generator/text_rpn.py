@@ -1,4 +1,4 @@
-"""Region proposal network whose sampling leaves don't-care regions out."""
+"""Region proposal network whose sampling leaves out don't-care regions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dld.modeling.sampling import random_numbers_of
 __all__ = ["TextRPN", "covered_by_ignored", "split_ignored"]
 
 
-# with 200,000 anchors 64 regions take 50 MB a table; an image may have 10,000 of them
+# with 200,000 anchors, a table for 64 regions takes 50 MB; an image may have 10,000 regions
 IGNORED_AT_ONCE = 64
 
 
 def split_ignored(targets: Instances) -> tuple[Instances, Boxes]:
-    """Words that count, and the boxes of the words that do not.
+    """Split targets into the words that count and the boxes of the words that do not.
 
     Args:
         targets: with `gt_boxes` and, optionally, `gt_ignore` (bool).
@@ -31,10 +31,10 @@ def split_ignored(targets: Instances) -> tuple[Instances, Boxes]:
 
 
 def covered_by_ignored(boxes: Boxes, ignored: Boxes, threshold: float) -> torch.Tensor:
-    """Boxes that are neither positive nor negative because a don't-care word lies there.
+    """Find boxes that are neither positive nor negative because they lie on a don't-care word.
 
-    True where the intersection with one don't-care box is at least `threshold` of the box's own area, or where the
-    IoU with it is at least 0.3 (a larger box around a small don't-care word).
+    A box is one of them if its intersection with one don't-care box is at least `threshold` of the box's own area, or if
+    their IoU is at least 0.3 (a larger box around a small don't-care word).
 
     Returns:
         bool (len(boxes),).
@@ -55,7 +55,7 @@ def covered_by_ignored(boxes: Boxes, ignored: Boxes, threshold: float) -> torch.
 class TextRPN(RPN):
     """RPN in which anchors over don't-care words are never sampled as background.
 
-    detectron2's own sampler has no such notion: on ICDAR 2015, 62 % of the words would become background.
+    detectron2's own sampler does not know such words: on ICDAR 2015, 62 % of the words would become background.
     """
 
     @configurable
@@ -73,7 +73,7 @@ class TextRPN(RPN):
         return ret
 
     def forward(self, images, features, gt_instances=None, seeds: list[int | None] | None = None):
-        """As in detectron2; `seeds` gives each image its own random numbers."""
+        """Propose regions as detectron2 does; `seeds` gives each image its own random numbers."""
         self._seeds = seeds
         return super().forward(images, features, gt_instances)
 
@@ -85,16 +85,16 @@ class TextRPN(RPN):
         pred_anchor_deltas: list[torch.Tensor],
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
-        """detectron2's proposals, but only the boxes that suppression will look at are decoded: 1,500 of 100,000.
+        """Return detectron2's proposals, but decode only the boxes that suppression looks at: 1,500 of 100,000.
 
         Args:
-            anchors: of each level, A_i.
+            anchors: A_i anchors of each level.
             pred_objectness_logits: (N, A_i) of each level.
             pred_anchor_deltas: (N, A_i, 4) of each level.
-            image_sizes: N heights and widths in pixels.
+            image_sizes: N pairs of height and width in pixels.
 
         Returns:
-            N Instances with `proposal_boxes` and `objectness_logits`, the surest first.
+            N Instances with `proposal_boxes` and `objectness_logits`, highest logit first.
         """
         scores, boxes = [], []
         most = self.pre_nms_topk[self.training]
@@ -117,7 +117,7 @@ class TextRPN(RPN):
 
     @torch.no_grad()
     def label_and_sample_anchors(self, anchors: list[Boxes], gt_instances: list[Instances]):
-        """Labels and matched boxes per image, as in detectron2, with label -1 for anchors over don't-care words."""
+        """Return labels and matched boxes per image as detectron2 does, with label -1 for anchors over don't-care words."""
         every = Boxes.cat(anchors)
         split = [split_ignored(x) for x in gt_instances]
         self._ignored_anchors = [covered_by_ignored(every, ignored, self.ignore_overlap) for _, ignored in split]
@@ -125,7 +125,7 @@ class TextRPN(RPN):
         return super().label_and_sample_anchors(anchors, [words for words, _ in split])
 
     def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:
-        # detectron2 calls this once per image, in order, between matching and sampling: the only place to step in
+        # detectron2 calls this once per image, in order, between matching and sampling: the only place to intervene
         label[(label == 0) & self._ignored_anchors[self._image]] = -1
         seed = self._seeds[self._image] if self._seeds else None
         self._image += 1

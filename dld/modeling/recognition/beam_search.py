@@ -2,9 +2,9 @@
 
 Letters: R words, K sequences returned, B hypotheses kept (beam width), L encoder columns, T steps, V output classes.
 
-Which sequences exist: those of at most `max_length` characters followed by the end symbol, and those of
+Two kinds of sequences exist: those of at most `max_length` characters followed by the end symbol, and those of
 `max_length` + 1 characters, cut there without an end (greedy decoding cuts at the same step). Their probabilities add
-up to 1, and the log-probability of a sequence is the sum over its steps, the end symbol included where there is one.
+up to 1. The log-probability of a sequence is the sum over its steps, with the end symbol if there is one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FEW = 8
 
 
 class BeamSequences(NamedTuple):
-    """The K best readings of R words, best first. `ids` can be fed to `AttentionDecoder.forward` as they are."""
+    """The K best readings of R words, best first. `AttentionDecoder.forward` accepts `ids` as they are."""
 
     ids: torch.Tensor  # int64 (R, K, T), the start id, which is also the padding, after the end
     log_probabilities: torch.Tensor  # float32 (R, K), not divided by the length; -inf where not valid
@@ -41,31 +41,31 @@ def beam_search(
     check_every: int = 4,
     length_power: float = 0.0,
 ) -> BeamSequences:
-    """Decode with B hypotheses a word, each fed its own prefix (Sutskever et al. 2014), all words at once.
+    """Decode all words at once with B hypotheses a word, each fed its own prefix (Sutskever et al. 2014).
 
-    An ended hypothesis keeps its place and its score in the beam. So B = 1 is greedy decoding, and the result is the
-    true K best as soon as B >= K + the number of live prefixes, (V - 1) ** max_length: at most K - 1 ended sequences
-    can stand before one that belongs to the K best. Ties go to the better-ranked prefix, then to the smaller id.
+    An ended hypothesis keeps its place and its score in the beam. So B = 1 is greedy decoding. The result is the true K
+    best if B >= K + the number of live prefixes, (V - 1) ** max_length: at most K - 1 ended sequences can rank above one
+    that belongs to the K best. Ties go to the better-ranked prefix, then to the smaller id.
 
     Length: hypotheses are compared by the plain sum of their log-probabilities. Since a sum never grows, a word is
     settled once its K best hypotheses have ended. `length_power` a > 0 changes only the last ranking, to
-    sum / length ** a (Wu et al. 2016, without their constant), and then all B hypotheses have to end first.
+    sum / length ** a (Wu et al. 2016, without their constant); all B hypotheses must then end first.
 
     Args:
         decoder: attention decoder; the sums are float32 whatever its dtype.
         context: (R, L, C), any floating dtype.
         num_sequences: K.
-        beam_width: B >= K; None takes K + 2. (The true three best of a trained decoder on very noisy words: 96.5 % are
-            found with B = 3, 99.5 % with 5, 99.9 % with 8; on readable words 3 find all.)
-        max_length: most characters of a word; at most max_length + 1 steps run.
-        check_every: steps between two looks whether all words are settled (a look makes a GPU wait).
+        beam_width: B >= K; None: K + 2. (On very noisy words, B = 3 finds 96.5 % of the true three best of a trained
+            decoder, B = 5 finds 99.5 %, B = 8 finds 99.9 %; on readable words B = 3 finds all.)
+        max_length: largest number of characters in a word; at most max_length + 1 steps run.
+        check_every: steps between two checks whether all words are settled (a check makes a GPU wait).
         length_power: exponent a of the length in the last ranking.
 
     Returns:
         the K best sequences of each word; T is the length of the longest of them, 0 if there are no words.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of its range.
     """
     K = num_sequences
     B = K + 2 if beam_width is None else beam_width
@@ -89,7 +89,7 @@ def _search(
     R, V, pad, device = context.shape[0], decoder.num_outputs, decoder.start, context.device
     ids = torch.full((R, B, max_length + 1), pad, dtype=torch.int64, device=device)
     scores = torch.full((R, B), -torch.inf, device=device)
-    scores[:, 0] = 0.0  # there is one empty prefix; B of them would fill the beam with copies
+    scores[:, 0] = 0.0  # only one empty prefix: B of them would fill the beam with copies
     ended = torch.zeros((R, B), dtype=torch.bool, device=device)
     # an ended hypothesis has one continuation, itself
     frozen = torch.full((V,), -torch.inf, device=device)
@@ -110,13 +110,13 @@ def _search(
         ids[:, :, t] = torch.where(ended, pad, previous)
         ended = ended | (previous == decoder.end)
         if (t + 1) % check_every == 0:
-            over = ended | ~(scores > -torch.inf)  # places that no possible sequence fills have nothing to wait for
+            over = ended | ~(scores > -torch.inf)  # places without a possible sequence need no waiting
             live = ~(over if length_power else over[:, :K]).all(1)
             count = int(live.sum())
             if not count:
                 break
             if count <= len(words) // 2:
-                # taking the others out costs as much as a step
+                # removing the other words costs as much as a step
                 settled_ids[words], settled_scores[words] = ids, scores
                 still = live.nonzero()[:, 0]
                 words, ids, scores, ended, previous = (x[still] for x in (words, ids, scores, ended, previous))
@@ -126,7 +126,7 @@ def _search(
 
 
 def _ranked(ids: torch.Tensor, scores: torch.Tensor, K: int, pad: int, length_power: float) -> BeamSequences:
-    """The K best of B hypotheses: ids (R, B, T), scores (R, B)."""
+    """Rank B hypotheses, ids (R, B, T) and scores (R, B), and return the K best."""
     lengths = (ids != pad).sum(-1)
     order = (scores / lengths.clamp(min=1) ** length_power).sort(dim=1, descending=True, stable=True).indices[:, :K]
     ids, scores, lengths = follow(ids, order), scores.gather(1, order), lengths.gather(1, order)
@@ -151,11 +151,11 @@ def check_arguments(K: int, B: int, max_length: int, check_every: int, length_po
 
 
 def select_best(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` largest of every row (R, M), largest first, and where they stand; among equals the first.
+    """Return the `count` largest values of every row (R, M), largest first, and their positions; among equals the first.
 
-    Not `topk`, whose choice among equals is not specified and may change with the device. A few are found one after the other,
-    which is faster than sorting all; where a row has fewer finite scores, its last places are -inf and their positions mean
-    nothing.
+    This does not use `topk`, whose choice among equals is not specified and may change with the device. If `count` is small,
+    it finds the values one after another, which is faster than sorting all. Where a row has fewer finite scores, its last
+    values are -inf and their positions mean nothing.
     """
     if count > FEW:
         values, index = scores.sort(dim=1, descending=True, stable=True)
@@ -163,11 +163,11 @@ def select_best(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.T
     rest = scores.clone()
     found = []
     for _ in range(count):
-        found.append(rest.max(1, keepdim=True))  # the first of several, by its documentation
+        found.append(rest.max(1, keepdim=True))  # torch documents that this returns the first of equal values
         rest.scatter_(1, found[-1].indices, -torch.inf)
     return torch.cat([x.values for x in found], 1), torch.cat([x.indices for x in found], 1)
 
 
 def follow(x: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-    """Rows `parents` (R, B') of what each hypothesis carries, (R, B, D) -> (R, B', D)."""
+    """Select the rows `parents` (R, B') of the hypotheses' values, (R, B, D) -> (R, B', D)."""
     return x.gather(1, parents.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

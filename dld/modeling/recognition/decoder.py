@@ -1,4 +1,4 @@
-"""Attention decoder: reads the context feature one character at a time.
+"""Attention decoder, which reads the context feature one character at a time.
 
 Letters: R words, K hypotheses per word, L encoder columns, T steps, V output classes, C channels.
 """
@@ -16,7 +16,7 @@ __all__ = ["AttentionDecoder", "DecoderMemory", "DecoderState"]
 
 
 class DecoderMemory(NamedTuple):
-    """What stays the same over all steps of a word. `keys` is computed once per word."""
+    """Tensors that stay the same over all steps of a word; `keys` is computed once per word."""
 
     context: torch.Tensor  # (R, L, C)
     keys: torch.Tensor  # (R, L, A)
@@ -30,14 +30,14 @@ class DecoderState(NamedTuple):
 
 
 class AttentionDecoder(nn.Module):
-    """LSTM cell with additive attention (Bahdanau et al. 2015), previous character fed back.
+    """LSTM cell with additive attention (Bahdanau et al. 2015) that gets the previous character as input.
 
     Step t: e_l = v . tanh(W_k x_l + W_q h_{t-1}), a = softmax(e), g = sum_l a_l x_l,
     h_t = LSTM([embed(y_{t-1}), g], h_{t-1}), logits = W_o h_t.
 
-    Every method carries a hypothesis dimension K, so that greedy decoding (K = 1), beam search and the forced
-    reading of K target sequences share one piece of code and the keys are never copied K times.
-    Computes in the dtype of its own weights whatever autocast says: the recurrences are small, and their error adds up.
+    Every method has a hypothesis dimension K. So greedy decoding (K = 1), beam search and the forced reading of K target
+    sequences share the same code, and the keys are never copied K times.
+    It computes in the dtype of its own weights, even under autocast: the recurrences are small, and their error adds up.
 
     Args:
         context_dim: channels C of the context feature.
@@ -48,9 +48,7 @@ class AttentionDecoder(nn.Module):
         end: id that ends a word.
     """
 
-    def __init__(
-        self, context_dim: int, hidden_dim: int, num_inputs: int, num_outputs: int, start: int, end: int
-    ) -> None:
+    def __init__(self, context_dim: int, hidden_dim: int, num_inputs: int, num_outputs: int, start: int, end: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_inputs, hidden_dim)
         self.key = nn.Linear(context_dim, hidden_dim)
@@ -61,13 +59,13 @@ class AttentionDecoder(nn.Module):
         self.hidden_dim, self.num_outputs, self.start, self.end = hidden_dim, num_outputs, start, end
 
     def prepare(self, context: torch.Tensor) -> DecoderMemory:
-        """Attention keys of a context feature (R, L, C)."""
+        """Compute the attention keys of a context feature (R, L, C)."""
         with torch.autocast(context.device.type, enabled=False):
             context = context.to(self.key.weight.dtype)
             return DecoderMemory(context, self.key(context))
 
     def initial_state(self, memory: DecoderMemory, num_hypotheses: int = 1) -> DecoderState:
-        """Zero state for K hypotheses of each word."""
+        """Make the zero state for K hypotheses of each word."""
         zeros = memory.keys.new_zeros(memory.keys.shape[0], num_hypotheses, self.hidden_dim)
         return DecoderState(zeros, zeros)
 
@@ -80,15 +78,13 @@ class AttentionDecoder(nn.Module):
         hidden, cell = self.cell(inputs, (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
         return DecoderState(hidden.view(R, K, -1), cell.view(R, K, -1))
 
-    def step(
-        self, previous: torch.Tensor, state: DecoderState, memory: DecoderMemory
-    ) -> tuple[torch.Tensor, DecoderState]:
-        """One step for every hypothesis.
+    def step(self, previous: torch.Tensor, state: DecoderState, memory: DecoderMemory) -> tuple[torch.Tensor, DecoderState]:
+        """Run one step for every hypothesis.
 
         Args:
             previous: ids fed back, int64 (R, K).
             state: state after the previous step.
-            memory: what :meth:`prepare` returned, for the same R words.
+            memory: the result of :meth:`prepare` for the same R words.
 
         Returns:
             logits (R, K, V) and the state after this step.
@@ -98,11 +94,11 @@ class AttentionDecoder(nn.Module):
             return self.output(state.hidden), state
 
     def forward(self, context: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Forced reading: logits of every step when the decoder is fed the target's own prefix.
+        """Run a forced reading: return the logits of every step when the decoder is fed the target's own prefix.
 
         Args:
             context: (R, L, C).
-            targets: ids int64, (R, T) or (R, K, T); the start symbol is put before them here and the last id is never fed.
+            targets: ids int64, (R, T) or (R, K, T); this method puts the start symbol before them and never feeds the last id.
 
         Returns:
             logits (R, T, V) or (R, K, T, V): position t predicts targets[..., t].
@@ -111,7 +107,7 @@ class AttentionDecoder(nn.Module):
         targets = targets.unsqueeze(1) if flat else targets
         R, K, T = targets.shape
         if R == 0 or T == 0:
-            # the sum keeps every weight in the graph: distributed training waits for unused parameters otherwise
+            # the sum keeps every weight in the graph; otherwise distributed training waits for unused parameters
             unused = sum(p.sum() for p in self.parameters()) * 0 + context.float().sum() * 0
             logits = context.new_zeros((R, K, T, self.num_outputs), dtype=torch.float32) + unused
             return logits.squeeze(1) if flat else logits
@@ -129,15 +125,13 @@ class AttentionDecoder(nn.Module):
         return logits.squeeze(1) if flat else logits
 
     @torch.no_grad()
-    def greedy(
-        self, context: torch.Tensor, max_length: int, check_every: int = 4
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Most probable character at every step, until all words ended.
+    def greedy(self, context: torch.Tensor, max_length: int, check_every: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+        """Choose the most probable character at every step, until all words have ended.
 
         Args:
             context: (R, L, C).
-            max_length: most characters of a word; at most max_length + 1 steps run, the end symbol included.
-            check_every: steps between two looks whether all words ended (a look makes a GPU wait).
+            max_length: largest number of characters in a word; at most max_length + 1 steps run, the end symbol included.
+            check_every: steps between two checks whether all words have ended (a check makes a GPU wait).
 
         Returns:
             ids int64 (R, T) with the end id from the first end on, and their probabilities float (R, T), 1 after the end.
@@ -145,9 +139,7 @@ class AttentionDecoder(nn.Module):
         with few_words_on_one_thread(len(context), context.device):
             return self._greedy(context, max_length, check_every)
 
-    def _greedy(
-        self, context: torch.Tensor, max_length: int, check_every: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _greedy(self, context: torch.Tensor, max_length: int, check_every: int) -> tuple[torch.Tensor, torch.Tensor]:
         R, device = context.shape[0], context.device
         ids = torch.full((R, max_length + 1), self.end, dtype=torch.int64, device=device)
         probabilities = torch.ones((R, max_length + 1), device=device)
@@ -167,7 +159,7 @@ class AttentionDecoder(nn.Module):
             found = torch.cat(best, 1)  # (R', steps)
             ends = found == self.end
             over = ended | (ends.cumsum(1) - ends.long() > 0)  # after the first end
-            # one softmax for several steps: reading few words on a CPU is all overhead
+            # one softmax for several steps: overhead dominates when a CPU reads few words
             chosen = torch.cat(logits, 1).float().softmax(-1).gather(-1, found.unsqueeze(-1)).squeeze(-1)
             ids[words, t : t + len(best)] = found.masked_fill(over, self.end)
             probabilities[words, t : t + len(best)] = chosen.masked_fill(over, 1.0)
@@ -175,7 +167,7 @@ class AttentionDecoder(nn.Module):
             ended = ended | ends.any(1, keepdim=True)
             live = int((~ended).sum())
             if live <= len(words) // 2:
-                # taking the others out costs as much as a step
+                # removing the other words costs as much as a step
                 still = (~ended[:, 0]).nonzero()[:, 0]
                 words, previous, ended = words[still], previous[still], ended[still]
                 memory, state = DecoderMemory(*(x[still] for x in memory)), DecoderState(*(x[still] for x in state))

@@ -1,4 +1,4 @@
-"""Recognition encoder: RoI features of a word to a row of context features."""
+"""Recognition encoder, from the RoI features of a word to a row of context features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RecognitionEncoder"]
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, norm: str, kernel: int = 3, **conv) -> nn.Sequential:
-    """Convolution, normalisation and ReLU; the convolution has a bias only where there is no norm."""
+    """Build convolution, normalisation and ReLU; the convolution has a bias only if there is no norm."""
     return nn.Sequential(
         Conv2d(in_channels, out_channels, kernel, bias=not norm, **conv),
         get_norm(norm, out_channels) or nn.Identity(),
@@ -21,7 +21,7 @@ def conv_norm_relu(in_channels: int, out_channels: int, norm: str, kernel: int =
 
 
 class BidirectionalLSTM(nn.Module):
-    """LSTM in both directions, projected back: (R, L, in_dim) -> (R, L, out_dim)."""
+    """LSTM in both directions and a projection: (R, L, in_dim) -> (R, L, out_dim)."""
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class BidirectionalLSTM(nn.Module):
 
 
 class RecognitionEncoder(nn.Module):
-    """Four 3x3 convolutions, height 8 down to 1, two bidirectional LSTMs (method of the paper's base spotter).
+    """Four 3x3 convolutions, reduction of the height from 8 to 1, two bidirectional LSTMs (as in the paper's base spotter).
 
-    Crops of 8 x 32 become L = 33 columns: max-pooling 8 -> 4 rows (one more column by its padding), then two 2x2
+    Crops of 8 x 32 become L = 33 columns: max-pooling 8 -> 4 rows (its padding adds one column), then two 2x2
     convolutions 4 -> 2 -> 1.
 
     Args:
@@ -59,16 +59,16 @@ class RecognitionEncoder(nn.Module):
         self.width = width
 
     def columns(self, roi_features: torch.Tensor) -> torch.Tensor:
-        """Convolutional part: (R, C, H, W) -> (R, W + 1, width), float32; each column sees its own neighbourhood."""
+        """Run the convolutional part: (R, C, H, W) -> (R, W + 1, width), float32; each column sees its own neighbourhood."""
         if not len(roi_features):
-            # batch norm cannot run on nothing; the sums keep the graph whole for distributed training
+            # batch norm cannot run on an empty batch; the sums keep the graph complete for distributed training
             convolutions = [*self.convs.parameters(), *self.squeeze.parameters()]
             unused = sum(p.sum() for p in convolutions) * 0 + roi_features.sum() * 0
             return roi_features.new_zeros((0, roi_features.shape[3] + 1, self.width), dtype=torch.float32) + unused
         return self.squeeze(self.convs(roi_features)).squeeze(2).transpose(1, 2).float()
 
     def contextualize(self, columns: torch.Tensor) -> torch.Tensor:
-        """Recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""
+        """Run the recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""
         if not len(columns):
             return columns + sum(p.sum() for p in self.sequence.parameters()) * 0
         few = few_words_on_one_thread(len(columns), columns.device)
@@ -76,5 +76,5 @@ class RecognitionEncoder(nn.Module):
             return self.sequence(columns.float())
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
-        """(R, C, H, W) -> context feature (R, W + 1, width), float32."""
+        """Encode (R, C, H, W) -> context feature (R, W + 1, width), float32."""
         return self.contextualize(self.columns(roi_features))

@@ -1,7 +1,7 @@
-"""Weights of PP-OCRv6's small recogniser, from its ONNX file into a :class:`StripRecognizer`.
+"""Reads the weights of PP-OCRv6's small recogniser from its ONNX file into a :class:`StripRecognizer`.
 
-The file comes with the package rapidocr (PP-OCRv6_rec_small.onnx; PaddleOCR, Apache-2.0) and is needed once: the shipped
-weights were made from it.
+The file comes with the package rapidocr (PP-OCRv6_rec_small.onnx; PaddleOCR, Apache-2.0). It is needed only once: the
+shipped weights were made from it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _WRONG = "is not a recogniser of PP-OCRv6 small"
 
 
 def read_ppocr(path: str | os.PathLike) -> StripRecognizer:
-    """The whole recogniser in float32, its head with all characters of the file.
+    """Read the whole recogniser in float32; its head has all characters of the file.
 
-    The graph's operators are taken in their order: convolutions, batch norms, products with a matrix, scalings.
+    It takes the graph's operators in their order: convolutions, batch norms, products with a matrix, scalings.
 
     Raises:
         ImportError: the onnx package is not installed.
-        FileNotFoundError: no such file.
-        ValueError: a graph of another network.
+        FileNotFoundError: the file does not exist.
+        ValueError: the graph is of another network.
     """
     try:
         import onnx
@@ -40,7 +40,7 @@ def read_ppocr(path: str | os.PathLike) -> StripRecognizer:
         raise FileNotFoundError(f"{path} does not exist")
     try:
         model = onnx.load(path)
-    except Exception as error:  # the message of protobuf names neither file nor cause
+    except Exception as error:  # protobuf's message names neither the file nor the cause
         raise ValueError(f"{path} is not an ONNX file: {error}") from error
     text = next((p.value for p in model.metadata_props if p.key == "character"), None)
     if text is None:
@@ -60,7 +60,7 @@ class _Graph:
     def __init__(self, graph, to_array) -> None:
         self.nodes = list(graph.node)
         self.values = {x.name: torch.from_numpy(to_array(x).copy()) for x in graph.initializer}
-        # name of what goes into an addition -> the constant that is added
+        # name of an addition's input -> the constant that is added
         self.added = {
             name: self.values[other].flatten()
             for node in self.nodes

@@ -1,4 +1,4 @@
-"""Mask-text recognition branch: finest pyramid level in, characters out."""
+"""Mask-text recognition branch, from the finest pyramid level to characters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECOGNIZER_REGISTRY.__doc__ = "Recognition branches; called as `cls(cfg, input_s
 
 
 class RecognitionFeatures(NamedTuple):
-    """What the recogniser sees of R words; RoI and context features are what feature distillation compares."""
+    """The recogniser's features of R words; feature distillation compares the RoI and context features."""
 
     roi: torch.Tensor  # (R, C, 8, 32)
     context: torch.Tensor  # (R, L, C)
@@ -48,13 +48,13 @@ class TextRecognizer(nn.Module):
         pooler: masked crop of the words.
         encoder: crops to context features.
         decoder: context features to characters.
-        charset: characters; kept as a buffer so that every checkpoint knows its own.
-        max_length: most characters of a word.
+        charset: characters; kept as a buffer so that every checkpoint contains its own charset.
+        max_length: largest number of characters in a word.
         ctc_weight: weight of the auxiliary CTC loss; 0 builds no CTC head.
-        ctc_feature: what the CTC head reads: "columns", the encoder's convolutional part, or "context".
+        ctc_feature: input of the CTC head: "columns", the encoder's convolutional part, or "context".
 
     Raises:
-        ValueError: `ctc_feature` is neither.
+        ValueError: `ctc_feature` is neither of the two.
     """
 
     @configurable
@@ -85,9 +85,7 @@ class TextRecognizer(nn.Module):
         charset = configured_charset(cfg)
         return {
             "stem": conv_norm_relu(input_shape.channels, node.STEM_DIM, node.NORM, padding=1),
-            "pooler": MaskedRoIPooler(
-                tuple(node.POOLER_RESOLUTION), input_shape.stride, node.POOLER_SAMPLING_RATIO
-            ),
+            "pooler": MaskedRoIPooler(tuple(node.POOLER_RESOLUTION), input_shape.stride, node.POOLER_SAMPLING_RATIO),
             "encoder": RecognitionEncoder(node.STEM_DIM, node.WIDTH, node.NORM),
             "decoder": AttentionDecoder(
                 node.WIDTH, node.WIDTH, charset.num_inputs, charset.num_outputs, charset.start, charset.end
@@ -101,7 +99,7 @@ class TextRecognizer(nn.Module):
     def features(
         self, level: torch.Tensor, boxes: list[torch.Tensor], masks: torch.Tensor, tall: torch.Tensor
     ) -> RecognitionFeatures:
-        """RoI and context features.
+        """Compute RoI and context features.
 
         Args:
             level: finest pyramid level (N, C, H/4, W/4).
@@ -116,12 +114,12 @@ class TextRecognizer(nn.Module):
     def ground_truth_features(
         self, level: torch.Tensor, boxes: list[torch.Tensor], polygons: PaddedPolygons, tall: torch.Tensor
     ) -> RecognitionFeatures:
-        """:meth:`features` with masks drawn from the annotated polygons (R of them)."""
+        """Compute :meth:`features` with masks drawn from the R annotated polygons."""
         masks = self.pooler.polygon_masks(polygons, torch.cat(boxes), tall)
         return self.features(level, boxes, masks, tall)
 
     def losses(self, features: RecognitionFeatures, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`loss_rec` and, with a CTC head, `loss_ctc`, of the features of R words against ids (R, T)."""
+        """Return `loss_rec` and, with a CTC head, `loss_ctc`, of the features of R words against ids (R, T)."""
         targets = trim(targets, self.charset.pad)
         losses = {"loss_rec": attention_loss(self.decoder(features.context, targets), targets, self.charset.pad)}
         if self.ctc_head is not None:
@@ -130,7 +128,7 @@ class TextRecognizer(nn.Module):
         return losses
 
     def read(self, context: torch.Tensor) -> Readings:
-        """Greedy readings of context (R, L, C)."""
+        """Read context (R, L, C) greedily."""
         return Readings(*self.decoder.greedy(context, self.max_length))
 
 

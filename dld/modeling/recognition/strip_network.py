@@ -1,7 +1,7 @@
 """The network that reads strips: a convolutional body, a mixer of columns, and a linear head for CTC.
 
-Its layers and their order are those of the recogniser of PP-OCRv6 "small" (PaddleOCR, Apache-2.0), so that its weights fit
-(`dld.modeling.recognition.ppocr_weights`); batch norm is folded into the convolutions. N strips, H rows and W columns of
+It has the layers of PP-OCRv6's "small" recogniser (PaddleOCR, Apache-2.0) in the same order, so that those weights fit
+(`dld.modeling.recognition.ppocr_weights`). Batch norm is folded into the convolutions. N strips, H rows and W columns of
 pixels, L = W / 8 columns of features, C = 120 channels.
 """
 
@@ -14,14 +14,14 @@ from torch import nn
 __all__ = ["BODY_WIDTHS", "COLUMN_WIDTH", "ColumnMixer", "StripBody"]
 
 COLUMN_WIDTH = 120
-# input channels of each block, and which of them look at the whole strip; the width grows where the rows are halved
+# input channels of each block, and which blocks see the whole strip; the width grows where the rows are halved
 BODY_WIDTHS = (96, 96, 96, 96, 192, 192, 192, 192, 192, 192, 192, 384, 384, 384)
 _SQUEEZED = (0, 4, 6, 8, 11)
 _HALVED = (3, 10)
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels weighted by what the whole strip holds (Hu et al. 2018), with a hard sigmoid."""
+    """Weights channels by the content of the whole strip (Hu et al. 2018), with a hard sigmoid."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class SqueezeExcitation(nn.Module):
 
 
 class StripBlock(nn.Module):
-    """Depth-wise 3x3, squeeze-excitation where asked for, then 1x1, GELU, 1x1; with a shortcut around these two where the
-    width stays."""
+    """Depth-wise 3x3, optional squeeze-excitation, then 1x1, GELU, 1x1, with a shortcut around these two convolutions if the
+    width stays the same."""
 
     def __init__(self, in_channels: int, out_channels: int, squeeze: bool, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class StripBody(nn.Module):
 
 
 class ColumnAttention(nn.Module):
-    """A transformer block of eight heads (norm first, SiLU), over the columns of one strip."""
+    """A transformer block with eight heads (norm first, SiLU) over the columns of one strip."""
 
     def __init__(self, width: int = COLUMN_WIDTH, heads: int = 8) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class ColumnAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         N, L, C = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(N, L, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        # written out: exporters and FLOP counters see its two products, and strips are short
+        # written out, so that exporters and FLOP counters see its two products; strips are short
         weights = (torch.matmul(q, k.transpose(2, 3)) * (C // self.heads) ** -0.5).softmax(-1)
         x = x + self.out(torch.matmul(weights, v).transpose(1, 2).reshape(N, L, C))
         return x + self.narrow(F.silu(self.widen(self.norm2(x))))
 
 
 class ColumnMixer(nn.Module):
-    """Features of one row (N, in_channels, 1, L) -> columns (N, L, 120) that know the word around them."""
+    """Mixes features of one row (N, in_channels, 1, L) into columns (N, L, 120) that depend on the word around them."""
 
     def __init__(self, in_channels: int = BODY_WIDTHS[-1], width: int = COLUMN_WIDTH) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the teacher tells the student about the words of a batch."""
+"""The teacher's targets for the words of a batch, from which the student learns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TeacherTargets", "teacher_targets"]
 
 
 class Reads(Protocol):
-    """What is asked of a teacher here."""
+    """The part of a teacher that this module needs."""
 
     decoder: AttentionDecoder
     charset: Charset
@@ -27,9 +27,9 @@ class TeacherTargets(NamedTuple):
 
     roi: torch.Tensor  # (R, C, H, W) masked crops
     context: torch.Tensor  # (R, L, C) context features
-    logits: torch.Tensor  # float32 (R, T, V), the decoder fed the ground-truth prefix
+    logits: torch.Tensor  # float32 (R, T, V), with the ground-truth prefix fed to the decoder
     beams: BeamSequences  # the K best readings, each on its own prefix
-    correct: torch.Tensor  # bool (R,), words the teacher reads right
+    correct: torch.Tensor  # bool (R,), words that the teacher reads correctly
 
 
 @torch.no_grad()
@@ -40,15 +40,15 @@ def teacher_targets(
     num_sequences: int = 3,
     beam_width: int | None = None,
 ) -> TeacherTargets:
-    """Targets of the feature, character and sequence distillation losses.
+    """Compute the targets of the feature, character and sequence distillation losses.
 
-    A word counts as read right if the most probable character equals the ground truth at every step, the end symbol
-    included, the decoder being fed the ground-truth prefix: that is when greedy decoding gives exactly this text. A row
-    that is padding throughout (an ignored word) counts as misread.
+    The decoder is fed the ground-truth prefix. A word counts as read correctly if the most probable character equals the
+    ground truth at every step, the end symbol included: then greedy decoding gives exactly this text. A row that consists
+    of padding only (an ignored word) counts as misread.
 
     Args:
         reader: the teacher, in eval mode: a spotter, or its recogniser.
-        features: its features of R words.
+        features: the teacher's features of R words.
         target_ids: ground truth, int64 (R, T), padded as by `Charset.encode`.
         num_sequences: K sequences a word.
         beam_width: hypotheses kept, see :func:`beam_search`.

@@ -1,4 +1,4 @@
-"""A selector whose eyes are the teacher's: the first stages of its backbone know text before the first step."""
+"""A selector with the first stages of the teacher's backbone, which know text before the first training step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["BackboneSelector", "early_stages"]
 
 
 def early_stages(cfg, name: str, levels: int) -> tuple[nn.Module, tuple[str, ...]]:
-    """The spotter's bottom-up network up to the level `name`, untrained, and the names of its last `levels` levels.
+    """Build the spotter's bottom-up network up to level `name`, untrained, and name its last `levels` levels.
 
     Raises:
-        ValueError: there is no such level, or not as many up to it.
+        ValueError: there is no such level, or there are fewer levels up to it.
     """
     body = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))).bottom_up
     known = list(body.stage_names)
@@ -42,15 +42,15 @@ def early_stages(cfg, name: str, levels: int) -> tuple[nn.Module, tuple[str, ...
 class BackboneSelector(ScaleSelector):
     """Scores of the candidate scales from early backbone features of a reduced copy of the image.
 
-    Stem and first stages of the spotter's own bottom-up network, then mean and maximum over the image, then two linear
-    layers. Its batch norm keeps the teacher's statistics, so scores do not depend on the batch; the images of one call
-    must be of one size, since padding would be seen (:meth:`forward` runs each size apart).
+    It consists of stem and first stages of the spotter's own bottom-up network, mean and maximum over the image, and two
+    linear layers. Its batch norm keeps the teacher's statistics, so scores do not depend on the batch. The images of one
+    pass must have one size, since padding would change the scores (:meth:`forward` runs each size separately).
 
     Args:
         body: bottom-up network with one output level.
         level: name of that level.
         hidden: width of the layer between pooling and scores.
-        objective: what the scores are taught.
+        objective: what the scores learn.
         common: see :class:`~dld.modeling.resolution.selector.ScaleSelector`.
     """
 
@@ -61,7 +61,7 @@ class BackboneSelector(ScaleSelector):
         super().__init__(**common)
         self.objective = objective if objective is not None else ImageObjective()
         self.body, self.level = body, level
-        # number format of the convolutions at test, as the spotter's; None: float32, as always in training
+        # number format of the convolutions at test, like the spotter's; None: float32, as always in training
         self.inference_dtype: torch.dtype | None = None
         channels = body.output_shape()[level].channels
         self.head = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, len(self.scales)))
@@ -76,7 +76,7 @@ class BackboneSelector(ScaleSelector):
         return {**cls.common_arguments(cfg), "body": body, "level": level, "objective": ImageObjective.of(node)}
 
     def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
-        """As in :class:`~dld.modeling.resolution.selector.ScaleSelector`, by the objective."""
+        """Compute loss and scales as :class:`~dld.modeling.resolution.selector.ScaleSelector` says, by the objective."""
         logits = self(batch.tensor, batch.image_sizes).float()
         return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
 
@@ -87,7 +87,7 @@ class BackboneSelector(ScaleSelector):
         return self.objective.anneal(progress)
 
     def train(self, mode: bool = True) -> BackboneSelector:
-        """Training mode, batch norm excepted."""
+        """Set training mode, except for batch norm."""
         super().train(mode)
         for m in self.body.modules():
             if isinstance(m, nn.modules.batchnorm._BatchNorm):
@@ -95,10 +95,10 @@ class BackboneSelector(ScaleSelector):
         return self
 
     def start_from(self, bottom_up: Mapping[str, torch.Tensor]) -> None:
-        """Copy the stages it has from a spotter's bottom-up network.
+        """Copy the weights of its stages from a spotter's bottom-up network.
 
         Raises:
-            KeyError: that network lacks one of them.
+            KeyError: that network lacks one of the stages.
         """
         own = self.body.state_dict()
         missing = [name for name in own if name not in bottom_up]
@@ -107,7 +107,7 @@ class BackboneSelector(ScaleSelector):
         self.body.load_state_dict({name: bottom_up[name] for name in own})
 
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Logits float32 (N, S); arguments as in :class:`~dld.modeling.resolution.selector.ScaleSelector`."""
+        """Return logits float32 (N, S); arguments as in :class:`~dld.modeling.resolution.selector.ScaleSelector`."""
         logits: list[torch.Tensor | None] = [None] * len(image_sizes)
         reduced = self.inference_dtype is not None and not self.training
         with torch.autocast(images.device.type, self.inference_dtype, enabled=reduced):
@@ -118,13 +118,13 @@ class BackboneSelector(ScaleSelector):
         return torch.stack(logits)
 
     def scores_of(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits (N, S) from the features of images of one size."""
+        """Compute logits (N, S) from the features of images of one size."""
         x = features[self.level].float()
         return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
 
     @staticmethod
     def by_size(images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]):
-        """Positions of the images of each size, and their unpadded pixels."""
+        """Yield the positions of the images of each size, and their unpadded pixels."""
         for size in dict.fromkeys(image_sizes):
             members = [i for i, other in enumerate(image_sizes) if other == size]
             yield members, [images[i, :, : size[0], : size[1]] for i in members]

@@ -85,8 +85,7 @@ class SpotterCost:
         expected = {
             "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
             "words": (
-                cost.per_image
-                + 5 * (cost.per_word + 7 * cost.per_step + cost.reading_flops([cost.expected_strip_width])),
+                cost.per_image + 5 * (cost.per_word + 7 * cost.per_step + cost.reading_flops([cost.expected_strip_width])),
                 check.fixed,
             ),
         }

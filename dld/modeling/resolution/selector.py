@@ -23,6 +23,7 @@ __all__ = ["SELECTOR_REGISTRY", "ResolutionSelector", "ScaleSelector", "build_se
 SELECTOR_REGISTRY = Registry("SELECTOR")
 SELECTOR_REGISTRY.__doc__ = "Resolution selectors; called as `cls(cfg)`."
 
+
 def _halved(sizes: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sizes (N, 2) of the images after a stride of 2 over x (N, C, H, W), and the mask of their cells.
 

@@ -49,9 +49,7 @@ def _gumbel_noise(logits: torch.Tensor, generator: torch.Generator | None) -> to
     return -torch.log((-torch.log(uniform)).clamp(min=1e-10))
 
 
-def gumbel_straight_through(
-    logits: torch.Tensor, temperature: float, generator: torch.Generator | None = None
-) -> torch.Tensor:
+def gumbel_straight_through(logits: torch.Tensor, temperature: float, generator: torch.Generator | None = None) -> torch.Tensor:
     """Random decision h: exactly one-hot, with the gradient of softmax((logits + Gumbel noise) / temperature).
 
     Scale i is drawn with probability softmax(logits)_i whatever the temperature, which only softens the gradient
@@ -73,9 +71,7 @@ def gumbel_straight_through(
     return hard + (soft - soft.detach())
 
 
-def _risk(
-    kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.Tensor | None
-) -> torch.Tensor:
+def _risk(kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.Tensor | None) -> torch.Tensor:
     """KL_i + gamma c_i (N, S) without gradient; the cost alone where there is no word to compare."""
     kl = kl.detach().float()
     if has_words is not None:
@@ -157,9 +153,7 @@ def risk_regression_loss(
         raise ValueError(f"tau must be above 0, got {tau}")
     risk = _risk(kl, cost, gamma, has_words)
     predicted = -tau * logits.float()
-    return F.smooth_l1_loss(
-        predicted - predicted.mean(1, keepdim=True), risk - risk.mean(1, keepdim=True), beta=beta
-    )
+    return F.smooth_l1_loss(predicted - predicted.mean(1, keepdim=True), risk - risk.mean(1, keepdim=True), beta=beta)
 
 
 @torch.no_grad()

@@ -65,8 +65,7 @@ class WordLossSelector(BackboneSelector):
         super().__init__(body=body, level=levels[1], hidden=hidden, **common)
         if words_per_image <= 0 or temperature <= 0:
             raise ValueError(
-                "MODEL.SELECTOR.WORDS.PER_IMAGE and TARGET_TEMPERATURE must be above 0, "
-                f"got {words_per_image}, {temperature}"
+                f"MODEL.SELECTOR.WORDS.PER_IMAGE and TARGET_TEMPERATURE must be above 0, got {words_per_image}, {temperature}"
             )
         if word_loss not in WORD_LOSSES:
             raise ValueError(f"MODEL.SELECTOR.WORDS.LOSS must be one of {', '.join(WORD_LOSSES)}, got {word_loss!r}")

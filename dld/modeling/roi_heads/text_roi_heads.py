@@ -123,9 +123,7 @@ class TextROIHeads(StandardROIHeads):
         losses = super().forward(images, float_levels(features), proposals, targets)[1]
         return losses, self._sampled
 
-    def read_ground_truth(
-        self, level: torch.Tensor, targets: list[Instances]
-    ) -> tuple[RecognitionFeatures, list[Instances]]:
+    def read_ground_truth(self, level: torch.Tensor, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
         """Recognition features of the annotated readable words.
 
         Args:
@@ -166,13 +164,9 @@ class TextROIHeads(StandardROIHeads):
         predictions = predictor(self.box_head(pooled))
         boxes, scores = predictor.predict_boxes(predictions, proposals), predictor.predict_probs(predictions, proposals)
         sizes = [x.image_size for x in proposals]
-        return fast_rcnn_inference(
-            boxes, scores, sizes, threshold, predictor.test_nms_thresh, predictor.test_topk_per_image
-        )[0]
+        return fast_rcnn_inference(boxes, scores, sizes, threshold, predictor.test_nms_thresh, predictor.test_topk_per_image)[0]
 
-    def forward_with_given_boxes(
-        self, features: dict[str, torch.Tensor], instances: list[Instances]
-    ) -> list[Instances]:
+    def forward_with_given_boxes(self, features: dict[str, torch.Tensor], instances: list[Instances]) -> list[Instances]:
         """Add `pred_masks` (R, 1, 28, 28) and, where the recogniser reads, `pred_ids` (R, T) and `pred_id_scores` (R, T) to
         boxes that were kept."""
         instances = super().forward_with_given_boxes(features, instances)

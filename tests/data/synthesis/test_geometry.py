@@ -40,9 +40,7 @@ def test_pixel_map_is_the_inverse_of_the_point_map(bend):
 
 def test_homography_without_turns_only_moves_the_centre():
     homography = plane_homography((30, 10), 0, 0, 0, 0.3)
-    np.testing.assert_allclose(
-        project(homography, box_outline((0, 0, 30, 10))), box_outline((-15, -5, 15, 5)), atol=1e-9
-    )
+    np.testing.assert_allclose(project(homography, box_outline((0, 0, 30, 10))), box_outline((-15, -5, 15, 5)), atol=1e-9)
 
 
 def test_roll_is_clockwise_on_the_screen():

@@ -32,9 +32,7 @@ def test_a_record_is_a_dataset_dict_with_its_image():
         assert word["bbox_mode"] == BoxMode.XYXY_ABS and word["category_id"] == 0 and word["iscrowd"] == 0
         x0, y0, x1, y1 = word["bbox"]
         assert (x0, y0) == pytest.approx(word["polygon"].min(0)) and (x1, y1) == pytest.approx(word["polygon"].max(0))
-        assert (
-            word["polygon"].dtype == np.float32 and isinstance(word["text"], str) and isinstance(word["ignore"], bool)
-        )
+        assert word["polygon"].dtype == np.float32 and isinstance(word["text"], str) and isinstance(word["ignore"], bool)
 
 
 def test_iteration_ends_and_indices_are_checked():

@@ -39,9 +39,7 @@ def brute_force_ctc(probabilities, word):
 def test_ctc_loss_sums_all_alignments_and_divides_by_the_length():
     logits = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
     words = [(1, 2), (3,), (2, 2)]
-    expected = [
-        -math.log(brute_force_ctc(row, word)) / len(word) for row, word in zip(logits.softmax(-1), words, strict=True)
-    ]
+    expected = [-math.log(brute_force_ctc(row, word)) / len(word) for row, word in zip(logits.softmax(-1), words, strict=True)]
     assert ctc_loss(logits, ids(*words), PAD, END).item() == pytest.approx(sum(expected) / 3, rel=1e-5)
 
 

@@ -98,9 +98,7 @@ def test_long_improbable_words_stay_finite(form, dtype):
     student[..., 2] = -200.0
     student.requires_grad_()
     teacher = torch.tensor([[-2000.0, -2001.0, -2002.0]])
-    loss = sequence_distillation_loss(
-        student, ids, teacher, torch.ones(1, 3, dtype=torch.bool), PAD, form, per_character=False
-    )
+    loss = sequence_distillation_loss(student, ids, teacher, torch.ones(1, 3, dtype=torch.bool), PAD, form, per_character=False)
     expected = 33 * 30 * math.log(10) - (math.log(3) if form == "paper" else 0)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected, rel=1e-6 if dtype == torch.float32 else 2e-3)

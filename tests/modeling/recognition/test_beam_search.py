@@ -94,9 +94,7 @@ def test_probabilities_of_all_sequences_add_up_to_one():
 def test_narrow_beam_returns_distinct_sequences_with_exact_log_probabilities(width):
     decoder, context = random_decoder(12, sharpness=3.0), words(16)
     beams = beam_search(decoder, context, num_sequences=3, beam_width=width, max_length=7)
-    torch.testing.assert_close(
-        beams.log_probabilities, score(decoder, context, beams.ids).float(), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(beams.log_probabilities, score(decoder, context, beams.ids).float(), rtol=1e-5, atol=1e-5)
     assert (beams.log_probabilities.diff(dim=1) <= 0).all()
     for word in as_lists(beams, decoder.start):
         assert len({tuple(row) for row in word}) == 3
@@ -288,9 +286,7 @@ def test_length_power_prefers_longer_words_in_the_last_ranking_only():
     assert plain.lengths.tolist() == [[1, 2, 3, 3]]
     for power in (0.5, 1.0, 2.0):
         decoder, context = random_decoder(4, seed=5), words(6)
-        beams = beam_search(
-            decoder, context, num_sequences=3, beam_width=200, max_length=3, length_power=power, check_every=1
-        )
+        beams = beam_search(decoder, context, num_sequences=3, beam_width=200, max_length=3, length_power=power, check_every=1)
         texts, log_p = readings_by_brute_force(decoder, context, 3, 3, length_power=power)
         assert as_lists(beams, 4) == texts
         torch.testing.assert_close(beams.log_probabilities, log_p, rtol=1e-5, atol=1e-5)

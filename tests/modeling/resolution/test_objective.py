@@ -9,9 +9,7 @@ COST = torch.tensor([0.2, 0.5, 1.0])
 
 
 def comparison(N, kl=None):
-    return ScaleComparison(
-        torch.zeros(N, 3) if kl is None else kl, COST.expand(N, 3), torch.full((N,), kl is not None)
-    )
+    return ScaleComparison(torch.zeros(N, 3) if kl is None else kl, COST.expand(N, 3), torch.full((N,), kl is not None))
 
 
 @pytest.mark.parametrize("form", ["risk", "soft_target", "gumbel"])

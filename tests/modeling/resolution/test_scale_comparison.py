@@ -8,6 +8,7 @@ from dld.modeling.resolution.scale_comparison import ScaleComparison, ScaleWords
 
 def test_the_probability_of_the_text_that_is_lost():
     """Two characters and the end: the teacher reads it with .9 x .8 x .5, the student with .5 x .8 x .5."""
+
     def logits(*probabilities):
         rows = [[math.log((1 - p) / 2)] * 3 for p in probabilities]
         for row, i, p in zip(rows, (1, 2, 0), probabilities, strict=True):

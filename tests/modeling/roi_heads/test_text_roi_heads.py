@@ -106,9 +106,7 @@ def test_images_with_nothing_found_are_read(heads, detections):
     assert [x.pred_ids.shape for x in out] == [(0, 11)] * 3
 
 
-@pytest.mark.parametrize(
-    ("detection", "score", "least"), [(0.1, 0.6, 0.36), (0.5, 0.6, 0.5), (0.1, 0.2, 0.1), (0.0, 0.0, 0.0)]
-)
+@pytest.mark.parametrize(("detection", "score", "least"), [(0.1, 0.6, 0.36), (0.5, 0.6, 0.5), (0.1, 0.2, 0.1), (0.0, 0.0, 0.0)])
 def test_boxes_that_no_reading_makes_a_word_are_not_read(tiny_cfg, detection, score, least):
     tiny_cfg.MODEL.RECOGNITION.READER = "StripRecognizer"
     tiny_cfg.MODEL.STRIPS.DETECTION_THRESH, tiny_cfg.MODEL.STRIPS.SCORE_THRESH = detection, score
