@@ -1,4 +1,4 @@
-"""Random numbers of one image: samples that do not depend on which process, or which place of a batch, an image has."""
+"""Random numbers of one image: samples that do not depend on the process or on the image's place in a batch."""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
-"""What a scale costs: FLOPs of the student at each candidate scale, as a share of the teacher at full size.
+"""Cost of a scale: FLOPs of the student at each candidate scale, as a share of the teacher's at full size.
 
 N images, S candidate scales, c_i the cost of scale s_i.
 
-A spotter's cost is linear: a part per padded pixel (backbone, pyramid, RPN, and, where an image has words, the
-recogniser's convolution on the finest level), a constant (boxes, as many proposals as the RPN hands on at test), a part
-per word (mask, crop, encoder) and a part per word and decoding step. Where strips are read, a strip of W padded columns
-costs a + b W + c W^2 (convolutions are linear, the attention among its columns is quadratic) in place of crop, encoder and
-steps. Each part is counted once on the real network; after that the cost of any image is a few multiplications.
+A spotter's cost is a sum of linear parts:
+  * per padded pixel: backbone, pyramid, RPN and, for an image with words, the recogniser's convolution on the finest level;
+  * a constant: boxes, as many proposals as the RPN passes on at test;
+  * per word: mask, crop, encoder;
+  * per word and decoding step.
+If the spotter reads strips, a strip of W padded columns costs a + b W + c W^2 in place of crop, encoder and steps:
+convolutions are linear, the attention among its columns is quadratic. Each part is counted once on the real network.
+After that, the cost of any image takes a few multiplications.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ from dld.modeling.resolution.rescale import padded_size, scaled_size
 
 __all__ = ["CostTable", "SpotterCost", "stored_cost"]
 
-# Largest disagreement allowed between the linear law and a direct count.
+# Largest relative difference allowed between the linear law and a direct count.
 _TOLERANCE = 0.01
 
 
 class Counted(Protocol):
-    """What is asked of a :class:`~dld.modeling.meta_arch.spotter.Spotter` here."""
+    """The part of a :class:`~dld.modeling.meta_arch.spotter.Spotter` that this module needs."""
 
     size_divisibility: int
     reader: nn.Module | None
@@ -49,7 +52,7 @@ class SpotterCost:
     per_word: float
     per_step: float  # per word and decoding step
     divisibility: int  # sides are padded to multiples of this
-    # a strip of W padded columns: constant + linear W + square W^2; all 0 where crops are read
+    # a strip of W padded columns: constant + linear W + square W^2; all 0 if the spotter reads crops
     strip_constant: float = 0.0
     strip_linear: float = 0.0
     strip_square: float = 0.0
@@ -57,16 +60,16 @@ class SpotterCost:
 
     @classmethod
     def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
-        """Count a spotter on small empty images; a few seconds on a CPU for ResNet-50.
+        """Count a spotter on small empty images; this takes a few seconds on a CPU for ResNet-50.
 
         Args:
-            model: stays as it is: mode, statistics and random state untouched.
-            num_proposals: boxes the box head scores; None: the most the RPN hands on at test.
+            model: its mode, statistics and random state do not change.
+            num_proposals: boxes that the box head scores; None: the most that the RPN passes on at test.
 
         Raises:
-            ValueError: a second count, at another size and number of words, is more than 1 % off the linear law.
+            ValueError: a second count, at another size and number of words, differs by more than 1 % from the linear law.
         """
-        # multiples of 64, so that the coarsest level is a whole number of cells as well
+        # multiples of 64, so that the coarsest level also has a whole number of cells
         unit = max(model.size_divisibility, 32) * 2
         height, width, words, steps = 2 * unit, 3 * unit, 2, 3
         counted = model.count_parts((height, width), words, steps, num_proposals)
@@ -98,11 +101,11 @@ class SpotterCost:
         return cost
 
     def numbers(self) -> list[float]:
-        """The law as a list, for a configuration; see :func:`stored_cost`."""
+        """Return the law as a list, for a configuration; see :func:`stored_cost`."""
         return [float(value) for value in astuple(self)]
 
     def reading_flops(self, widths: Sequence[int]) -> float:
-        """FLOPs of reading strips of these padded widths."""
+        """Return the FLOPs of reading strips of these padded widths."""
         columns = torch.tensor(list(widths), dtype=torch.float64)
         return float((self.strip_constant + self.strip_linear * columns + self.strip_square * columns**2).sum())
 
@@ -113,13 +116,13 @@ class SpotterCost:
         steps: float | torch.Tensor = DECODER_STEPS,
         strips: float | torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """FLOPs of everything that runs.
+        """Return the FLOPs of everything that runs.
 
         Args:
             pixels: padded pixels; any shape that broadcasts with `words`.
-            words: words found, each with its mask.
+            words: number of words found, each with its mask.
             steps: decoding steps that run, the end symbol included.
-            strips: :meth:`reading_flops` of the strips that were read; None: one strip of `expected_strip_width` a word.
+            strips: :meth:`reading_flops` of the strips that were read; None: one strip of `expected_strip_width` per word.
 
         Returns:
             float64 of the broadcast shape.
@@ -143,7 +146,7 @@ class CostTable:
     student: SpotterCost
     teacher: SpotterCost
     scales: tuple[float, ...]
-    # FLOPs per unpadded pixel of the full image, reducing it included; 0 without a selector
+    # FLOPs per unpadded pixel of the full image, including its reduction; 0 without a selector
     selector_per_pixel: float
 
     @classmethod
@@ -158,10 +161,10 @@ class CostTable:
         """Count the networks.
 
         Args:
-            student, teacher: spotters; no teacher: what `teacher_cost` says.
-            selector: a `ResolutionSelector`, or None where scales are fixed by hand.
+            student, teacher: spotters; without a teacher, `teacher_cost` gives its cost.
+            selector: a `ResolutionSelector`, or None if scales are fixed by hand.
             scales: candidate scales; None: those of the selector.
-            teacher_cost: of a teacher that is not here; None: of the student's architecture.
+            teacher_cost: cost of a teacher that is not loaded; None: the teacher has the student's architecture.
         """
         if scales is None:
             if selector is None:
@@ -176,7 +179,7 @@ class CostTable:
         )
 
     def padded_pixels(self, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Pixels the student is fed, int64 (N, S), for unpadded full sizes (H, W)."""
+        """Return the student's number of input pixels, int64 (N, S), for unpadded full sizes (H, W)."""
         rows = [[_pixels(size, s, self.student.divisibility) for s in self.scales] for size in image_sizes]
         return torch.tensor(rows, dtype=torch.int64).view(len(image_sizes), len(self.scales))
 
@@ -187,13 +190,13 @@ class CostTable:
         steps: float | torch.Tensor = DECODER_STEPS,
         strip_widths: Sequence[int] | None = None,
     ) -> torch.Tensor:
-        """FLOPs of selector, resize and student at every candidate scale.
+        """Return the FLOPs of selector, resize and student at every candidate scale.
 
         Args:
             image_sizes: unpadded (H, W) of N images at the teacher's resolution.
-            words: words found in each (N,).
+            words: number of words found in each image, (N,).
             steps: decoding steps, one number or (N, 1).
-            strip_widths: padded columns of the strips that were read in each image; None: those expected of its words.
+            strip_widths: padded columns of the strips that were read in each image; None: the expected width for each word.
 
         Returns:
             float64 (N, S) on the CPU.
@@ -212,26 +215,26 @@ class CostTable:
         steps: float | torch.Tensor = DECODER_STEPS,
         strip_widths: Sequence[int] | None = None,
     ) -> torch.Tensor:
-        """FLOPs of the teacher at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,)."""
+        """Return the teacher's FLOPs at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,)."""
         pixels = torch.tensor([_pixels(size, 1.0, self.teacher.divisibility) for size in image_sizes])
         strips = None if strip_widths is None else self.teacher.reading_flops(strip_widths)
         return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps, strips)
 
     def costs(self, image_sizes: Sequence[tuple[int, int]], words: torch.Tensor | Sequence[int]) -> torch.Tensor:
-        """c_i: :meth:`flops` over :meth:`teacher_flops`, float32 (N, S) on the CPU."""
+        """Return c_i: :meth:`flops` divided by :meth:`teacher_flops`, float32 (N, S) on the CPU."""
         return (self.flops(image_sizes, words) / self.teacher_flops(image_sizes, words).view(-1, 1)).float()
 
     def paper_gflops(self, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """The published tables' convention: 2^30 MACs of the student's backbone, FPN and RPN alone, float64 (N, S)."""
+        """Return 2^30 MACs of the student's backbone, FPN and RPN alone, as published tables do, float64 (N, S)."""
         return self.student.per_pixel * self.padded_pixels(image_sizes).double() / 2 / 2**30
 
     def to_dict(self) -> dict:
-        """Plain numbers, for checkpoints and json."""
+        """Return plain numbers, for checkpoints and json."""
         return {**asdict(self), "scales": list(self.scales)}
 
     @classmethod
     def from_dict(cls, values: Mapping) -> CostTable:
-        """The table of :meth:`to_dict`.
+        """Make the table from the result of :meth:`to_dict`.
 
         Raises:
             KeyError: a number is missing; the message names it.
@@ -265,7 +268,7 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
 
 
 def _strip_law(model: nn.Module) -> dict[str, float]:
-    """Constant, linear and square part of a strip's cost, counted at three widths and checked at a fourth."""
+    """Count the constant, linear and square part of a strip's cost at three widths, and check them at a fourth."""
     if model.reader is None:
         return {}
     columns = torch.tensor([160.0, 320.0, 480.0], dtype=torch.float64)

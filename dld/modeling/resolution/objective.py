@@ -1,4 +1,4 @@
-"""What a selector that scores whole images is taught: the loss of reading at a scale, weighed against the scale's cost.
+"""The objective of a selector that scores whole images: the loss of reading at a scale, weighed against its cost.
 
 N images, S candidate scales.
 """
@@ -27,7 +27,7 @@ FORMS = ("risk", "soft_target", "gumbel")
 
 @dataclass
 class ImageObjective:
-    """Losses of the scores of whole images, and the scales that the student is trained at.
+    """Computes losses of the scores of whole images, and the scales at which the student is trained.
 
     Args:
         form: "risk", the scores regress the negative risk; "soft_target", cross entropy to its softmax; or "gumbel", the
@@ -44,7 +44,7 @@ class ImageObjective:
     temperature: float = 5.0
     decay: float = 0.965
     epochs: float = 50.0
-    gumbel_temperature: float = field(init=False)  # now
+    gumbel_temperature: float = field(init=False)  # current value
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -53,23 +53,23 @@ class ImageObjective:
 
     @classmethod
     def of(cls, node) -> ImageObjective:
-        """From the node of a selector in a configuration."""
+        """Make an objective from a selector's node in a configuration."""
         return cls(node.FORM, node.TARGET_TEMPERATURE, node.TEMPERATURE, node.DECAY, node.EPOCHS)
 
     def anneal(self, progress: float) -> float | None:
-        """The Gumbel temperature after this share of training; None in the other forms, which have none."""
+        """Set and return the Gumbel temperature after this share of training; None for the other forms, which have none."""
         self.gumbel_temperature = temperature_at(progress, self.temperature, self.decay, self.epochs)
         return self.gumbel_temperature if self.form == "gumbel" else None
 
     def risk(self, comparison: ScaleComparison, gamma: float) -> torch.Tensor:
-        """What the choice should make small, (N, S): KL + gamma x cost, the cost alone where no word was compared."""
+        """Return what the choice should minimise, (N, S): KL + gamma x cost, or the cost alone where no word was compared."""
         lost = torch.where(comparison.counted[:, None], comparison.kl, torch.zeros_like(comparison.kl))
         return lost.float() + gamma * comparison.cost
 
     def learn(
         self, logits: torch.Tensor, comparison: ScaleComparison, gamma: float, uniform_share: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of a selector's logits (N, S), and the index of the scale each image is trained at, int64 (N,)."""
+        """Return the loss of a selector's logits (N, S), and the index of each image's training scale, int64 (N,)."""
         if self.form == "gumbel":
             onehot = gumbel_straight_through(logits, self.gumbel_temperature)
             loss = gumbel_selector_loss(onehot, comparison.kl, comparison.cost, gamma, comparison.counted)

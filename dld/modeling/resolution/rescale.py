@@ -1,4 +1,4 @@
-"""Images and their words at another scale, and the order in which the images of a batch are run."""
+"""Rescales images and their words, and groups the images of a batch that run together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rescale_images(images: ImageList | Sequence[torch.Tensor], scale: float, div
     Args:
         images: padded batch with its unpadded sizes, or tensors (3, H, W).
         scale: factor for both sides, see :func:`scaled_size`.
-        divisibility: sides of the resulting batch are multiples of this; 0 or 1: none.
+        divisibility: sides of the resulting batch are multiples of this; 0 or 1: any sides.
 
     Returns:
         the batch and the unpadded sizes after resizing, in the memory format of a given batch.
@@ -48,7 +48,7 @@ def _resize(image: torch.Tensor, scale: float) -> torch.Tensor:
     size = scaled_size(tuple(image.shape[-2:]), scale)
     if size == tuple(image.shape[-2:]):
         return image
-    # contiguous: the kernel then takes the same path for a crop of a batch and for the image alone
+    # contiguous, so that the kernel takes the same path for a crop of a batch and for the image alone
     pixels = image.unsqueeze(0).float().contiguous()
     out = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
     return out.squeeze(0).to(image.dtype)

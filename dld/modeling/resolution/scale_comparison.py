@@ -14,14 +14,14 @@ __all__ = ["ScaleComparison", "ScaleWords", "reading_lost"]
 
 
 class ScaleWords(NamedTuple):
-    """The words of one image that count, and what each scale loses on them."""
+    """The words of one image that count, and the loss of each scale on them."""
 
     boxes: torch.Tensor  # (r, 4) in pixels of the image at the teacher's resolution
     loss: torch.Tensor  # (r, S): KL(teacher || student) in nats, mean over the characters, or `reading_lost`
 
 
 class ScaleComparison(NamedTuple):
-    """What is known about every image at every candidate scale; all without gradient."""
+    """Measurements of every image at every candidate scale, all without gradient."""
 
     kl: torch.Tensor  # (N, S) KL(teacher || student), mean over the image's words; 0 for images without counted words
     cost: torch.Tensor  # (N, S) share of the teacher's cost
@@ -29,19 +29,19 @@ class ScaleComparison(NamedTuple):
     words: Sequence[ScaleWords] | None = None  # N; None where no selector asks for them
 
     def to(self, device: torch.device) -> ScaleComparison:
-        """The same on another device."""
+        """Copy the comparison to another device."""
         words = None if self.words is None else [ScaleWords(*(x.to(device) for x in image)) for image in self.words]
         return ScaleComparison(self.kl.to(device), self.cost.to(device), self.counted.to(device), words)
 
     def rows(self, index: Sequence[int]) -> ScaleComparison:
-        """Those of the images `index`."""
+        """Select the rows of the images `index`."""
         index = list(index)
         words = None if self.words is None else [self.words[i] for i in index]
         return ScaleComparison(self.kl[index], self.cost[index], self.counted[index], words)
 
     @staticmethod
     def cat(parts: Sequence[ScaleComparison]) -> ScaleComparison:
-        """One after another; `words` only where all of them have it."""
+        """Concatenate comparisons; the result has `words` only if all of them have it."""
         words = None
         if all(part.words is not None for part in parts):
             words = [image for part in parts for image in part.words]
@@ -63,7 +63,7 @@ def reading_lost(
     Args:
         student_logits, teacher_logits: (R, T, V), both decoders fed the annotated prefix.
         ids: annotated characters with the end symbol, int64 (R, T), `pad` after it.
-        found: bool (R,), words that the student finds: it cannot read the others. None: all of them.
+        found: bool (R,), words that the student finds; it cannot read the others. None: it finds all.
 
     Returns:
         float32 (R,) in [0, 1].

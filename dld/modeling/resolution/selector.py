@@ -1,4 +1,4 @@
-"""Resolution selector: a small network that reads a reduced copy of the image and scores the candidate scales.
+"""Resolution selector, a small network that reads a reduced copy of the image and scores the candidate scales.
 
 N images, S candidate scales, C channels, H W rows and columns.
 """
@@ -43,15 +43,15 @@ class DownStem(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """x (N, C, H, W) and mask as in :class:`ResidualDownBlock`."""
+        """Convolve x (N, C, H, W); mask as in :class:`ResidualDownBlock`."""
         return torch.relu(self.conv(x)) * mask
 
 
 class ResidualDownBlock(nn.Module):
     """Two 3x3 convolutions, the first with stride 2, beside a 1x1 convolution with stride 2.
 
-    Nothing is normalised: averaged over the image the sum must tell much small text from little, which normalising each
-    image by itself would take away.
+    The block does not normalise: the mean over the image must show whether it has much small text or little.
+    Normalising each image by itself would remove this difference.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -61,15 +61,15 @@ class ResidualDownBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """x (N, C, H, W) that is 0 on padding; mask (N, 1, ceil(H/2), ceil(W/2)) of the result."""
+        """Run the block on x (N, C, H, W) that is 0 on padding; mask (N, 1, ceil(H/2), ceil(W/2)) is that of the result."""
         inner = torch.relu(self.conv1(x)) * mask
-        # every second cell, where a strided convolution would do: that one is not safe with few channels in bfloat16 (see
-        # `MIN_WIDTH` in dld/modeling/backbone/tiny_resnet.py)
+        # every second cell, instead of a strided convolution, which is not safe with few channels in bfloat16 (see `MIN_WIDTH`
+        # in dld/modeling/backbone/tiny_resnet.py)
         return torch.relu(self.conv2(inner) + self.shortcut(x[:, :, ::2, ::2])) * mask
 
 
 def check_scales(scales: Sequence[float], input_scale: float) -> None:
-    """Raises ValueError, naming the key, unless the candidates ascend within (0, 1] and the reduction lies in it."""
+    """Check that the candidates ascend within (0, 1] and that the reduction lies in it; else raise ValueError with the key."""
     if not scales or list(scales) != sorted(set(scales)) or not (0 < scales[0] and scales[-1] <= 1):
         raise ValueError(f"MODEL.SELECTOR.SCALES must ascend within (0, 1], got {list(scales)}")
     if not 0 < input_scale <= 1:
@@ -77,11 +77,11 @@ def check_scales(scales: Sequence[float], input_scale: float) -> None:
 
 
 class ScaleSelector(nn.Module):
-    """Scores the candidate scales of each image, and knows how it is taught to.
+    """Scores the candidate scales of each image, and computes the loss that trains it.
 
     Args:
         scales: candidate scales s_i in (0, 1], ascending, of the teacher's resolution.
-        input_scale: reduction of the image the selector reads, in (0, 1].
+        input_scale: reduction of the image that the selector reads, in (0, 1].
         gamma: weight of cost against accuracy in training.
         uniform_share: share of the training scales that are drawn uniformly.
 
@@ -110,7 +110,7 @@ class ScaleSelector(nn.Module):
 
     @staticmethod
     def common_arguments(cfg) -> dict:
-        """The arguments that every selector has, from a configuration."""
+        """Read the arguments that every selector has from a configuration."""
         node = cfg.MODEL.SELECTOR
         return {
             "scales": tuple(node.SCALES),
@@ -138,28 +138,28 @@ class ScaleSelector(nn.Module):
         raise NotImplementedError
 
     def risk(self, comparison: ScaleComparison) -> torch.Tensor:
-        """What the choice should make small, (N, S): the loss of each scale + gamma x its cost."""
+        """Return what the choice should minimise, (N, S): the loss of each scale + gamma x its cost."""
         raise NotImplementedError
 
     def anneal(self, progress: float) -> float | None:
-        """Told before each step the share of training that is done; the temperature that follows, None where there is none."""
+        """Take the share of training done, before each step, and return the temperature for it; None if there is none."""
 
 
 @SELECTOR_REGISTRY.register()
 class ResolutionSelector(ScaleSelector):
     """Scores of the candidate scales for each image.
 
-    A stem and residual blocks, each of stride 2, then mean and maximum over the image, then one linear layer: the mean
-    sees how much of the image is small text, the maximum whether there is any. Cells of padding are set to 0 after
-    every convolution, as the convolution's own border is, so the scores of an image do not depend on the batch it
-    comes in. Nothing here depends on the batch: no batch norm, no dropout. Runs in float32 under autocast: it is a
-    small part of the cost, and rounding must not decide between two scales.
+    It consists of a stem and residual blocks, each of stride 2, mean and maximum over the image, and one linear layer. The
+    mean shows how much of the image is small text, the maximum whether there is any. Cells of padding are set to 0 after
+    every convolution, like the convolution's own border, so the scores of an image do not depend on its batch. Nothing here
+    depends on the batch: no batch norm, no dropout. The selector runs in float32 under autocast: it is a small part of the
+    cost, and rounding must not decide between two scales.
 
-    All scores are 0 at the start: every scale is equally likely.
+    All scores are 0 at the start, so every scale is equally likely.
 
     Args:
         channels: output channels of the stem and of each block.
-        objective: what the scores are taught.
+        objective: what the scores learn.
         common: see :class:`ScaleSelector`.
     """
 
@@ -186,7 +186,7 @@ class ResolutionSelector(ScaleSelector):
         return {**cls.common_arguments(cfg), "channels": tuple(node.CHANNELS), "objective": ImageObjective.of(node)}
 
     def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
-        """As in :class:`ScaleSelector`, by the objective."""
+        """Compute loss and scales as :class:`ScaleSelector` says, by the objective."""
         logits = self(batch.tensor, batch.image_sizes).float()
         return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
 
@@ -203,18 +203,18 @@ class ResolutionSelector(ScaleSelector):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for block in self.blocks:
-            # two paths are added: half the variance each
+            # two paths are added, so each has half the variance
             for conv in (block.conv2, block.shortcut):
                 conv.weight.data.mul_(math.sqrt(0.5))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def reduce(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> ImageList:
-        """The copies the selector reads; arguments as in :meth:`forward`."""
+        """Make the reduced copies that the selector reads; arguments as in :meth:`forward`."""
         return rescale_images(ImageList(images, list(image_sizes)), self.input_scale, divisibility=1)
 
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Logits float32 (N, S); arguments as in :class:`ScaleSelector`."""
+        """Return logits float32 (N, S); arguments as in :class:`ScaleSelector`."""
         with torch.autocast(images.device.type, enabled=False):
             reduced = self.reduce(images, image_sizes)
             sizes = torch.tensor(reduced.image_sizes, device=images.device)  # (N, 2)

@@ -1,13 +1,13 @@
-"""How the resolution selector is trained: the paper's Gumbel form, the target form and the risk form.
+"""Losses that train the resolution selector: the paper's Gumbel form, the target form and the risk form.
 
 N images, S candidate scales s_i, costs c_i as fractions of the teacher's, gamma the weight of cost.
 
 L_acc in the paper is the KL divergence between the teacher's characters y and the mixture sum_i h_i y_{s_i} of the
-student's at all scales. Both forms here use sum_i h_i KL(y || y_{s_i}) instead. With h one-hot, as it always is in the
-forward pass, the two values are equal, and by convexity the sum is never below the mixture's divergence, so both are
-least at the same one-hot h. They differ in what reaches h backwards. With s_j the chosen scale, the mixture sends
-- sum_v y(v) y_{s_i}(v) / y_{s_j}(v), which grows without bound where that scale finds the teacher's character
-impossible. The sum sends KL_i, which says how good each scale is, and needs no distributions kept.
+student's at all scales. Both forms here use sum_i h_i KL(y || y_{s_i}) instead. In the forward pass h is always one-hot,
+and the two values are equal. By convexity the sum is never below the mixture's divergence, so both have their minimum at
+the same one-hot h. They differ in the gradient for h. With s_j the chosen scale, the mixture gives
+- sum_v y(v) y_{s_i}(v) / y_{s_j}(v), which grows without bound where that scale gives the teacher's character almost no
+probability. The sum gives KL_i, which says how good each scale is, and needs no stored distributions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def temperature_at(progress: float, start: float = 5.0, decay: float = 0.965, epochs: float = 50.0) -> float:
-    """Temperature start x decay^(epochs x progress): the paper's 5.0 x 0.965^epoch over 50 epochs.
+    """Return the temperature start x decay^(epochs x progress): the paper's 5.0 x 0.965^epoch over 50 epochs.
 
     Args:
         progress: share of training done, in [0, 1].
@@ -38,7 +38,7 @@ def temperature_at(progress: float, start: float = 5.0, decay: float = 0.965, ep
 
 
 def _uniform(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    # drawn where the generator lives: one on the CPU then gives the same scales on every device
+    # drawn on the generator's device: a generator on the CPU then gives the same scales on every device
     device = like.device if generator is None else generator.device
     return torch.rand(shape, generator=generator, device=device).to(like.device)
 
@@ -67,12 +67,12 @@ def gumbel_straight_through(logits: torch.Tensor, temperature: float, generator:
     noisy = logits.float() + _gumbel_noise(logits, generator)
     soft = (noisy / temperature).softmax(-1)
     hard = F.one_hot(noisy.argmax(-1), logits.shape[-1]).to(soft.dtype)
-    # the difference first: it is exactly 0, where hard - soft + soft would round
+    # the difference first: it is exactly 0, while hard - soft + soft would be rounded
     return hard + (soft - soft.detach())
 
 
 def _risk(kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.Tensor | None) -> torch.Tensor:
-    """KL_i + gamma c_i (N, S) without gradient; the cost alone where there is no word to compare."""
+    """Return KL_i + gamma c_i (N, S) without gradient, or the cost alone where there is no word to compare."""
     kl = kl.detach().float()
     if has_words is not None:
         kl = torch.where(has_words[:, None], kl, torch.zeros_like(kl))
@@ -82,14 +82,14 @@ def _risk(kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.T
 def gumbel_selector_loss(
     onehot: torch.Tensor, kl: torch.Tensor, cost: torch.Tensor, gamma: float, has_words: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """L_DRS = mean over images of sum_i h_i (KL_i + gamma c_i).
+    """Return L_DRS = mean over images of sum_i h_i (KL_i + gamma c_i).
 
     Args:
         onehot: h (N, S) of :func:`gumbel_straight_through`.
-        kl: KL(teacher || student at scale i), mean over the image's words (N, S); no gradient goes there.
+        kl: KL(teacher || student at scale i), mean over the image's words (N, S); no gradient flows into it.
         cost: c (N, S).
-        gamma: 0.1 accuracy first, 0.3 cost first in the paper.
-        has_words: bool (N,); images where it is False contribute their cost only, whatever their row of `kl` holds.
+        gamma: weight of the cost; in the paper 0.1 puts accuracy first, 0.3 puts cost first.
+        has_words: bool (N,); images where it is False contribute only their cost, and their row of `kl` is ignored.
 
     Returns:
         scalar; 0 (with a graph) without images.
@@ -116,7 +116,7 @@ def soft_targets(
 
 
 def soft_target_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of the selector's scores (N, S) to the targets (N, S), mean over images; 0 without images."""
+    """Return the cross entropy of the selector's scores (N, S) to the targets (N, S), mean over images; 0 without images."""
     if not len(logits):
         return logits.sum() * 0
     return -(targets.detach() * logits.float().log_softmax(-1)).sum(-1).mean()

@@ -39,15 +39,16 @@ class WordLossSelector(BackboneSelector):
         body: bottom-up network with two output levels, of strides 4 and 8 or the like.
         levels: their names, the finer first; the maps have the size of the second.
         hidden: channels of the two layers before the maps.
-        words_per_image: words by which the loss of an image is divided. Gamma weighs the cost against that: every word counts
-            alike, where a mean over each image's words would give the only word of one the weight of all words of another.
+        words_per_image: number of words by which the loss of an image is divided. Gamma weighs the cost against the result,
+            so every word has the same weight. A mean over each image's words would give the only word of one image the weight
+            of all words of another.
         temperature: unit of the scores.
         word_loss: "reading", how much less probable a word's text is for the student than for its teacher; "spotting", the
-            same with words that the student no longer finds lost, which takes its detection at every scale.
+            same, but words that the student no longer finds count as lost. This needs its detection at every scale.
         common: see :class:`~dld.modeling.resolution.selector.ScaleSelector`.
 
     Raises:
-        ValueError: an unknown `word_loss`, or a number that is not above 0.
+        ValueError: `word_loss` is unknown, or a number is not above 0.
     """
 
     @configurable
@@ -80,7 +81,7 @@ class WordLossSelector(BackboneSelector):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)
         nn.init.normal_(self.head.weight, std=0.01)
-        # few cells hold a word, and what a word loses is a fraction
+        # few cells contain a word, and the loss of a word is a fraction
         nn.init.constant_(self.head.bias[:1], -4.0)
         nn.init.constant_(self.head.bias[1:], -1.0)
 
@@ -99,11 +100,11 @@ class WordLossSelector(BackboneSelector):
 
     @property
     def mu(self) -> float:
-        """What the cost weighs in these scores: gamma in their unit."""
+        """Weight of the cost in these scores: gamma in their unit."""
         return self.gamma / self.temperature
 
     def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
-        """As in :class:`~dld.modeling.resolution.selector.ScaleSelector`: the maps learn from every word by itself."""
+        """Compute loss and scales, see :class:`~dld.modeling.resolution.selector.ScaleSelector`; maps learn from each word."""
         with torch.autocast(batch.device.type, enabled=False):
             maps = self.maps(batch.tensor, batch.image_sizes)
             targets = [
@@ -122,7 +123,7 @@ class WordLossSelector(BackboneSelector):
         return None
 
     def maps(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[WordMaps]:
-        """The maps of every image; arguments as in :meth:`forward`."""
+        """Compute the maps of every image; arguments as in :meth:`forward`."""
         found: list[WordMaps | None] = [None] * len(image_sizes)
         for members, pixels in self.by_size(images, image_sizes):
             density, losses = self._heads(self.body(rescale_images(pixels, self.input_scale, 1).tensor))
@@ -131,16 +132,16 @@ class WordLossSelector(BackboneSelector):
         return found
 
     def scores_of(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits (N, S) from the features of images of one size."""
+        """Compute logits (N, S) from the features of images of one size."""
         density, losses = self._heads(features)
         return self.scores_of_totals((density.unsqueeze(1) * losses).sum((2, 3)))
 
     def scores_of_totals(self, totals: torch.Tensor) -> torch.Tensor:
-        """Logits (N, S) from what every scale loses on an image, summed over its words (N, S)."""
+        """Compute logits (N, S) from the loss of every scale on each image, summed over its words (N, S)."""
         return -totals / (self.words_per_image * self.temperature)
 
     def _heads(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Density (N, h, w) and losses (N, S, h, w)."""
+        """Compute density (N, h, w) and losses (N, S, h, w)."""
         fine, coarse = (features[name] for name in self.levels)
         x = F.relu(self.fine(fine) + self.coarse(coarse))
         x = F.softplus(self.head(F.relu(self.mix(x))).float())

@@ -21,7 +21,7 @@ __all__ = ["TextROIHeads", "readable_words"]
 
 
 def readable_words(targets: list[Instances]) -> list[Instances]:
-    """The words of each image that the recogniser is trained on (`gt_readable`)."""
+    """Select the words of each image that the recogniser is trained on (`gt_readable`)."""
     return [x[x.gt_readable] for x in targets]
 
 
@@ -29,17 +29,17 @@ def readable_words(targets: list[Instances]) -> list[Instances]:
 class TextROIHeads(StandardROIHeads):
     """Mask R-CNN heads plus a recognition branch on the finest pyramid level.
 
-    In training the recogniser reads annotated boxes and masks, which pairs the words of teacher and student one to
-    one; at test it reads the predicted ones.
+    In training the recogniser reads annotated boxes and masks, so that the words of teacher and student correspond one to
+    one. At test it reads predicted boxes and masks.
 
     Args:
         recognizer: the recognition branch.
-        recognizer_feature: name of the level it reads.
+        recognizer_feature: name of the pyramid level that it reads.
         ignore_overlap: see :func:`covered_by_ignored`.
-        words_per_chunk: most words read at once at test, which bounds memory.
-        reads: whether the recogniser reads the words that are found at test; False: somebody else does.
-        spot_threshold: detection score of the boxes that are kept where words are spotted (`forward` at test);
-            None: that of the box head, which :meth:`find_boxes` keeps to.
+        words_per_chunk: largest number of words read at once at test, which bounds memory.
+        reads: whether the recogniser reads the words that are found at test; False: another reader does.
+        spot_threshold: least detection score of the boxes that `forward` keeps at test; None: that of the box head, which
+            :meth:`find_boxes` uses by default.
     """
 
     @configurable
@@ -79,13 +79,13 @@ class TextROIHeads(StandardROIHeads):
             strips = cfg.MODEL.STRIPS
             if not 0 <= strips.DETECTION_THRESH <= 1:
                 raise ValueError(f"MODEL.STRIPS.DETECTION_THRESH must be in [0, 1], got {strips.DETECTION_THRESH}")
-            # what cannot become a word is not read
+            # boxes that cannot become words are not read
             ret["spot_threshold"] = max(strips.DETECTION_THRESH, least_detection(strips.SCORE_THRESH))
         return ret
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
-        """Sample proposals as detectron2 does, after dropping background proposals that lie on don't-care words."""
+        """Drop background proposals that lie on don't-care words, then sample proposals as detectron2 does."""
         kept, words = [], []
         for found, target in zip(proposals, targets, strict=True):
             target, ignored = split_ignored(target)
@@ -124,7 +124,7 @@ class TextROIHeads(StandardROIHeads):
         return losses, self._sampled
 
     def read_ground_truth(self, level: torch.Tensor, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
-        """Recognition features of the annotated readable words.
+        """Compute recognition features of the annotated readable words.
 
         Args:
             level: finest pyramid level of the batch (N, C, H/4, W/4).
@@ -140,11 +140,11 @@ class TextROIHeads(StandardROIHeads):
         return self.recognizer.ground_truth_features(level, boxes, polygons, tall), words
 
     def recognition_losses(self, reading: RecognitionFeatures, words: list[Instances]) -> dict[str, torch.Tensor]:
-        """Losses of the recogniser on what :meth:`read_ground_truth` returned."""
+        """Return the recogniser's losses on the result of :meth:`read_ground_truth`."""
         return self.recognizer.losses(reading, torch.cat([x.gt_text for x in words]))
 
     def forward(self, images: ImageList, features: dict[str, torch.Tensor], proposals: list[Instances], targets=None):
-        """As in StandardROIHeads; at test with the boxes above `spot_threshold`."""
+        """Run the heads as StandardROIHeads does; at test keep the boxes above `spot_threshold`."""
         if self.training or self.spot_threshold is None:
             return super().forward(images, features, proposals, targets)
         return self.forward_with_given_boxes(features, self.find_boxes(features, proposals, self.spot_threshold)), {}
@@ -167,8 +167,8 @@ class TextROIHeads(StandardROIHeads):
         return fast_rcnn_inference(boxes, scores, sizes, threshold, predictor.test_nms_thresh, predictor.test_topk_per_image)[0]
 
     def forward_with_given_boxes(self, features: dict[str, torch.Tensor], instances: list[Instances]) -> list[Instances]:
-        """Add `pred_masks` (R, 1, 28, 28) and, where the recogniser reads, `pred_ids` (R, T) and `pred_id_scores` (R, T) to
-        boxes that were kept."""
+        """Add `pred_masks` (R, 1, 28, 28) to the kept boxes and, if the recogniser reads, also `pred_ids` (R, T) and
+        `pred_id_scores` (R, T)."""
         instances = super().forward_with_given_boxes(features, instances)
         if not self.reads:
             return instances
@@ -179,7 +179,7 @@ class TextROIHeads(StandardROIHeads):
         counts = [len(b) for b in boxes]
         merged = torch.cat(boxes)
         T = self.recognizer.max_length + 1
-        # padding is the end id with probability 1, as after any end
+        # padding is the end id with probability 1, as after the end of a word
         ids = torch.full((len(merged), T), self.recognizer.charset.end, dtype=torch.int64, device=merged.device)
         scores = torch.ones((len(merged), T), device=merged.device)
         if len(merged):
