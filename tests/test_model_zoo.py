@@ -9,7 +9,7 @@ from dld import model_zoo
 from dld.cli.pack import file_facts
 from dld.compare.readers import DldReader
 from dld.compare.weights_choice import WeightsChoice
-from dld.export.exporter import _about_weights
+from dld.export.exporter import about_weights
 from dld.inference.predictor import TextSpotter
 from dld.model_zoo import (
     find_weights,
@@ -190,6 +190,6 @@ def test_the_options_of_a_shipped_variant_reach_whoever_opens_it(name):
         and reader.about["sha256"] == weights_id(name)
         and float(reader.spotter.model.mu) == float(whole.model.mu)
     )
-    about = _about_weights(address)
+    about = about_weights(address)
     assert about["file"] == entry["file"] and about["sha256"] == entry["sha256"] and "MODEL.SELECTOR.MU" in about["options"]
-    assert _about_weights(find_weights(base)).keys() == {"file", "sha256"}
+    assert about_weights(find_weights(base)).keys() == {"file", "sha256"}

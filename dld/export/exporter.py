@@ -211,14 +211,14 @@ def export_spotter(
         _write_graph(part, path)
         onnx.checker.check_model(str(path))
     # last: the hashes of an interrupted export are not those of its graphs, and reading refuses it
-    about = None if weights is None else _about_weights(weights)
+    about = None if weights is None else about_weights(weights)
     graphs = {name: f"{name}.onnx" for name in parts}
     settings = {"dld_version": __version__, "weights": about, **spotter_settings(model, cfg, budget_table), "graphs": graphs}
     write_settings(folder, settings)
     return parts
 
 
-def _about_weights(weights: str | Path) -> dict[str, str]:
+def about_weights(weights: str | Path) -> dict[str, str]:
     """File name and hash of what is exported, and the options of a variant."""
     file, options = find_weights(weights), variant_options(weights)
     about = {"file": Path(file).name, "sha256": sha256_of(file)}
