@@ -92,8 +92,11 @@ def in_own_process(text: str, run: Run, work: Path) -> str:
         AssertionError: an exit code that is not 0; the message holds the end of the output.
     """
     scripts = {name: f'#!/bin/bash\nexec "{sys.executable}" {how} "$@"\n' for name, how in PROGRAMS.items()}
+    # what `make` was told that runs this suite is nothing for the `make` of a document
+    said = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "OWN_VENV", "PYTHON")
+    outside = {key: value for key, value in os.environ.items() if key not in said}
     environment = {
-        **os.environ, "PATH": _programs(work / ".programs", scripts), "CUDA_VISIBLE_DEVICES": "",
+        **outside, "PATH": _programs(work / ".programs", scripts), "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(work / "data"), "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
