@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from dld.data.picture import is_picture, read_picture
+from dld.data.picture import Picture, is_picture, read_picture
+from dld.structures.scale_options import check_budget, check_scale
 from dld.structures.words import SpottingResult
 
-__all__ = ["open_batch", "path_of", "read_in_batches", "with_pixels"]
+__all__ = ["ReadBatch", "ReadsPictures", "open_batch", "path_of", "read_in_batches", "with_pixels"]
 
 # (sources, place of the first of them or None, whether pixels stay within reach of the results) -> their results
 ReadBatch = Callable[[Sequence[Any], int | None, bool], list[SpottingResult]]
@@ -23,7 +25,7 @@ def read_in_batches(
     """The result of one picture, a list for a list or tuple, an iterator for any other iterable.
 
     Args:
-        images: see `TextSpotter.__call__`.
+        images: see :meth:`ReadsPictures.__call__`.
         batch_size: pictures handed to `read` at once. An iterator is never asked for more ahead.
 
     Raises:
@@ -78,3 +80,81 @@ def with_pixels(result: SpottingResult, source: Any, channel_order: str, keep: b
     if keep or path_of(source) is not None:
         result.pixels = partial(read_picture, source, channel_order)
     return result
+
+
+class ReadsPictures(ABC):
+    """How a spotter is called, whatever runs its networks."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+        self,
+        images: Picture,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        images: list[Picture] | tuple[Picture, ...],
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> list[SpottingResult]: ...
+
+    @overload
+    def __call__(
+        self,
+        images: Iterable[Picture],
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> Iterator[SpottingResult]: ...
+
+    def __call__(
+        self,
+        images: Any,
+        batch_size: int = 1,
+        scale: str | float = "auto",
+        budget: float | None = None,
+        channel_order: str = "BGR",
+    ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
+        """Words of one picture, or of each of several in their order.
+
+        Args:
+            images: one picture, as a path, an array of uint8 or uint16 (BGR unless `channel_order` says otherwise), a PIL
+                image, bytes or an open binary file (see :func:`~dld.data.picture.read_picture`); or a list or tuple of
+                pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
+                `batch_size` pictures ahead and keeps none.
+            batch_size: pictures read at once. Those of one scale and padded size run together, so each gets the words that
+                it gets alone.
+            scale: "auto", what the selector chooses (1 where there is none); or a share of the full resolution, from 0 to 2.
+            budget: largest cost as a share of what reading at full resolution would cost, such as 0.6. The guarantee: for
+                weights stored by `dld calibrate` with a table, the mean over the calibration images is at most this. For
+                others it holds for every image by itself: the selector picks among the scales that cost no more, and
+                weights without a selector read at the largest of them. Both count MODEL.SELECTOR.EXPECTED_WORDS words an
+                image; `result.cost` counts every box that was read. Where even the smallest scale costs more, a table refuses;
+                without one that scale is used, with a warning.
+            channel_order: "BGR" or "RGB", of arrays.
+
+        Returns:
+            results with coordinates in pixels of the picture as viewers show it (EXIF orientation applied).
+
+        Raises:
+            FileNotFoundError, ValueError: a picture that cannot be read, naming the file or its place in the list; or an
+                option that makes no sense.
+        """
+        fixed = check_scale(scale)
+        if budget is not None:
+            if fixed is not None:
+                raise ValueError("give scale or budget, not both")
+            budget = check_budget(budget)
+        return read_in_batches(images, batch_size, self._reading(fixed, budget, channel_order))
+
+    @abstractmethod
+    def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
+        """What reads a batch at a scale, or within a budget; at most one of the two is given, and both are checked."""

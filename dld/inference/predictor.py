@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -17,10 +17,9 @@ from torch import nn
 import dld.modeling  # noqa: F401  only registration
 from dld.config import configured_charset, get_dld_cfg, merge_overrides, read_without_teacher
 from dld.data.dataset_mapper import TextDatasetMapper
-from dld.data.picture import Picture
-from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
+from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
 from dld.engine.checkpoint import WholeSpotterCheckpointer
-from dld.inference.scale_choice import at_scale, check_budget, check_scale, dynamic, within_budget
+from dld.inference.scale_choice import at_scale, dynamic, within_budget
 from dld.model_zoo import weights_address
 from dld.modeling.fused_norms import fuse_norms
 from dld.modeling.meta_arch.spotter import Spotter
@@ -56,7 +55,7 @@ def portable_config(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-class TextSpotter:
+class TextSpotter(ReadsPictures):
     """Reads pictures with a trained spotter.
 
     Args:
@@ -138,88 +137,22 @@ class TextSpotter:
 
         return OnnxTextSpotter(folder, device)
 
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
-        self,
-        images: Picture,
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> SpottingResult: ...
+    def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
+        return partial(self._read, self._view(scale, budget), channel_order)
 
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self,
-        images: list[Picture] | tuple[Picture, ...],
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> list[SpottingResult]: ...
-
-    @overload
-    def __call__(
-        self,
-        images: Iterable[Picture],
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> Iterator[SpottingResult]: ...
-
-    def __call__(
-        self,
-        images: Any,
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
-        """Words of one picture, or of each of several in their order.
-
-        Args:
-            images: one picture, as a path, an array of uint8 or uint16 (BGR unless `channel_order` says otherwise), a PIL
-                image, bytes or an open binary file (see :func:`~dld.data.picture.read_picture`); or a list or tuple of
-                pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
-                `batch_size` pictures ahead and keeps none.
-            batch_size: pictures read at once. Those of one scale and padded size run together, so each gets the words that
-                it gets alone.
-            scale: "auto", what the selector chooses (1 where there is none); or a share of the full resolution, from 0 to 2.
-            budget: largest cost as a share of what reading at full resolution would cost, such as 0.6. The guarantee: for
-                weights stored by `dld calibrate` with a table, the mean over the calibration images is at most this. For
-                others it holds for every image by itself: the selector picks among the scales that cost no more, and
-                weights without a selector read at the largest of them. Both count MODEL.SELECTOR.EXPECTED_WORDS words an
-                image; `result.cost` counts every box that was read. Where even the smallest scale costs more, a table refuses;
-                without one that scale is used, with a warning.
-            channel_order: "BGR" or "RGB", of arrays.
-
-        Returns:
-            results with coordinates in pixels of the picture as viewers show it (EXIF orientation applied).
-
-        Raises:
-            FileNotFoundError, ValueError: a picture that cannot be read, naming the file or its place in the list; or an
-                option that makes no sense.
-        """
-        return read_in_batches(images, batch_size, partial(self._read, self._view(scale, budget), channel_order))
-
-    def _view(self, scale: str | float, budget: float | None) -> nn.Module:
+    def _view(self, scale: float | None, budget: float | None) -> nn.Module:
         """The model, or its networks told a scale or a budget; nothing of the model itself is changed."""
-        fixed = check_scale(scale)
-        if budget is None and fixed is None:
+        if budget is None and scale is None:
             return self.model
-        if budget is not None and fixed is not None:
-            raise ValueError("give scale or budget, not both")
-        allowed = None if budget is None else check_budget(budget)
-        key = (fixed, allowed)
+        key = (scale, budget)
         if key not in self._views:
             if () not in self._views:
                 self._views[()] = dynamic(self.model, self.cfg)
             base = self._views[()]
-            if fixed is not None:
-                self._views[key] = at_scale(base, fixed)
-            elif allowed is not None:
-                self._views[key] = within_budget(base, allowed, self.budget_table)
+            if scale is not None:
+                self._views[key] = at_scale(base, scale)
+            elif budget is not None:
+                self._views[key] = within_budget(base, budget, self.budget_table)
         return self._views[key]
 
     @torch.inference_mode()

@@ -17,9 +17,9 @@ from dld.inference.budget import ScaleScores, calibrate_mu, choose_scales
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.cost import CostTable
-from dld.structures.scale_options import check_budget, check_scale, mu_of
+from dld.structures.scale_options import mu_of
 
-__all__ = ["CappedSpotter", "at_scale", "check_budget", "check_scale", "dynamic", "mu_of", "mu_table", "within_budget"]
+__all__ = ["CappedSpotter", "at_scale", "dynamic", "mu_table", "within_budget"]
 
 logger = logging.getLogger(__name__)
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
 
 import numpy as np
 from PIL import Image
 
 from dld.data.augmentation import resized_shape
-from dld.data.picture import Picture
-from dld.data.picture_batches import open_batch, path_of, read_in_batches, with_pixels
+from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
 from dld.runtime.antialias import resize_antialiased
 from dld.runtime.bundle import GraphRunner, read_settings
 from dld.runtime.found_words import Found, strip_words, words_of
 from dld.runtime.graph_spotter import GraphSpotter
 from dld.runtime.scale_rule import ScaleRule
 from dld.structures.image_sizes import group_by_scale, scaled_size
-from dld.structures.scale_options import check_budget, check_scale
 from dld.structures.words import SpottingResult, Word
 
 __all__ = ["OnnxTextSpotter"]
 
 
-class OnnxTextSpotter:
+class OnnxTextSpotter(ReadsPictures):
     """Reads pictures with the graphs of a folder that `dld export` wrote; called as :class:`dld.TextSpotter` is.
 
     Args:
@@ -53,51 +50,8 @@ class OnnxTextSpotter:
         self.rule = ScaleRule(self.settings["scales"], "selector" in self.settings["graphs"])
         self.characters = tuple(self.settings["charset"])
 
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
-        self,
-        images: Picture,
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> SpottingResult: ...
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self,
-        images: list[Picture] | tuple[Picture, ...],
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> list[SpottingResult]: ...
-
-    @overload
-    def __call__(
-        self,
-        images: Iterable[Picture],
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> Iterator[SpottingResult]: ...
-
-    def __call__(
-        self,
-        images: Any,
-        batch_size: int = 1,
-        scale: str | float = "auto",
-        budget: float | None = None,
-        channel_order: str = "BGR",
-    ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
-        """Words of one picture, or of each of several in their order; arguments, results and errors of `dld.TextSpotter`."""
-        fixed = check_scale(scale)
-        if budget is not None:
-            if fixed is not None:
-                raise ValueError("give scale or budget, not both")
-            budget = check_budget(budget)
-        return read_in_batches(images, batch_size, partial(self._read, fixed, budget, channel_order))
+    def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
+        return partial(self._read, scale, budget, channel_order)
 
     def _read(
         self,

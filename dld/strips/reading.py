@@ -69,37 +69,40 @@ def read_words(
         one reading a photo. Strips of all photos share batches, and none depends on another.
     """
     readings = [StripReading() for _ in photos]
-    strips: list[np.ndarray] = []
-    sides: list[np.ndarray] = []  # that each was cut between
-    owners: list[tuple[int, int]] = []  # photo and outline of each strip
+    strips: list[_Strip] = []
     for n, (photo, shapes) in enumerate(zip(photos, outlines, strict=True)):
-        rows, pieces, places, readings[n].unread = _strips_of(photo, shapes)
-        strips += pieces
-        sides += list(places)
-        owners += [(n, row) for row in rows]
-        readings[n].widths = padded_widths([s.shape[1] for s in pieces]).tolist()
-    best: dict[tuple[int, int], tuple[float, Characters, int]] = {}
-    for positions, pixels in strip_batches(strips):
+        own, readings[n].unread = _strips_of(n, photo, shapes)
+        strips += own
+        readings[n].widths = padded_widths([strip.pixels.shape[1] for strip in own]).tolist()
+    # of each outline the surer of its strips
+    best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
+    for positions, pixels in strip_batches([strip.pixels for strip in strips]):
         for i, seen in zip(positions, collapse(*read(pixels)), strict=True):
-            sure = reading_score(seen.certainty)
-            if owners[i] not in best or sure > best[owners[i]][0]:
-                best[owners[i]] = (sure, seen, i)
+            sure, owner = reading_score(seen.certainty), (strips[i].photo, strips[i].row)
+            if owner not in best or sure > best[owner][0]:
+                best[owner] = (sure, seen, strips[i])
     space = characters.index(" ") + 1 if " " in characters else None
-    for n, (photo, reading, shapes, detected) in enumerate(zip(photos, readings, outlines, detection_scores, strict=True)):
-        words: list[_Word] = []
-        for (owner, row), (_, seen, i) in best.items():
-            if owner == n:
-                words += _words_of(row, float(detected[row]), seen, strips[i].shape[1], sides[i], photo.shape, space, split)
-        words = [word for word in words if word.score >= min_score]
-        places = [shapes[word.row] if word.outline is None else word.outline for word in words]
-        for k in suppress(places, np.array([word.score for word in words])):
-            word = words[k]
+    words: list[list[_Word]] = [[] for _ in photos]
+    for (n, row), (_, seen, strip) in best.items():
+        found = _words_of(strip, seen, float(detection_scores[n][row]), photos[n].shape[:2], space, split)
+        words[n] += [word for word in found if word.score >= min_score]
+    for reading, shapes, sure_ones in zip(readings, outlines, words, strict=True):
+        places = [shapes[word.row] if word.outline is None else word.outline for word in sure_ones]
+        for k in suppress(places, np.array([word.score for word in sure_ones])):
+            word = sure_ones[k]
             reading.rows.append(word.row)
             reading.outlines.append(word.outline)
             reading.texts.append("".join(characters[i - 1] for i in word.ids))
             reading.char_scores.append(word.certainty.astype(float).tolist())
             reading.scores.append(word.score)
     return readings
+
+
+class _Strip(NamedTuple):
+    photo: int
+    row: int  # the outline that it is of
+    sides: np.ndarray  # (2, n, 2), it was cut between them
+    pixels: np.ndarray  # uint8 (48, W, 3)
 
 
 class _Word(NamedTuple):
@@ -111,35 +114,25 @@ class _Word(NamedTuple):
 
 
 def _words_of(
-    row: int,
-    detection: float,
-    seen: Characters,
-    width: int,
-    sides: np.ndarray,
-    photo_size: Sequence[int],
-    space: int | None,
-    split: bool,
+    strip: _Strip, seen: Characters, detection: float, photo_size: Sequence[int], space: int | None, split: bool
 ) -> list[_Word]:
-    """The words of one strip: one, or, where the reader saw spaces between them, several."""
-    pieces = [] if space is None else pieces_of(seen, space, width)
+    """The words of one strip: one (without characters where nothing can be read), or several with spaces between them."""
+    pieces = pieces_of(seen, space, strip.pixels.shape[1])
     if not pieces:
-        kept = slice(0, 0) if len(seen.ids) and space is not None else slice(None)
-        pieces_ids, certainty = seen.ids[kept], seen.certainty[kept]
-        return [_Word(row, None, pieces_ids, certainty, word_score(detection, reading_score(certainty), len(certainty)))]
-    if len(pieces) == 1 or not split:
+        pieces = [Piece(0, 0, 0.0, 1.0)]
+    elif not split:
         pieces = [Piece(pieces[0].first, pieces[-1].last, 0.0, 1.0)]
     words = []
     for piece in pieces:
         ids, certainty = seen.ids[piece.first : piece.last], seen.certainty[piece.first : piece.last]
-        outline = None
-        if len(pieces) > 1:
-            outline = outline_between(sides, piece.begin, piece.end, photo_size)
-        words.append(_Word(row, outline, ids, certainty, word_score(detection, reading_score(certainty), len(certainty))))
+        outline = outline_between(strip.sides, piece.begin, piece.end, photo_size) if len(pieces) > 1 else None
+        score = word_score(detection, reading_score(certainty), len(certainty))
+        words.append(_Word(strip.row, outline, ids, certainty, score))
     return words
 
 
-def _strips_of(photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[int], list[np.ndarray], np.ndarray, int]:
-    """Which outline each strip is of (tall ones have two), the strips, their sides, and how many outlines have none."""
+def _strips_of(n: int, photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[_Strip], int]:
+    """The strips of photo `n` (a tall outline has two), and how many outlines have none."""
     height, width = photo.shape[:2]
     sides = sides_of_outlines(outlines)
     inside = np.array(
@@ -153,4 +146,6 @@ def _strips_of(photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[
     tall = np.flatnonzero(inside & sides.tall)
     # read from the other end: the lower side backwards is the upper one
     points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
-    return [*lying.tolist(), *tall.tolist()], cut_strips(PhotoPyramid(photo), points), points, len(outlines) - len(lying)
+    pixels = cut_strips(PhotoPyramid(photo), points)
+    rows = [*lying.tolist(), *tall.tolist()]
+    return [_Strip(n, *of) for of in zip(rows, points, pixels, strict=True)], len(outlines) - len(lying)

@@ -32,7 +32,7 @@ class Piece(NamedTuple):
     end: float
 
 
-def pieces_of(read: Characters, space: int, width: int) -> list[Piece]:
+def pieces_of(read: Characters, space: int | None, width: int) -> list[Piece]:
     """Where the words of a strip stand.
 
     A word reaches half a character beyond the middles of its first and last characters, but not beyond the middle of the space;
@@ -40,13 +40,13 @@ def pieces_of(read: Characters, space: int, width: int) -> list[Piece]:
 
     Args:
         read: the characters of the strip.
-        space: class of the space.
+        space: class of the space; None: the reader knows none, so all characters are one word.
         width: columns W_i of the strip in pixels, margins included.
 
     Returns:
         the words in their order. Spaces around all of them are left out; none of a strip that holds spaces alone.
     """
-    spaces = read.ids == space
+    spaces = np.zeros(len(read.ids), bool) if space is None else read.ids == space
     inside = np.flatnonzero(~spaces)
     if not len(inside):
         return []

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dld.inference.budget import ScaleScores, choose_scales
-from dld.inference.scale_choice import mu_of, mu_table
+from dld.inference.scale_choice import mu_table
+from dld.structures.scale_options import mu_of
 
 
 def scores_of(log_probabilities, costs) -> ScaleScores:

@@ -185,7 +185,8 @@ class DistillMetaArch(DynamicSpotter):
             targets = self.ask_teacher(batch)
         losses = {}
         if self.selects:
-            loss, choice = self.train_selector(batch, self.compare_scales(batch, targets))
+            images = batch.padded(self.student.size_divisibility)
+            loss, choice = self.train_selector(images, self.compare_scales(batch, targets))
             losses["loss_selector"] = self.weights["selector"] * loss
             scales = [self.scales[i] for i in choice.tolist()]
         elif self.training_scale is not None:
@@ -199,11 +200,8 @@ class DistillMetaArch(DynamicSpotter):
         """Step 2: the student reads the annotated words at every candidate scale, without gradient; see `try_scales`."""
         return try_scales(self.student, batch, targets, self.cost_table, self.selector.word_loss)
 
-    def train_selector(
-        self, batch: AnnotatedBatch | ImageList, comparison: ScaleComparison
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the selector's loss on normalised images, and the index of each image's training scale, int64 (N,)."""
-        images = batch.padded(self.student.size_divisibility) if isinstance(batch, AnnotatedBatch) else batch
+    def train_selector(self, images: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the selector's loss on normalised, padded images, and each image's training scale as an index, int64 (N,)."""
         loss, choice = self.selector.learn(images, comparison)
         if self.selector.mu is not None:
             # the weight of the cost follows from this training's gamma, whatever weights the model started from

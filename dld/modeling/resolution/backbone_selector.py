@@ -8,12 +8,10 @@ import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY
-from detectron2.structures import ImageList
 from torch import nn
 
 from dld.modeling.resolution.objective import ImageObjective
 from dld.modeling.resolution.rescale import rescale_images
-from dld.modeling.resolution.scale_comparison import ScaleComparison
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY, ScaleSelector
 
 __all__ = ["BackboneSelector", "early_stages"]
@@ -50,16 +48,12 @@ class BackboneSelector(ScaleSelector):
         body: bottom-up network with one output level.
         level: name of that level.
         hidden: width of the layer between pooling and scores.
-        objective: what the scores learn.
         common: see :class:`~dld.modeling.resolution.selector.ScaleSelector`.
     """
 
     @configurable
-    def __init__(
-        self, *, body: nn.Module, level: str, hidden: int = 64, objective: ImageObjective | None = None, **common
-    ) -> None:
+    def __init__(self, *, body: nn.Module, level: str, hidden: int = 64, **common) -> None:
         super().__init__(**common)
-        self.objective = objective if objective is not None else ImageObjective()
         self.body, self.level = body, level
         # number format of the convolutions at test, like the spotter's; None: float32, as always in training
         self.inference_dtype: torch.dtype | None = None
@@ -74,17 +68,6 @@ class BackboneSelector(ScaleSelector):
         node = cfg.MODEL.SELECTOR.BACKBONE
         body, (level,) = early_stages(cfg, node.LEVEL, 1)
         return {**cls.common_arguments(cfg), "body": body, "level": level, "objective": ImageObjective.of(node)}
-
-    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute loss and scales as :class:`~dld.modeling.resolution.selector.ScaleSelector` says, by the objective."""
-        logits = self(batch.tensor, batch.image_sizes).float()
-        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
-
-    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
-        return self.objective.risk(comparison, self.gamma)
-
-    def anneal(self, progress: float) -> float | None:
-        return self.objective.anneal(progress)
 
     def train(self, mode: bool = True) -> BackboneSelector:
         """Set training mode, except for batch norm."""

@@ -84,6 +84,7 @@ class ScaleSelector(nn.Module):
         input_scale: reduction of the image that the selector reads, in (0, 1].
         gamma: weight of cost against accuracy in training.
         uniform_share: share of the training scales that are drawn uniformly.
+        objective: what the scores of whole images learn; a selector that learns otherwise overrides `learn`, `risk`, `anneal`.
 
     Attributes:
         word_loss: what it must be told of each word, see `dld.modeling.meta_arch.scale_trial.try_scales`; None: nothing.
@@ -102,9 +103,11 @@ class ScaleSelector(nn.Module):
         input_scale: float = 0.375,
         gamma: float = 0.1,
         uniform_share: float = 0.15,
+        objective: ImageObjective | None = None,
     ) -> None:
         super().__init__()
         check_scales(scales, input_scale)
+        self.objective = objective if objective is not None else ImageObjective()
         self.scales, self.input_scale = tuple(float(s) for s in scales), input_scale
         self.gamma, self.uniform_share = gamma, uniform_share
 
@@ -135,14 +138,16 @@ class ScaleSelector(nn.Module):
             batch: N normalised images at the teacher's resolution, padded.
             comparison: what every scale loses on them.
         """
-        raise NotImplementedError
+        logits = self(batch.tensor, batch.image_sizes).float()
+        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
 
     def risk(self, comparison: ScaleComparison) -> torch.Tensor:
         """Return what the choice should minimise, (N, S): the loss of each scale + gamma x its cost."""
-        raise NotImplementedError
+        return self.objective.risk(comparison, self.gamma)
 
     def anneal(self, progress: float) -> float | None:
         """Take the share of training done, before each step, and return the temperature for it; None if there is none."""
+        return self.objective.anneal(progress)
 
 
 @SELECTOR_REGISTRY.register()
@@ -159,22 +164,14 @@ class ResolutionSelector(ScaleSelector):
 
     Args:
         channels: output channels of the stem and of each block.
-        objective: what the scores learn.
         common: see :class:`ScaleSelector`.
     """
 
     @configurable
-    def __init__(
-        self,
-        *,
-        channels: Sequence[int] = (16, 32, 64, 96),
-        objective: ImageObjective | None = None,
-        **common,
-    ) -> None:
+    def __init__(self, *, channels: Sequence[int] = (16, 32, 64, 96), **common) -> None:
         super().__init__(**common)
         if not channels:
             raise ValueError("MODEL.SELECTOR.RESOLUTION.CHANNELS must name at least the stem's channels")
-        self.objective = objective if objective is not None else ImageObjective()
         self.stem = DownStem(3, channels[0])
         self.blocks = nn.ModuleList(ResidualDownBlock(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
         self.head = nn.Linear(2 * channels[-1], len(self.scales))
@@ -184,17 +181,6 @@ class ResolutionSelector(ScaleSelector):
     def from_config(cls, cfg) -> dict:
         node = cfg.MODEL.SELECTOR.RESOLUTION
         return {**cls.common_arguments(cfg), "channels": tuple(node.CHANNELS), "objective": ImageObjective.of(node)}
-
-    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute loss and scales as :class:`ScaleSelector` says, by the objective."""
-        logits = self(batch.tensor, batch.image_sizes).float()
-        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
-
-    def risk(self, comparison: ScaleComparison) -> torch.Tensor:
-        return self.objective.risk(comparison, self.gamma)
-
-    def anneal(self, progress: float) -> float | None:
-        return self.objective.anneal(progress)
 
     def _initialize(self) -> None:
         for module in self.modules():

@@ -119,9 +119,6 @@ class WordLossSelector(BackboneSelector):
         lost = torch.stack([x.loss.sum(0) for x in comparison.words]) / self.words_per_image
         return lost.float() + self.gamma * comparison.cost
 
-    def anneal(self, progress: float) -> float | None:
-        return None
-
     def maps(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[WordMaps]:
         """Compute the maps of every image; arguments as in :meth:`forward`."""
         found: list[WordMaps | None] = [None] * len(image_sizes)
