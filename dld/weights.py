@@ -10,7 +10,8 @@ import torch
 from detectron2.config import CfgNode
 
 import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
-from dld.config import get_dld_cfg, merge_overrides, merge_stored
+from dld.config import get_dld_cfg
+from dld.config_files import merge_overrides, merge_stored
 from dld.model_zoo import find_weights, variant_options
 from dld.utils.atomic_write import atomic_write
 

@@ -69,7 +69,7 @@ def build_page(reader: Reader) -> gradio.Blocks:
                 weights = gr.Dropdown(names, value=names[0], label="Weights", elem_id="weights")
                 choice = gr.Radio(list(CHOICES), value=CHOICES[0], label="Scale", elem_id="choice")
                 budget = gr.Slider(
-                    0.05, 1, value=0.4, step=0.05, label="Budget", info="share of the teacher's cost", elem_id="budget"
+                    0.05, 1, value=0.6, step=0.05, label="Budget", info="share of the teacher's cost", elem_id="budget"
                 )  # fmt: skip
                 scale = gr.Slider(
                     0.2, 1, value=0.5, step=0.05, label="Fixed scale", info="share of full resolution", elem_id="scale"

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace):
     from detectron2.modeling import build_model
 
     import dld.modeling  # noqa: F401  only registration
-    from dld.config import DISTILLER, merge_overrides
+    from dld.config import DISTILLER
+    from dld.config_files import merge_overrides
     from dld.data.build import build_train_loader
     from dld.engine.checkpoint import WholeSpotterCheckpointer
     from dld.engine.selector_fit import compare_images, fit_selector

@@ -138,7 +138,7 @@ def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, s
     Raises:
         KeyError: an unknown key.  ValueError: a key without value, or a file that is no checkpoint of ours.
     """
-    from dld.config import merge_overrides
+    from dld.config_files import merge_overrides
     from dld.inference.predictor import portable_config
     from dld.weights import config_from_checkpoint, load_weights_file
 
@@ -251,7 +251,7 @@ def changed_options(file: str | Path, opts: Sequence) -> dict[str, Any]:
     """
     import yaml
 
-    from dld.config import merge_overrides
+    from dld.config_files import merge_overrides
     from dld.inference.predictor import TextSpotter
     from dld.weights import stored_config
 

@@ -13,7 +13,8 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dld.config import get_dld_cfg, merge_file, merge_overrides
+from dld.config import get_dld_cfg
+from dld.config_files import merge_file, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
 from dld.data.synthesis.synthwords import register_synthwords

@@ -15,7 +15,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 import dld.modeling  # noqa: F401  only registration
-from dld.config import configured_charset, get_dld_cfg, merge_overrides, read_without_teacher
+from dld.config import configured_charset, get_dld_cfg, read_without_teacher
+from dld.config_files import merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
 from dld.engine.checkpoint import WholeSpotterCheckpointer

@@ -18,7 +18,8 @@ from detectron2.config import CfgNode
 from tqdm import tqdm
 
 from dld import __version__
-from dld.config import merge_overrides, read_without_teacher
+from dld.config import read_without_teacher
+from dld.config_files import merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import score_dataset

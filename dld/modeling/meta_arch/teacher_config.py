@@ -5,7 +5,8 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from dld.config import DISTILLER, get_dld_cfg, merge_file
+from dld.config import DISTILLER, get_dld_cfg
+from dld.config_files import merge_file
 from dld.weights import stored_config
 
 __all__ = ["teacher_config"]

@@ -27,7 +27,8 @@ from detectron2.config import CfgNode  # noqa: E402
 from detectron2.engine import HookBase  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from dld.config import DISTILLER, merge_overrides  # noqa: E402
+from dld.config import DISTILLER  # noqa: E402
+from dld.config_files import merge_overrides  # noqa: E402
 from dld.data.annotation import read_annotations  # noqa: E402
 from dld.data.samples import ANNOTATIONS, IMAGES  # noqa: E402
 from dld.engine.distill_trainer import DistillTrainer  # noqa: E402

@@ -3,7 +3,8 @@
 import pytest
 from detectron2.config import CfgNode
 
-from dld.config import REMOVED, RENAMED, get_dld_cfg, merge_file, merge_overrides, merge_stored
+from dld.config import get_dld_cfg
+from dld.config_files import REMOVED, RENAMED, merge_file, merge_overrides, merge_stored
 
 OLD = """
 MODEL:
