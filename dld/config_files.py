@@ -15,9 +15,11 @@ RENAMED = {
     "MODEL.SELECTOR.WORD_LOSS": ["WORDS.LOSS"],
     "MODEL.SELECTOR.WORDS_PER_IMAGE": ["WORDS.PER_IMAGE"],
     "MODEL.SELECTOR.TARGET_TEMPERATURE": [f"{node}.TARGET_TEMPERATURE" for node in ("RESOLUTION", "BACKBONE", "WORDS")],
-    **{f"MODEL.SELECTOR.{key}": [f"{node}.{key}" for node in ("RESOLUTION", "BACKBONE")]
-       for key in ("FORM", "TEMPERATURE", "DECAY", "EPOCHS")},
-}  # fmt: skip
+    **{
+        f"MODEL.SELECTOR.{key}": [f"{node}.{key}" for node in ("RESOLUTION", "BACKBONE")]
+        for key in ("FORM", "TEMPERATURE", "DECAY", "EPOCHS")
+    },
+}
 RENAMED = {old: [f"MODEL.SELECTOR.{name}" for name in new] for old, new in RENAMED.items()}
 # Keys that are gone, with the only value that is still meant by saying nothing.
 REMOVED = {"MODEL.SELECTOR.NORM": ""}

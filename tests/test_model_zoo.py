@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dld import model_zoo
-from dld.cli.pack import file_facts
+from dld.cli.index_entries import file_facts
 from dld.compare.readers import DldReader
 from dld.compare.weights_choice import WeightsChoice
 from dld.export.exporter import about_weights

@@ -61,24 +61,32 @@ def build_page(reader: Reader) -> gradio.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 picture = gr.Image(
-                    label="Picture", sources=["upload", "clipboard"], type="filepath", buttons=[], height=300,
+                    label="Picture",
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    buttons=[],
+                    height=300,
                     elem_id="picture",
-                )  # fmt: skip
+                )
                 # the file as it is: the spotter reads more kinds than gradio, and says what is wrong with one
                 picture.preprocess = lambda payload: None if payload is None else payload.path
                 weights = gr.Dropdown(names, value=names[0], label="Weights", elem_id="weights")
                 choice = gr.Radio(list(CHOICES), value=CHOICES[0], label="Scale", elem_id="choice")
                 budget = gr.Slider(
                     0.05, 1, value=0.6, step=0.05, label="Budget", info="share of the teacher's cost", elem_id="budget"
-                )  # fmt: skip
+                )
                 scale = gr.Slider(
                     0.2, 1, value=0.5, step=0.05, label="Fixed scale", info="share of full resolution", elem_id="scale"
-                )  # fmt: skip
+                )
             with gr.Column(scale=3, min_width=300):
                 drawn = gr.Image(
-                    label="Words", show_label=False, interactive=False, format="jpeg", buttons=["download", "fullscreen"],
+                    label="Words",
+                    show_label=False,
+                    interactive=False,
+                    format="jpeg",
+                    buttons=["download", "fullscreen"],
                     elem_id="drawn",
-                )  # fmt: skip
+                )
                 told = gr.HTML(elem_id="told")
                 words = gr.HTML(elem_id="words")
 
@@ -89,8 +97,15 @@ def build_page(reader: Reader) -> gradio.Blocks:
 
         inputs, outputs = [picture, weights, choice, budget, scale], [choice, drawn, told, words]
         # when a slider moves several times while a picture is read, only its last position is read next
-        common = {"inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", "concurrency_id": "read",
-                  "concurrency_limit": 1, "api_visibility": "private", "show_progress_on": drawn}  # fmt: skip
+        common = {
+            "inputs": inputs,
+            "outputs": outputs,
+            "trigger_mode": "always_last",
+            "concurrency_id": "read",
+            "concurrency_limit": 1,
+            "api_visibility": "private",
+            "show_progress_on": drawn,
+        }
         for event in (picture.change, weights.input, choice.input):
             event(show, **common)
         budget.input(partial(show, chosen="budget"), **common)
@@ -112,13 +127,23 @@ def launch_page(page: gradio.Blocks, host: str, port: int | None) -> str:
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost", host)))
     _, address, _ = page.launch(
-        server_name=host, server_port=port, share=False, prevent_thread_lock=True, quiet=True, inbrowser=False,
-        show_error=True, ssr_mode=False, mcp_server=False, enable_monitoring=False, footer_links=[],
-        max_file_size=MAX_UPLOAD, css=STYLE,
+        server_name=host,
+        server_port=port,
+        share=False,
+        prevent_thread_lock=True,
+        quiet=True,
+        inbrowser=False,
+        show_error=True,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        footer_links=[],
+        max_file_size=MAX_UPLOAD,
+        css=STYLE,
         theme=gr.themes.Default(
             primary_hue="blue", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"]
         ),
-    )  # fmt: skip
+    )
     return address
 
 

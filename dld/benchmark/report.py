@@ -27,9 +27,12 @@ TARGETS = (
 )
 # package -> distributions that bring it
 PACKAGES = {
-    "torch": ("torch",), "torchvision": ("torchvision",), "detectron2": ("detectron2", "sal-detectron2"), "numpy": ("numpy",),
+    "torch": ("torch",),
+    "torchvision": ("torchvision",),
+    "detectron2": ("detectron2", "sal-detectron2"),
+    "numpy": ("numpy",),
     "opencv-python-headless": ("opencv-python-headless",),
-}  # fmt: skip
+}
 
 
 def describe_machine(device: str) -> dict:

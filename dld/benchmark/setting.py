@@ -27,9 +27,17 @@ __all__ = ["Setting", "configuration_file", "QUICK_OPTIONS", "spotter_of", "trai
 
 # overrides that make any of our configurations as small as it runs, but for the networks themselves
 QUICK_OPTIONS = [
-    "INPUT.MIN_SIZE_TEST", 128, "INPUT.MIN_SIZE_TRAIN", (128,), "DATASETS.SYNTHWORDS.SIZE", [128, 128],
-    "SOLVER.IMS_PER_BATCH", 2, "MODEL.RPN.POST_NMS_TOPK_TEST", 50,
-]  # fmt: skip
+    "INPUT.MIN_SIZE_TEST",
+    128,
+    "INPUT.MIN_SIZE_TRAIN",
+    (128,),
+    "DATASETS.SYNTHWORDS.SIZE",
+    [128, 128],
+    "SOLVER.IMS_PER_BATCH",
+    2,
+    "MODEL.RPN.POST_NMS_TOPK_TEST",
+    50,
+]
 
 
 @dataclass

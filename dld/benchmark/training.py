@@ -144,13 +144,17 @@ def measure_training(setting: Setting) -> dict:
         "ratios": {
             "training_step_published": published.entry(size, setting.threads, **differences),
             "training_step_plain": plain.entry(
-                size, setting.threads, recognition_share=r, arithmetic=arithmetic(r),
-                over_arithmetic=plain.ratio / arithmetic(r), scales_drawn=scales,
+                size,
+                setting.threads,
+                recognition_share=r,
+                arithmetic=arithmetic(r),
+                over_arithmetic=plain.ratio / arithmetic(r),
+                scales_drawn=scales,
             ),
             "training_recognition_share": share.entry(size, setting.threads),
             "training_memory": memory,
         }
-    }  # fmt: skip
+    }
 
 
 def check_step(step: TrainingStep, batch: list[dict], rtol: float) -> dict[str, float]:
@@ -168,8 +172,11 @@ def check_step(step: TrainingStep, batch: list[dict], rtol: float) -> dict[str, 
         part = type(beams)(*(x[at : at + count] for x in beams))
         apart = max(apart, check_beams(part, targets.beams))
         at += count
-    return {"largest_difference_of_losses": check_losses(ours, step.losses, rtol), "rtol": rtol,
-            "largest_difference_of_log_probabilities": apart}  # fmt: skip
+    return {
+        "largest_difference_of_losses": check_losses(ours, step.losses, rtol),
+        "rtol": rtol,
+        "largest_difference_of_log_probabilities": apart,
+    }
 
 
 def recognition_share(step: TrainingStep, batch: list[dict], pairs: int, timed: dict) -> Comparison:

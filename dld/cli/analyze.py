@@ -30,30 +30,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--teacher", required=True, metavar="NAME|FILE", help=WEIGHTS)
     parser.add_argument(
-        "--student", action="append", default=[], metavar="LABEL=NAME|FILE",
+        "--student",
+        action="append",
+        default=[],
+        metavar="LABEL=NAME|FILE",
         help="one or several times: what it is called, and its weights",
-    )  # fmt: skip
+    )
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales")
     parser.add_argument("--student-scales", type=float, nargs="+", help="fixed scales of the students; default: --scales")
     parser.add_argument(
-        "--only-chosen", nargs="+", default=[], metavar="NAME",
+        "--only-chosen",
+        nargs="+",
+        default=[],
+        metavar="NAME",
         help="students that are read at their own choice alone, without fixed scales and budgets",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--baseline", metavar="NAME",
+        "--baseline",
+        metavar="NAME",
         help="also say how much every other student reads above the curve of this one's fixed scales at equal mean cost",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--budgets", nargs="+", default=[], metavar="BUDGET",
+        "--budgets",
+        nargs="+",
+        default=[],
+        metavar="BUDGET",
         help="wanted mean costs: shares of the teacher's (0.6), or GFLOPs an image (150G)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--calibration-dataset", metavar="NAME",
+        "--calibration-dataset",
+        metavar="NAME",
         help="images on which the budgets are calibrated; without it each half of the evaluated images is read with "
         "the mu calibrated on the other half",
-    )  # fmt: skip
+    )
     parser.add_argument("--calibration-limit", type=int, default=500, help="first images of it; 0: all")
     parser.add_argument("--examples", type=int, default=3, help="pictures per student and chosen scale")
     parser.add_argument(
@@ -61,10 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html-images", type=int, default=40, metavar="N", help="most images of its gallery (40)")
     parser.add_argument(
-        "--times", metavar="FILE",
+        "--times",
+        metavar="FILE",
         help="results.json of the same study on fewer images and a quiet machine: its times replace those of this one, "
         "which may then run beside other work",
-    )  # fmt: skip
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor, recorded with the times")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
@@ -98,14 +110,24 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     output = Path(args.output)
     spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in weights.items()]
     study = Study(
-        spotters, args.dataset, args.limit, args.scales, output / "cache",
-        student_scales=args.student_scales, only_chosen=args.only_chosen,
-    )  # fmt: skip
+        spotters,
+        args.dataset,
+        args.limit,
+        args.scales,
+        output / "cache",
+        student_scales=args.student_scales,
+        only_chosen=args.only_chosen,
+    )
     study.plan_budgets(args.budgets, args.calibration_dataset, args.calibration_limit)
     study.measure()
     points = study.points()
-    about = {"dataset": args.dataset, "short_side": study.images.mapper.short_sides[0], "threads": args.threads,
-             "device": spotters[0].model.device.type, "command": command}  # fmt: skip
+    about = {
+        "dataset": args.dataset,
+        "short_side": study.images.mapper.short_sides[0],
+        "threads": args.threads,
+        "device": spotters[0].model.device.type,
+        "command": command,
+    }
     rows = [{**study_row(point, points[0]), **about} for point in points]
     if args.baseline:
         add_gains(rows, points, args.baseline)

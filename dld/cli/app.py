@@ -28,9 +28,12 @@ deleted when it is stopped with ctrl-c. It needs gradio: pip install "dld[app]".
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
-        "--weights", nargs="+", default=[], metavar="NAME|FILE",
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="NAME|FILE",
         help=f"what to choose from first, beside the other shipped weights: {WEIGHTS}",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--font", metavar="FILE", help="font file for the drawn text")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this computer only)")
@@ -56,8 +59,9 @@ def run(args: argparse.Namespace) -> None:
     if not is_this_computer(args.host):
         print(
             f"warning: with --host {args.host} everyone who reaches this computer over the network can use the page; "
-            "it asks for no password", file=sys.stderr,
-        )  # fmt: skip
+            "it asks for no password",
+            file=sys.stderr,
+        )
     weights = offered_weights(args.weights)
     with tempfile.TemporaryDirectory(prefix="dld_app_", ignore_cleanup_errors=True) as folder:
         # read by gradio when it is imported: where it keeps what is uploaded

@@ -31,16 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument(
-        "--output", metavar="FILE",
+        "--output",
+        metavar="FILE",
         help="json to write, after every part; default in a checkout: projects/DLD/results/benchmark_cpu.json (or _gpu)",
-    )  # fmt: skip
+    )
     parser.add_argument("--update", action="store_true", help="keep what --output has of the parts not measured now")
     parser.add_argument("--weights", default="teacher_tiny", metavar="NAME|FILE", help=f"trained spotter: {WEIGHTS}")
     parser.add_argument("--student", default="", metavar="NAME|FILE", help="one with a selector, read at its own choice")
     parser.add_argument(
-        "--config", default="", metavar="FILE",
+        "--config",
+        default="",
+        metavar="FILE",
         help="spotter measured with random weights; default configs/teacher_R50.yaml, 'none' for none",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", default="", help="cpu, cuda, ...; default: a GPU where there is one")
     parser.add_argument("--threads", type=int, default=0, help="threads of the processor; default: the usable cores")
     parser.add_argument("--minutes", type=float, default=12.0, help="about how long all parts may take together")
@@ -109,10 +112,17 @@ def run(args: argparse.Namespace) -> dict:
     if args.update and output and output.is_file():
         report = {**json.loads(output.read_text(encoding="utf-8")), **report}
     setting = Setting(
-        weights=args.weights, student=args.student, config=args.config, device=device, threads=threads, quick=args.quick,
+        weights=args.weights,
+        student=args.student,
+        config=args.config,
+        device=device,
+        threads=threads,
+        quick=args.quick,
         # an eighth of the time for each of the comparisons that stop by the clock: the other parts take about the rest
-        seconds=args.minutes * 60 / 8, folder=output.parent if output else None, opts=list(args.opts),
-    )  # fmt: skip
+        seconds=args.minutes * 60 / 8,
+        folder=output.parent if output else None,
+        opts=list(args.opts),
+    )
     setting.check()
     measures = parts()
     for name in args.only:

@@ -63,8 +63,15 @@ def run(args: argparse.Namespace) -> float:
     loaded = load_weights_file(weights)
     state = dict(loaded["model"])
     state["mu"] = state["mu"].new_tensor(mu, dtype=spotter.model.mu.dtype)
-    about = {"budget": str(budget), "dataset": args.dataset, "images": images.count, "mu": mu,
-             "mean_cost": share, "mean_gflops": gflops, "table": mu_table(scores)}  # fmt: skip
+    about = {
+        "budget": str(budget),
+        "dataset": args.dataset,
+        "images": images.count,
+        "mu": mu,
+        "mean_cost": share,
+        "mean_gflops": gflops,
+        "table": mu_table(scores),
+    }
     cfg = portable_config(spotter.cfg)
     cfg.MODEL.SELECTOR.MU = mu
     # types stay as they are: half precision would round mu

@@ -34,20 +34,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME", help="registered text data sets")
     parser.add_argument(
-        "--register", nargs=3, action="append", default=[], metavar=("NAME", "JSON", "FOLDER"),
+        "--register",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "JSON", "FOLDER"),
         help="make an annotation file and its images known under a name (scored as ICDAR 2015)",
-    )  # fmt: skip
+    )
     parser.add_argument("--limit", type=int, default=0, help="only the first photos of each data set; 0: all")
     parser.add_argument(
-        "--dld", nargs="+", default=["dld_tiny"], metavar="[LABEL=]WEIGHTS[@SCALE]",
+        "--dld",
+        nargs="+",
+        default=["dld_tiny"],
+        metavar="[LABEL=]WEIGHTS[@SCALE]",
         help="our readers, the first is what all others are compared with: shipped names, checkpoints, or folders of `dld "
         "export`; at a scale (@0.5), within a budget (@budget=0.6), or as they choose. Default: dld_tiny",
-    )  # fmt: skip
+    )
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS), help="the others; default: both")
     parser.add_argument(
-        "--tesseract-psm", type=int, nargs="+", default=[11], metavar="MODE",
+        "--tesseract-psm",
+        type=int,
+        nargs="+",
+        default=[11],
+        metavar="MODE",
         help="page segmentation modes of tesseract, each a reader: 11 sparse text (default), 3 what it does when not told",
-    )  # fmt: skip
+    )
     parser.add_argument("--short-side", type=int, default=0, help="INPUT.MIN_SIZE_TEST of our readers; 0: as configured")
     parser.add_argument("--threads", type=int, default=0, help="of every reader; default: the usable cores")
     parser.add_argument("--warm-up", type=int, default=2, metavar="N", help="photos read before, uncounted (2)")

@@ -173,7 +173,11 @@ def _submit(
         if ours != theirs:
             logger.warning(
                 "%s: %s H-mean of the zip is %.4f, of the predictions %.4f (%d polygons became rectangles)",
-                path, task, theirs.hmean, ours.hmean, done["reduced"],
-            )  # fmt: skip
+                path,
+                task,
+                theirs.hmean,
+                ours.hmean,
+                done["reduced"],
+            )
     logger.info("wrote %s", path)
     return {"path": str(path), **done, "hmean": {task: item.score.hmean for task, item in written.items()}}

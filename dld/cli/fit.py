@@ -23,9 +23,11 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
-        "--student", required=True, metavar="NAME|FILE",
+        "--student",
+        required=True,
+        metavar="NAME|FILE",
         help=f"a student: {WEIGHTS}. One without a selector gets one, on the stages of its own backbone",
-    )  # fmt: skip
+    )
     parser.add_argument("--teacher", required=True, metavar="NAME|FILE", help="weights of its teacher")
     parser.add_argument("--gamma", type=float, help="weight of cost against accuracy; default: the student's")
     parser.add_argument("--images", type=int, default=800, help="training images to compare the scales on")
@@ -92,8 +94,13 @@ def run(args: argparse.Namespace):
 
     state.update({f"selector.{name}": value.cpu() for name, value in model.selector.state_dict().items()})
     state["mu"] = model.mu.cpu().clone()  # another was calibrated on the scores of before
-    about = {"gamma": cfg.MODEL.DISTILLATION.GAMMA, "images": len(compared.images), "epochs": args.epochs,
-             "datasets": list(cfg.DATASETS.TRAIN), "held_out": report._asdict()}  # fmt: skip
+    about = {
+        "gamma": cfg.MODEL.DISTILLATION.GAMMA,
+        "images": len(compared.images),
+        "epochs": args.epochs,
+        "datasets": list(cfg.DATASETS.TRAIN),
+        "held_out": report._asdict(),
+    }
     cfg.MODEL.SELECTOR.MU = float(model.mu)
     save_safetensors(args.output, state, {"config": portable_config(cfg).dump(), "selector": json.dumps(about)}, half=False)
     print(

@@ -40,21 +40,30 @@ options; 130 interrupted (the labels of what was read until then are written).
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
-        "--input", required=True, type=Path, metavar="DIR",
+        "--input",
+        required=True,
+        type=Path,
+        metavar="DIR",
         help="folder of photos, searched recursively; file names in the labels are relative to it",
-    )  # fmt: skip
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="labels to write, ending in .json")
     parser.add_argument("--force", action="store_true", help="write over labels that are there")
     add_weights(parser)
     parser.add_argument(
-        "--min-score", type=float, default=0.9, metavar="P",
+        "--min-score",
+        type=float,
+        default=0.9,
+        metavar="P",
         help="a word is a label where its score x the probabilities of its characters reaches this (%(default)s); "
         "below it is don't-care",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--drop-below", type=float, default=0.3, metavar="P",
+        "--drop-below",
+        type=float,
+        default=0.3,
+        metavar="P",
         help="detections of a lower score are left out, and so are background (%(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--keep-unsure", action="store_true", help="keep images without a single sure word, too")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="photos read at once (1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")

@@ -45,9 +45,12 @@ options, or a full disk; 130 interrupted (what was read until then is complete i
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
-        "--input", nargs="+", default=[], metavar="FILE",
+        "--input",
+        nargs="+",
+        default=[],
+        metavar="FILE",
         help="picture files, globs, folders (searched recursively for pictures), films; - is one picture on standard input",
-    )  # fmt: skip
+    )
     parser.add_argument("--camera", type=int, metavar="N", help="read camera N until interrupted with ctrl-c")
     parser.add_argument("--output", metavar="DIR", help="folder for drawings and json; without it the words are only printed")
     parser.add_argument("--no-pictures", action="store_true", help="write json only, no drawings and films")

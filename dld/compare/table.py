@@ -67,24 +67,36 @@ def comparison_rows(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of one data set as a markdown table: H-means in per cent, 95 % intervals, milliseconds a photo."""
     first = rows[0]["name"]
-    header = ("reader", "detection", "e2e [95 %]", f"e2e to {first}", "word spotting", "words found", "scale",
-              "ms (median)", "ms (mean)")  # fmt: skip
+    header = (
+        "reader",
+        "detection",
+        "e2e [95 %]",
+        f"e2e to {first}",
+        "word spotting",
+        "words found",
+        "scale",
+        "ms (median)",
+        "ms (mean)",
+    )
     body = []
     for row in rows:
         low, high = row["e2e_interval"]
         difference = row["e2e_difference"]
-        body.append((
-            row["name"],
-            f"{100 * row['detection_hmean']:.1f}",
-            f"{100 * row['e2e_hmean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-            "" if row["name"] == first
-            else f"{100 * difference['value']:+.1f} [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]",
-            f"{100 * row['word_spotting_hmean']:.1f}",
-            row["words_found"],
-            "" if row["mean_scale"] is None else f"{row['mean_scale']:.2f}",
-            f"{row['ms_median']:.0f}",
-            f"{row['ms_mean']:.0f}",
-        ))  # fmt: skip
+        body.append(
+            (
+                row["name"],
+                f"{100 * row['detection_hmean']:.1f}",
+                f"{100 * row['e2e_hmean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                ""
+                if row["name"] == first
+                else f"{100 * difference['value']:+.1f} [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]",
+                f"{100 * row['word_spotting_hmean']:.1f}",
+                row["words_found"],
+                "" if row["mean_scale"] is None else f"{row['mean_scale']:.2f}",
+                f"{row['ms_median']:.0f}",
+                f"{row['ms_mean']:.0f}",
+            )
+        )
     align = ("left", *["right"] * (len(header) - 1))
     return tabulate(body, header, tablefmt="pipe", colalign=align, disable_numparse=True)
 

@@ -139,9 +139,13 @@ class AffineView:
         matrix = self.matrix.copy()
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
         return cv2.warpAffine(
-            image, matrix, (self.width, self.height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+            image,
+            matrix,
+            (self.width, self.height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
             borderValue=fill,
-        )  # fmt: skip
+        )
 
 
 def color_jitter(

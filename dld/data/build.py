@@ -177,8 +177,14 @@ def report_dont_care(names: list[str], datasets: list, mapper: TextDatasetMapper
         )
         logger.info(
             "%s: %d images, %d words; don't care: %d annotated so, %d longer than %d characters, %d outside the charset",
-            name, len(dataset), len(words), asked, long, mapper.max_length, unknown,
-        )  # fmt: skip
+            name,
+            len(dataset),
+            len(words),
+            asked,
+            long,
+            mapper.max_length,
+            unknown,
+        )
 
 
 def build_test_loader(cfg, name: str, mapper=None) -> DataLoader:

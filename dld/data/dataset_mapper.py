@@ -132,8 +132,13 @@ class TextDatasetMapper:
         out["image"] = to_tensor(pixels)
         out["instances"] = words_to_instances(
             [(view.points(polygon), text, ignore) for polygon, text, ignore in words],
-            (view.height, view.width), self.charset, self.max_length, self.read_box_jitter, self.max_read_words, rng,
-        )  # fmt: skip
+            (view.height, view.width),
+            self.charset,
+            self.max_length,
+            self.read_box_jitter,
+            self.max_read_words,
+            rng,
+        )
         # anchors and proposals are sampled with it: it belongs to the image, not to the process that has it
         out["sampling_seed"] = int(rng.integers(2**62))
         return out

@@ -70,8 +70,9 @@ def start_as(student: nn.Module, teacher: nn.Module) -> None:
     if len(shared) < len(own):
         logger.warning(
             "teacher and student differ: %d of the student's %d weights start as the teacher's, the others from random numbers",
-            len(shared), len(own),
-        )  # fmt: skip
+            len(shared),
+            len(own),
+        )
 
 
 class DistillTrainer(SpotterTrainer):

@@ -191,7 +191,7 @@ class SpotterTrainer(DefaultTrainer):
                             cfg.OUTPUT_DIR,
                             cfg.TEST.PICTURES,
                             name,
-                        )  # fmt: skip
+                        )
                     )
         if main:
             # behind evaluation and writers: resumed from one that stood before them, a run would lack their scores

@@ -78,9 +78,17 @@ def compare_pictures(
         far apart at most. So the number of those within half a pixel is counted as well.
     """
     report: dict[str, Any] = {
-        "pictures": 0, "words": 0, "exported_words": 0, "same_words": 0, "same_scales": 0, "polygons_within_half": 0,
-        "polygon_pixels": 0.0, "score": 0.0, "char_score": 0.0, "different": [],
-    }  # fmt: skip
+        "pictures": 0,
+        "words": 0,
+        "exported_words": 0,
+        "same_words": 0,
+        "same_scales": 0,
+        "polygons_within_half": 0,
+        "polygon_pixels": 0.0,
+        "score": 0.0,
+        "char_score": 0.0,
+        "different": [],
+    }
     for index, picture in enumerate(pictures):
         a, b = reference(picture), exported(picture)
         pairs = match_words(a.words, b.words)

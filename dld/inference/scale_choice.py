@@ -94,8 +94,12 @@ class CappedSpotter(DynamicSpotter):
         for i in beyond.nonzero()[:, 0].tolist():
             logger.warning(
                 "an image of %d x %d pixels cannot be read for %.3g of the teacher's cost: the cheapest scale, %g, takes %.3g",
-                sizes[i][1], sizes[i][0], self.budget, self.scales[int(costs[i].argmin())], float(costs[i].min()),
-            )  # fmt: skip
+                sizes[i][1],
+                sizes[i][0],
+                self.budget,
+                self.scales[int(costs[i].argmin())],
+                float(costs[i].min()),
+            )
         best = scores.masked_fill(~affordable, -torch.inf).argmax(1)
         return [self.scales[i] for i in torch.where(beyond, costs.argmin(1), best).tolist()]
 

@@ -151,13 +151,30 @@ def _scores(index: Mapping) -> str:
     for name, data, scores in _measured(index):
         row = scores["rows"][0]
         low, high = row["e2e_interval"]
-        rows.append((
-            f"`{data}`", f"`{name}`", f"{scores['images']:,}", *_cost(row), _triple(row, "detection"),
-            f"{_triple(row, 'e2e')} [{_percent(low)}, {_percent(high)}]", _percent(row["word_spotting_hmean"]),
-            f"{row['ms_per_image']:.0f}",
-        ))  # fmt: skip
-    header = ("data", "weights", "images", "mean scale", "GFLOPs", "of teacher", "detection P / R / H",
-              "end-to-end P / R / H [95 %]", "word spotting H", "ms")  # fmt: skip
+        rows.append(
+            (
+                f"`{data}`",
+                f"`{name}`",
+                f"{scores['images']:,}",
+                *_cost(row),
+                _triple(row, "detection"),
+                f"{_triple(row, 'e2e')} [{_percent(low)}, {_percent(high)}]",
+                _percent(row["word_spotting_hmean"]),
+                f"{row['ms_per_image']:.0f}",
+            )
+        )
+    header = (
+        "data",
+        "weights",
+        "images",
+        "mean scale",
+        "GFLOPs",
+        "of teacher",
+        "detection P / R / H",
+        "end-to-end P / R / H [95 %]",
+        "word spotting H",
+        "ms",
+    )
     return _table(header, rows)
 
 
@@ -194,10 +211,18 @@ def _points(index: Mapping) -> str:
     for name, data, scores in _measured(index):
         for row in scores["rows"][1:]:
             how = f"budget {row['budget']}" if row["choice"] == "budget" else f"scale {row['mean_scale']:g}"
-            rows.append((
-                f"`{data}`", f"`{name}`", f"{scores['images']:,}", how, *_cost(row), _percent(row["detection_hmean"]),
-                _percent(row["e2e_hmean"]), f"{row['ms_per_image']:.0f}",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"`{data}`",
+                    f"`{name}`",
+                    f"{scores['images']:,}",
+                    how,
+                    *_cost(row),
+                    _percent(row["detection_hmean"]),
+                    _percent(row["e2e_hmean"]),
+                    f"{row['ms_per_image']:.0f}",
+                )
+            )
     header = ("data", "weights", "images", "read at", "mean scale", "GFLOPs", "of teacher", "detection H", "end-to-end H", "ms")
     return _table(header, rows)
 

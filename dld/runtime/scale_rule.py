@@ -64,8 +64,13 @@ class ScaleRule:
             if not affordable.any():
                 logger.warning(
                     "an image of %d x %d pixels cannot be read for %.2g of the teacher's cost: the cheapest scale, %g, takes "
-                    "%.2g", size[1], size[0], budget, self.candidates[int(costs.argmin())], float(costs.min()),
-                )  # fmt: skip
+                    "%.2g",
+                    size[1],
+                    size[0],
+                    budget,
+                    self.candidates[int(costs.argmin())],
+                    float(costs.min()),
+                )
                 affordable = costs == costs.min()
             scores = np.where(affordable, scores, -np.inf)
         return self.candidates[int(scores.argmax())], self.selects

@@ -163,10 +163,13 @@ class Measurement:
         result = result_from_instances(output["instances"], str(record["image_id"]))
         counts = score_dataset({result.image_id: truth}, {result.image_id: result.words}, protocol)
         return Reading(
-            float(output["scale"]), float(output["gflops"]), float(output["paper_gflops"]), ms,
+            float(output["scale"]),
+            float(output["gflops"]),
+            float(output["paper_gflops"]),
+            ms,
             word_heights(result, record["image"].shape[-2]),
             {task: item.per_image[result.image_id] for task, item in counts.items()},
-        ).to_dict()  # fmt: skip
+        ).to_dict()
 
     def _read(self, record: dict) -> dict:
         self.spotter.set_scale(self.scale)

@@ -54,10 +54,12 @@ def accuracy_cost_chart(rows: Sequence[Mapping[str, Any]], task: str) -> str:
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - up[0]) / (up[-1] - up[0])
 
-    parts = [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
-             f'<text class="tick" x="{LEFT - 8}" y="{y(v) + 4:.1f}" text-anchor="end">{v:g}</text>' for v in up]  # fmt: skip
-    parts += [f'<text class="tick" x="{x(v):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{v:g}</text>'
-              for v in across]  # fmt: skip
+    parts = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
+        f'<text class="tick" x="{LEFT - 8}" y="{y(v) + 4:.1f}" text-anchor="end">{v:g}</text>'
+        for v in up
+    ]
+    parts += [f'<text class="tick" x="{x(v):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{v:g}</text>' for v in across]
     parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 10}" text-anchor="end">GFLOPs an image</text>')
     parts.append(f'<line class="axis-line" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(up[0]):.1f}" y2="{y(up[0]):.1f}"/>')
     for model, color in model_classes(rows).items():
@@ -77,8 +79,10 @@ def accuracy_cost_chart(rows: Sequence[Mapping[str, Any]], task: str) -> str:
 def _point(index: int, row: Mapping[str, Any], task: str, x, y, named: bool) -> str:
     hmean = 100 * row[f"{task}_hmean"]
     a, b = x(row["total_gflops"]), y(hmean)
-    text = f"{row['name']}: {hmean:.1f}% {TASK_NAMES[task]}, {row['total_gflops']:.2f} GFLOPs, " \
-           f"{row['teacher_share']:.0%} of the teacher's"  # fmt: skip
+    text = (
+        f"{row['name']}: {hmean:.1f}% {TASK_NAMES[task]}, {row['total_gflops']:.2f} GFLOPs, "
+        f"{row['teacher_share']:.0%} of the teacher's"
+    )
     bar = ""
     if row["choice"] == "chosen" and task == "e2e":
         low, high = (y(100 * v) for v in row["e2e_interval"])

@@ -15,28 +15,38 @@ Cell = tuple[str, float | str]  # what it shows as html, what it is sorted by
 def row_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Every point of the study; row I has the id `row-I`, which the chart's points lead to."""
     header = (
-        ("method", ""), ("scale", "mean share of the teacher's resolution"), ("GFLOPs", "an image, everything that ran"),
-        ("of teacher", "share of the teacher's GFLOPs"), ("detection", "H-mean, %"),
-        ("end-to-end", "H-mean, % [95% interval]"), ("to teacher", "difference of end-to-end [95% interval]"),
-        ("word spotting", "H-mean, %"), ("ms", "median an image"),
-    )  # fmt: skip
+        ("method", ""),
+        ("scale", "mean share of the teacher's resolution"),
+        ("GFLOPs", "an image, everything that ran"),
+        ("of teacher", "share of the teacher's GFLOPs"),
+        ("detection", "H-mean, %"),
+        ("end-to-end", "H-mean, % [95% interval]"),
+        ("to teacher", "difference of end-to-end [95% interval]"),
+        ("word spotting", "H-mean, %"),
+        ("ms", "median an image"),
+    )
     classes, body = model_classes(rows), []
     for index, row in enumerate(rows):
         low, high = (100 * v for v in row["e2e_interval"])
         change = {key: 100 * value for key, value in row["e2e_difference"].items()}
         gamma = "" if row.get("gamma") is None else f' <span class="faint">γ {row["gamma"]:g}</span>'
         name = f'<span class="dot {classes[row["model"]]}"></span><bdi>{as_html(row["name"])}</bdi>{gamma}'
-        body.append((f"row-{index}", [
-            (name, row["name"]),
-            (f"{row['mean_scale']:.2f}", row["mean_scale"]),
-            (f"{row['total_gflops']:.2f}", row["total_gflops"]),
-            (f"{row['teacher_share']:.0%}", row["teacher_share"]),
-            (f"{100 * row['detection_hmean']:.1f}", row["detection_hmean"]),
-            (f"{100 * row['e2e_hmean']:.1f} [{low:.1f}, {high:.1f}]", row["e2e_hmean"]),
-            (f"{signed(change['value'])} [{signed(change['low'])}, {signed(change['high'])}]", change["value"]),
-            (f"{100 * row['word_spotting_hmean']:.1f}", row["word_spotting_hmean"]),
-            (f"{row['ms_per_image']:.0f}", row["ms_per_image"]),
-        ]))  # fmt: skip
+        body.append(
+            (
+                f"row-{index}",
+                [
+                    (name, row["name"]),
+                    (f"{row['mean_scale']:.2f}", row["mean_scale"]),
+                    (f"{row['total_gflops']:.2f}", row["total_gflops"]),
+                    (f"{row['teacher_share']:.0%}", row["teacher_share"]),
+                    (f"{100 * row['detection_hmean']:.1f}", row["detection_hmean"]),
+                    (f"{100 * row['e2e_hmean']:.1f} [{low:.1f}, {high:.1f}]", row["e2e_hmean"]),
+                    (f"{signed(change['value'])} [{signed(change['low'])}, {signed(change['high'])}]", change["value"]),
+                    (f"{100 * row['word_spotting_hmean']:.1f}", row["word_spotting_hmean"]),
+                    (f"{row['ms_per_image']:.0f}", row["ms_per_image"]),
+                ],
+            )
+        )
     return _table("rows", "All points of the study", header, body)
 
 
@@ -48,9 +58,12 @@ def image_table(images: Sequence[ImageScore], titles: Mapping[int, str]) -> str:
     """
     teacher, *students = images[0].readings
     header = [
-        ("image", ""), ("lost", "against the teacher"), ("mistakes", "missed + misread + false"),
-        ("words", "that count"), (teacher, "words right"),
-    ]  # fmt: skip
+        ("image", ""),
+        ("lost", "against the teacher"),
+        ("mistakes", "missed + misread + false"),
+        ("words", "that count"),
+        (teacher, "words right"),
+    ]
     for name in students:
         header += [(name, "words right"), ("scale", f"of {name}"), ("missed", name), ("misread", name), ("false", name)]
     if not students:

@@ -59,10 +59,13 @@ def make_report(study: Study, rows: Sequence[Mapping[str, Any]], images: int) ->
         examples.append(Example(score, str(item["image_id"]), width, height, encode_picture(image), panels))
     first = rows[0]
     facts = {
-        "Protocol": study.images.protocol.name, "Short side": f"{first['short_side']} px", "Device": first["device"],
-        "Threads": str(first["threads"]), "DLD": __version__,
+        "Protocol": study.images.protocol.name,
+        "Short side": f"{first['short_side']} px",
+        "Device": first["device"],
+        "Threads": str(first["threads"]),
+        "DLD": __version__,
         "Gallery": f"{len(examples)} of {study.images.count} images",
-    }  # fmt: skip
+    }
     candidates = {student.name: student.model.scales for student in study.students if student.selects}
     return Report(rows, facts, first["command"], candidates, examples)
 

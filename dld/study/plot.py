@@ -28,8 +28,9 @@ def plot_accuracy_cost(rows: Sequence[Mapping[str, Any]], path: str | Path) -> N
         for row, a, b in zip(fixed, x, y, strict=True):
             # only one curve carries the scales, or they would cover each other where students lie close
             if model == next(iter(colors)):
-                axes.annotate(f"{row['mean_scale']:g}", (a, b), xytext=(6, -10), textcoords="offset points",
-                              fontsize=8, color=color)  # fmt: skip
+                axes.annotate(
+                    f"{row['mean_scale']:g}", (a, b), xytext=(6, -10), textcoords="offset points", fontsize=8, color=color
+                )
         budget = sorted((r for r in of_model if r["choice"] == "budget"), key=lambda r: r["total_gflops"])
         axes.plot(*_xy(budget), "D--", color=color, markersize=5, linewidth=1.0, markerfacecolor="white")
         for row in (r for r in of_model if r["choice"] == "chosen"):
@@ -45,8 +46,9 @@ def plot_accuracy_cost(rows: Sequence[Mapping[str, Any]], path: str | Path) -> N
         ("budget", "D", 5, "white", "chosen under a budget"),
     ):
         if any(row["choice"] == choice for row in rows):
-            handles.append(Line2D([], [], color="#555555", marker=marker, markersize=size, markerfacecolor=face,
-                                  linestyle="", label=label))  # fmt: skip
+            handles.append(
+                Line2D([], [], color="#555555", marker=marker, markersize=size, markerfacecolor=face, linestyle="", label=label)
+            )
     axes.legend(handles=handles, fontsize=8, frameon=False, loc="lower right")
     axes.set_xlabel("GFLOPs per image (everything that ran, selector included)")
     axes.set_ylabel("end-to-end H-mean, %")

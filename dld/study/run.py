@@ -80,9 +80,16 @@ class Study:
     """
 
     def __init__(
-        self, spotters: Sequence[StudiedSpotter], dataset: str, limit: int, scales: Sequence[float], cache: Path,
-        *, student_scales: Sequence[float] | None = None, only_chosen: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        spotters: Sequence[StudiedSpotter],
+        dataset: str,
+        limit: int,
+        scales: Sequence[float],
+        cache: Path,
+        *,
+        student_scales: Sequence[float] | None = None,
+        only_chosen: Sequence[str] = (),
+    ) -> None:
         for given in (scales, student_scales or ()):
             if any(not 0 < s <= 1 for s in given):
                 raise ValueError(f"scales must lie in (0, 1], got {list(given)}")
@@ -178,8 +185,11 @@ class Study:
         if different:
             logger.warning(
                 "%s: %d of %d images read differently at their chosen scale than at that scale fixed; the rows along "
-                "the budget are composed of fixed scales", student.name, different, count,
-            )  # fmt: skip
+                "the budget are composed of fixed scales",
+                student.name,
+                different,
+                count,
+            )
         points = []
         for budget in self.budgets:
             try:

@@ -169,27 +169,40 @@ def add_gains(rows: Sequence[dict[str, Any]], points: Sequence[StudyPoint], base
 
 def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a markdown table in the manner of the paper's Table 1: per cent, GFLOPs and milliseconds an image."""
-    header = ("method", "gamma", "scale", "GFLOPs", "of teacher", "paper GFLOPs", "detection", "e2e [95 %]",
-              "to teacher", "word spotting", "ms")  # fmt: skip
+    header = (
+        "method",
+        "gamma",
+        "scale",
+        "GFLOPs",
+        "of teacher",
+        "paper GFLOPs",
+        "detection",
+        "e2e [95 %]",
+        "to teacher",
+        "word spotting",
+        "ms",
+    )
     gains = [row.get("e2e_over_baseline") for row in rows]
     compared = next((gain["baseline"] for gain in gains if gain), None)
     body = []
     for row in rows:
         low, high = row["e2e_interval"]
-        body.append((
-            row["name"],
-            # at a fixed scale no selector is asked, whatever the weights hold
-            "" if row["gamma"] is None or row["choice"] == "fixed" else f"{row['gamma']:g}",
-            f"{row['mean_scale']:.2f}",
-            f"{row['total_gflops']:.2f}",
-            f"{row['teacher_share']:.0%}",
-            f"{row['paper_gflops']:.2f}",
-            f"{100 * row['detection_hmean']:.1f}",
-            f"{100 * row['e2e_hmean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-            _signed(row["e2e_difference"]),
-            f"{100 * row['word_spotting_hmean']:.1f}",
-            f"{row['ms_per_image']:.0f}",
-        ))  # fmt: skip
+        body.append(
+            (
+                row["name"],
+                # at a fixed scale no selector is asked, whatever the weights hold
+                "" if row["gamma"] is None or row["choice"] == "fixed" else f"{row['gamma']:g}",
+                f"{row['mean_scale']:.2f}",
+                f"{row['total_gflops']:.2f}",
+                f"{row['teacher_share']:.0%}",
+                f"{row['paper_gflops']:.2f}",
+                f"{100 * row['detection_hmean']:.1f}",
+                f"{100 * row['e2e_hmean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                _signed(row["e2e_difference"]),
+                f"{100 * row['word_spotting_hmean']:.1f}",
+                f"{row['ms_per_image']:.0f}",
+            )
+        )
     if compared:
         header = (*header, f"over {compared} at equal cost")
         body = [(*line, _signed(gain) if gain else "") for line, gain in zip(body, gains, strict=True)]

@@ -43,8 +43,15 @@ _PLATES = {"size": (480, 640), "min_height": 16, "max_height": 60, "plate_rate":
 _ARCS = {"min_height": 22, "max_height": 60, "curved_rate": 1.0, "plate_rate": 0.3, "density": 0.8, "max_words": 8}
 _MIXED = {"min_height": 10, "max_height": 90, "density": 0.9, "max_words": 16, "spread": 4.0}
 _SMALL = {"min_height": 9, "max_height": 18, "density": 1.0, "spread": 1.5}
-_DARK = {"size": (480, 640), "min_height": 16, "max_height": 60, "effects": 1.6, "density": 0.9, "max_words": 8,
-         "plate_rate": 0.2}  # fmt: skip
+_DARK = {
+    "size": (480, 640),
+    "min_height": 16,
+    "max_height": 60,
+    "effects": 1.6,
+    "density": 0.9,
+    "max_words": 8,
+    "plate_rate": 0.2,
+}
 
 SCENES = (
     Scene("restaurant", 10, _LARGE),

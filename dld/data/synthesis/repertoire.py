@@ -39,8 +39,13 @@ def check_repertoire(words_file: str, fonts_dir: str | None = None) -> str:
     if missing:
         logger.warning(
             "words_file %s: no font of %s has %r, so %d of %d words are never drawn; DATASETS.SYNTHWORDS.FONTS_DIR names a "
-            "folder of others", words_file, where, missing, lost, len(vocabulary.dictionary),
-        )  # fmt: skip
+            "folder of others",
+            words_file,
+            where,
+            missing,
+            lost,
+            len(vocabulary.dictionary),
+        )
     able = sum(all(c in face.characters or c in missing for c in asked) for face in faces)
     logger.info("words_file %s: %d of %d faces have all characters that any has", words_file, able, len(faces))
     return missing

@@ -27,13 +27,25 @@ class TwoConvStem(CNNBlockBase):
         super().__init__(in_channels, out_channels, stride=4)
         bias = not norm
         self.conv1 = Conv2d(
-            in_channels, out_channels, 3, stride=2, padding=1, bias=bias, norm=get_norm(norm, out_channels),
+            in_channels,
+            out_channels,
+            3,
+            stride=2,
+            padding=1,
+            bias=bias,
+            norm=get_norm(norm, out_channels),
             activation=nn.ReLU(inplace=True),
-        )  # fmt: skip
+        )
         self.conv2 = Conv2d(
-            out_channels, out_channels, 3, stride=2, padding=1, bias=bias, norm=get_norm(norm, out_channels),
+            out_channels,
+            out_channels,
+            3,
+            stride=2,
+            padding=1,
+            bias=bias,
+            norm=get_norm(norm, out_channels),
             activation=nn.ReLU(inplace=True),
-        )  # fmt: skip
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv2(self.conv1(x))

@@ -101,15 +101,47 @@ def distillation_config(teacher: str, student: str, minutes: float, output: Path
     """
     cfg = config_from_checkpoint(student)
     settings = [
-        "MODEL.META_ARCHITECTURE", DISTILLER, "MODEL.DISTILLATION.TEACHER_WEIGHTS", teacher,
-        "MODEL.DEVICE", present_device("cuda"), "DATASETS.TRAIN", "('synthwords_train',)", "DATASETS.TRAIN_WEIGHTS", "[]",
+        "MODEL.META_ARCHITECTURE",
+        DISTILLER,
+        "MODEL.DISTILLATION.TEACHER_WEIGHTS",
+        teacher,
+        "MODEL.DEVICE",
+        present_device("cuda"),
+        "DATASETS.TRAIN",
+        "('synthwords_train',)",
+        "DATASETS.TRAIN_WEIGHTS",
+        "[]",
         # other pictures than those that the shipped student was trained on
-        "DATASETS.SYNTHWORDS.SEED", "1", "DATASETS.TEST", "()", "TEST.PICTURE_PERIOD", "0", "DATALOADER.NUM_WORKERS", "1",
+        "DATASETS.SYNTHWORDS.SEED",
+        "1",
+        "DATASETS.TEST",
+        "()",
+        "TEST.PICTURE_PERIOD",
+        "0",
+        "DATALOADER.NUM_WORKERS",
+        "1",
         # trained weights are continued: a small constant rate, and no plan of how far a machine comes in the time
-        "SOLVER.IMS_PER_BATCH", "2", "SOLVER.REFERENCE_BATCH", "0", "SOLVER.BASE_LR", "0.00005", "SOLVER.WARMUP_ITERS", "10",
-        "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()", "SOLVER.MAX_ITER", "1000000",
-        "SOLVER.CHECKPOINT_PERIOD", "1000000", "SOLVER.MAX_MINUTES", str(float(minutes)), "OUTPUT_DIR", str(output),
-    ]  # fmt: skip
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+        "SOLVER.REFERENCE_BATCH",
+        "0",
+        "SOLVER.BASE_LR",
+        "0.00005",
+        "SOLVER.WARMUP_ITERS",
+        "10",
+        "SOLVER.LR_SCHEDULER_NAME",
+        "WarmupMultiStepLR",
+        "SOLVER.STEPS",
+        "()",
+        "SOLVER.MAX_ITER",
+        "1000000",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "1000000",
+        "SOLVER.MAX_MINUTES",
+        str(float(minutes)),
+        "OUTPUT_DIR",
+        str(output),
+    ]
     merge_overrides(cfg, [*settings, *opts])
     return cfg
 
@@ -194,11 +226,18 @@ def table(rows: list[dict]) -> str:
     body = []
     for row in rows:
         low, high = row["e2e_interval"]
-        body.append((
-            row["name"], f"{row['mean_scale']:.2f}", f"{row['total_gflops']:.1f}", f"{row['teacher_share']:.0%}",
-            f"{100 * row['detection_hmean']:.1f}", f"{100 * row['e2e_hmean']:.1f} [{100 * low:.0f}, {100 * high:.0f}]",
-            f"{100 * row['word_spotting_hmean']:.1f}", f"{row['ms_per_image']:.0f}",
-        ))  # fmt: skip
+        body.append(
+            (
+                row["name"],
+                f"{row['mean_scale']:.2f}",
+                f"{row['total_gflops']:.1f}",
+                f"{row['teacher_share']:.0%}",
+                f"{100 * row['detection_hmean']:.1f}",
+                f"{100 * row['e2e_hmean']:.1f} [{100 * low:.0f}, {100 * high:.0f}]",
+                f"{100 * row['word_spotting_hmean']:.1f}",
+                f"{row['ms_per_image']:.0f}",
+            )
+        )
     head = ("", "mean scale", "GFLOPs", "of teacher", "detection", "end-to-end [95 %]", "word spotting", "ms an image")
     return tabulate(body, head, colalign=("left", *["right"] * 7), disable_numparse=True)
 
