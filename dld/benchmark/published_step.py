@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 
 from dld.modeling.losses.feature_distillation import character_kl, image_kl
-from dld.modeling.meta_arch.distill import READING_UNITS
+from dld.modeling.meta_arch.distill import DISTILLATION_LOSSES, READING_UNITS
 from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval
 from dld.modeling.recognition.beam_search import BeamSequences
 from dld.modeling.recognition.decoder import DecoderState
 from dld.modeling.recognition.teacher_targets import TeacherTargets
-from dld.modeling.resolution.rescale import group_by_scale
 from dld.modeling.resolution.scale_comparison import ScaleComparison
+from dld.modeling.sampling import image_generators
 
 
 class Hypothesis(NamedTuple):
@@ -55,9 +55,9 @@ def published_step(model, batched_inputs):
     """Losses of a `DistillMetaArch` by name, and what its teacher said of each image; batch norm must be frozen."""
     images = [model.annotate([record]) for record in batched_inputs]
     targets, comparison = compare_image_by_image(model, images)
-    selector = model.selector
+    selector, generators = model.selector, image_generators([image.seeds[0] for image in images])
     scores = torch.cat([model.score_scales(image.images) for image in images])
-    loss, choice = selector.objective.learn(scores, comparison, selector.gamma, selector.uniform_share)
+    loss, choice = selector.objective.learn(scores, comparison, selector.gamma, selector.uniform_share, generators)
     scales = [model.scales[c] for c in choice.tolist()]
 
     found, counts = [], []
@@ -68,9 +68,7 @@ def published_step(model, batched_inputs):
         found.append({**read.losses, **model.distillation_losses(read.features, said, every_word, image.texts)})
         counts.append({"image": 1, **image.counts, **read.counts})
 
-    sizes = [image.sizes[0] for image in images]
-    together = group_by_scale(sizes, scales, model.student.size_divisibility).values()
-    return {"loss_selector": model.weights["selector"] * loss, **put_together(found, counts, list(together), model)}, targets
+    return {"loss_selector": model.weights["selector"] * loss, **put_together(found, counts, model)}, targets
 
 
 @torch.no_grad()
@@ -99,20 +97,14 @@ def compare_image_by_image(model, images):
     return targets, ScaleComparison(torch.cat(kl).view(cost.shape), cost, counted)
 
 
-def put_together(found, counts, groups, model):
-    """The losses of single images as those of the batch, in which the images of a group run together."""
+def put_together(found, counts, model):
+    """The losses of single images as those of the batch: each is a mean over images, words, characters or proposals."""
+    units = {**model.student.loss_units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
     total = {}
-    units = {**model.student.loss_units, **model.loss_units}
-    for group in groups:
-        for i in group:
-            for name, value in found[i].items():
-                unit = units.get(name, "image")
-                if unit in READING_UNITS:
-                    # a mean over the words, or characters, of the whole batch
-                    share = counts[i][unit] / max(sum(c[unit] for c in counts), 1)
-                else:
-                    # a mean over the proposals of the group, which counts by its images
-                    share = counts[i][unit] / max(sum(counts[j][unit] for j in group), 1) * len(group) / len(found)
-                weight = model.weights["rec"] if model.student.loss_units.get(name) in READING_UNITS else 1
-                total[name] = total.get(name, 0) + share * value * weight
+    for losses, own in zip(found, counts, strict=True):
+        for name, value in losses.items():
+            unit = units.get(name, "image")
+            share = own[unit] / max(sum(c[unit] for c in counts), 1)
+            weight = model.weights["rec"] if model.student.loss_units.get(name) in READING_UNITS else 1
+            total[name] = total.get(name, 0) + share * value * weight
     return total

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["random_numbers_of"]
+__all__ = ["image_generators", "random_numbers_of"]
+
+# scales are drawn from another stream of an image than its anchors and proposals
+_SCALES = 0x5CA1E
 
 
 @contextmanager
@@ -26,3 +29,17 @@ def random_numbers_of(seed: int | None, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def image_generators(seeds: Sequence[int | None] | None) -> list[torch.Generator] | None:
+    """Return a generator on the CPU for each image, for the scale that is drawn for it.
+
+    Args:
+        seeds: of the images (the mapper's "sampling_seed").
+
+    Returns:
+        None if an image has no seed: the running stream is used for all.
+    """
+    if seeds is None or any(seed is None for seed in seeds):
+        return None
+    return [torch.Generator().manual_seed(seed ^ _SCALES) for seed in seeds]

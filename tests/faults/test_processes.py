@@ -111,6 +111,21 @@ def test_two_processes_reach_the_losses_of_one(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("selector", ["WordLossSelector", "BackboneSelector", "none"])
+def test_two_processes_distil_as_one_does(tmp_path, selector):
+    """Scales, anchors and proposals are drawn by the image, and every loss counts by what it is a mean over."""
+    finish(train_command(tmp_path / "teacher", "SOLVER.MAX_ITER", 1))
+    options = [*STEPS, "MODEL.DISTILLATION.TEACHER_WEIGHTS", tmp_path / "teacher" / "model_final.pth"]
+    options += ["MODEL.SELECTOR.ENABLED", False] if selector == "none" else ["MODEL.SELECTOR.NAME", selector]
+    finish(train_command(tmp_path / "one", *options, config="dld_tiny"))
+    finish(with_processes(train_command(tmp_path / "two", *options, config="dld_tiny"), 2))
+    one = losses(tmp_path / "one")
+    assert {"loss_rec", "loss_mask", "loss_rpn_cls", "loss_kd_sequence", "loss_kd_roi", "total_loss"} <= one.keys()
+    assert ("loss_selector" in one) == (selector != "none")
+    assert largest_deviation(one, losses(tmp_path / "two")) < TOLERANCE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [FROZEN, SYNCHRONISED], ids=["frozen", "synchronised"])
 def test_without_rounding_two_processes_torchrun_and_two_nodes_are_one(tmp_path, norm):
     deviations = compare_training(tmp_path, norm)

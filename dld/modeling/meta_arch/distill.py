@@ -26,6 +26,8 @@ from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
 from dld.modeling.resolution.cost import CostTable
 from dld.modeling.resolution.scale_comparison import ScaleComparison
+from dld.modeling.resolution.selector_losses import draw_scales
+from dld.modeling.sampling import image_generators
 
 __all__ = ["DistillMetaArch"]
 
@@ -96,8 +98,7 @@ class DistillMetaArch(DynamicSpotter):
         if self.selector is not None and training_scale is not None:
             # no loss reaches it, and distributed training would wait forever for its gradient
             self.selector.requires_grad_(False)
-        units = {name: unit for name, unit in self.student.loss_units.items() if unit in ("word", "step")}
-        self.loss_units = {**units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
+        self.loss_units = {**self.student.loss_units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -183,26 +184,29 @@ class DistillMetaArch(DynamicSpotter):
             batch = self.annotate(batch)
         if targets is None:
             targets = self.ask_teacher(batch)
-        losses = {}
+        losses, generators = {}, image_generators(batch.seeds)
         if self.selects:
             images = batch.padded(self.student.size_divisibility)
-            loss, choice = self.train_selector(images, self.compare_scales(batch, targets))
+            loss, choice = self.train_selector(images, self.compare_scales(batch, targets), generators)
             losses["loss_selector"] = self.weights["selector"] * loss
             scales = [self.scales[i] for i in choice.tolist()]
         elif self.training_scale is not None:
             scales = [self.training_scale] * len(batch)
         else:
-            scales = [self.scales[i] for i in torch.randint(len(self.scales), (len(batch),)).tolist()]
-        losses.update(self.train_student(batch, scales, targets))
-        return StepLosses(losses, self.loss_units, batch.counts, scales)
+            undecided = torch.zeros(len(batch), len(self.scales), device=self.device)
+            scales = [self.scales[i] for i in draw_scales(undecided, generators, uniform_share=1.0).tolist()]
+        student = self.train_student(batch, scales, targets)
+        return StepLosses({**losses, **student}, self.loss_units, student.counts, scales)
 
     def compare_scales(self, batch: AnnotatedBatch, targets: TeacherTargets) -> ScaleComparison:
         """Step 2: the student reads the annotated words at every candidate scale, without gradient; see `try_scales`."""
         return try_scales(self.student, batch, targets, self.cost_table, self.selector.word_loss)
 
-    def train_selector(self, images: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+    def train_selector(
+        self, images: ImageList, comparison: ScaleComparison, generators: list[torch.Generator] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the selector's loss on normalised, padded images, and each image's training scale as an index, int64 (N,)."""
-        loss, choice = self.selector.learn(images, comparison)
+        loss, choice = self.selector.learn(images, comparison, generators)
         if self.selector.mu is not None:
             # the weight of the cost follows from this training's gamma, whatever weights the model started from
             self.mu.fill_(self.selector.mu)
@@ -211,33 +215,31 @@ class DistillMetaArch(DynamicSpotter):
         storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
         return loss, choice
 
-    def train_student(
-        self, batch: AnnotatedBatch, scales: list[float], targets: TeacherTargets | None
-    ) -> dict[str, torch.Tensor]:
+    def train_student(self, batch: AnnotatedBatch, scales: list[float], targets: TeacherTargets | None) -> StepLosses:
         """Step 3: compute detection, recognition and distillation losses at the chosen scales.
 
-        Images of one scale and padded size run together. A loss that is a mean over images, words or characters is the sum
-        of the groups' losses, each weighted by its group's share of images, words or characters: grouping changes no weight.
+        Images of one scale and padded size run together. The loss of the batch is the sum of the groups' losses, each weighted
+        by the group's share of what that loss is a mean over: images, words, characters or sampled proposals. So grouping
+        changes no weight.
         """
-        steps = batch.steps
-        losses: dict[str, torch.Tensor] = {}
+        steps, groups = batch.steps, []
         for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
             part = batch.at_scale(members, scale, self.student)
             student = self.student.losses(part.images, part.words, part.seeds)
             found, index = student.losses, batch.word_index(members)
             if self.distills:
                 found.update(self.distillation_losses(student.features, targets, index, batch.texts))
-            share = {
-                "image": len(members) / len(batch),
-                "word": len(index) / max(len(batch.texts), 1),
-                "step": steps[index].sum() / steps.sum().clamp(min=1),
-            }
+            groups.append((found, {"image": len(members), "word": len(index), "step": steps[index].sum(), **student.counts}))
+        total = {unit: sum(counts[unit] for _, counts in groups) for unit in groups[0][1]}
+        losses: dict[str, torch.Tensor] = {}
+        for found, counts in groups:
             for name, value in found.items():
-                weight = share[self.loss_units.get(name, "image")]
+                unit = self.loss_units.get(name, "image")
+                weight = counts[unit] / max(total[unit], 1)
                 if self.student.loss_units.get(name) in READING_UNITS:
                     weight = self.weights["rec"] * weight
                 losses[name] = losses[name] + weight * value if name in losses else weight * value
-        return losses
+        return StepLosses(losses, self.loss_units, {unit: n for unit, n in total.items() if unit != "image"}, scales)
 
     def distillation_losses(
         self, reading: RecognitionFeatures, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor

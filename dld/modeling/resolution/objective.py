@@ -67,16 +67,21 @@ class ImageObjective:
         return lost.float() + gamma * comparison.cost
 
     def learn(
-        self, logits: torch.Tensor, comparison: ScaleComparison, gamma: float, uniform_share: float
+        self,
+        logits: torch.Tensor,
+        comparison: ScaleComparison,
+        gamma: float,
+        uniform_share: float,
+        generators: list[torch.Generator] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of a selector's logits (N, S), and the index of each image's training scale, int64 (N,)."""
         if self.form == "gumbel":
-            onehot = gumbel_straight_through(logits, self.gumbel_temperature)
+            onehot = gumbel_straight_through(logits, self.gumbel_temperature, generators)
             loss = gumbel_selector_loss(onehot, comparison.kl, comparison.cost, gamma, comparison.counted)
-            return loss, draw_scales(logits, uniform_share=uniform_share, onehot=onehot)
+            return loss, draw_scales(logits, generators, uniform_share, onehot)
         known = (comparison.kl, comparison.cost, gamma, self.target_temperature, comparison.counted)
         if self.form == "risk":
             loss = risk_regression_loss(logits, *known)
         else:
             loss = soft_target_loss(logits, soft_targets(*known))
-        return loss, draw_scales(logits, uniform_share=uniform_share)
+        return loss, draw_scales(logits, generators, uniform_share)

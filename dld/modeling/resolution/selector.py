@@ -131,15 +131,18 @@ class ScaleSelector(nn.Module):
         """
         raise NotImplementedError
 
-    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+    def learn(
+        self, batch: ImageList, comparison: ScaleComparison, generators: list[torch.Generator] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What training makes smaller, a scalar, and the index of the scale each image is trained at, int64 (N,).
 
         Args:
             batch: N normalised images at the teacher's resolution, padded.
             comparison: what every scale loses on them.
+            generators: of the draw for each image; None: the running stream.
         """
         logits = self(batch.tensor, batch.image_sizes).float()
-        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share)
+        return self.objective.learn(logits, comparison, self.gamma, self.uniform_share, generators)
 
     def risk(self, comparison: ScaleComparison) -> torch.Tensor:
         """Return what the choice should minimise, (N, S): the loss of each scale + gamma x its cost."""

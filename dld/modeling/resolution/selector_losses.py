@@ -12,6 +12,8 @@ probability. The sum gives KL_i, which says how good each scale is, and needs no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -37,19 +39,26 @@ def temperature_at(progress: float, start: float = 5.0, decay: float = 0.965, ep
     return start * decay ** (epochs * progress)
 
 
-def _uniform(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+# one for all images, one for each, or None: the running stream
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+def _uniform(shape: tuple[int, ...], like: torch.Tensor, generator: Generators) -> torch.Tensor:
+    if isinstance(generator, Sequence):
+        rows = [torch.rand(shape[1:], generator=own, device=own.device) for own in generator]
+        return torch.stack(rows).to(like.device) if rows else torch.rand(shape, device=like.device)
     # drawn on the generator's device: a generator on the CPU then gives the same scales on every device
     device = like.device if generator is None else generator.device
     return torch.rand(shape, generator=generator, device=device).to(like.device)
 
 
-def _gumbel_noise(logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+def _gumbel_noise(logits: torch.Tensor, generator: Generators) -> torch.Tensor:
     # rand can return 0 exactly, whose logarithm is not finite
     uniform = _uniform(tuple(logits.shape), logits, generator).clamp(min=1e-10)
     return -torch.log((-torch.log(uniform)).clamp(min=1e-10))
 
 
-def gumbel_straight_through(logits: torch.Tensor, temperature: float, generator: torch.Generator | None = None) -> torch.Tensor:
+def gumbel_straight_through(logits: torch.Tensor, temperature: float, generator: Generators = None) -> torch.Tensor:
     """Random decision h: exactly one-hot, with the gradient of softmax((logits + Gumbel noise) / temperature).
 
     Scale i is drawn with probability softmax(logits)_i whatever the temperature, which only softens the gradient
@@ -58,6 +67,7 @@ def gumbel_straight_through(logits: torch.Tensor, temperature: float, generator:
     Args:
         logits: (N, S).
         temperature: above 0.
+        generator: of the noise: one, or one for each image; None: the running stream.
 
     Returns:
         float32 (N, S).
@@ -159,7 +169,7 @@ def risk_regression_loss(
 @torch.no_grad()
 def draw_scales(
     logits: torch.Tensor,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     uniform_share: float = 0.15,
     onehot: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -172,6 +182,7 @@ def draw_scales(
 
     Args:
         logits: (N, S).
+        generator: as in :func:`gumbel_straight_through`.
         onehot: (N, S) of :func:`gumbel_straight_through`, or None.
 
     Returns:

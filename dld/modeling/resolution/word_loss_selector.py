@@ -103,7 +103,9 @@ class WordLossSelector(BackboneSelector):
         """Weight of the cost in these scores: gamma in their unit."""
         return self.gamma / self.temperature
 
-    def learn(self, batch: ImageList, comparison: ScaleComparison) -> tuple[torch.Tensor, torch.Tensor]:
+    def learn(
+        self, batch: ImageList, comparison: ScaleComparison, generators: list[torch.Generator] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute loss and scales, see :class:`~dld.modeling.resolution.selector.ScaleSelector`; maps learn from each word."""
         with torch.autocast(batch.device.type, enabled=False):
             maps = self.maps(batch.tensor, batch.image_sizes)
@@ -113,7 +115,7 @@ class WordLossSelector(BackboneSelector):
             ]
             loss = word_maps_loss(maps, targets, self.words_per_image)
             logits = self.scores_of_totals(torch.stack([m.total() for m in maps])).detach()
-        return loss, draw_scales(logits - self.mu * comparison.cost, uniform_share=self.uniform_share)
+        return loss, draw_scales(logits - self.mu * comparison.cost, generators, self.uniform_share)
 
     def risk(self, comparison: ScaleComparison) -> torch.Tensor:
         lost = torch.stack([x.loss.sum(0) for x in comparison.words]) / self.words_per_image

@@ -14,6 +14,7 @@ from dld.modeling.resolution.selector_losses import (
     soft_targets,
     temperature_at,
 )
+from dld.modeling.sampling import image_generators
 
 
 def seeded(seed=0):
@@ -194,3 +195,14 @@ def test_where_the_image_leaves_it_open_risk_regression_takes_the_least_expected
             optimizer.step()
         choices[form] = int(logits.argmax())
     assert choices == {"risk": 1, "soft_target": 0}
+
+
+def test_an_image_draws_its_scale_whatever_stands_beside_it():
+    logits = torch.randn(5, 4)
+    generators = image_generators([3, 1, 4, 1, 5])
+    together = draw_scales(logits, generators)
+    alone = [draw_scales(logits[i : i + 1], image_generators([seed])).item() for i, seed in enumerate([3, 1, 4, 1, 5])]
+    assert together.tolist() == alone
+    onehot = gumbel_straight_through(logits.flip(0), 1.0, image_generators([5, 1, 4, 1, 3]))
+    assert torch.equal(onehot.flip(0), gumbel_straight_through(logits, 1.0, image_generators([3, 1, 4, 1, 5])))
+    assert image_generators([3, None]) is image_generators(None) is None
