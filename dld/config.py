@@ -116,6 +116,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TEXT.IGNORE_OVERLAP = 0.5
 
     # The small backbone: channels and blocks of res2..res5.
+    # Learning rate of the bottom-up network as a multiple of SOLVER.BASE_LR, for one that starts trained.
+    cfg.MODEL.BACKBONE.LR_FACTOR = 1.0
+
     cfg.MODEL.TINY_RESNET = CN()
     cfg.MODEL.TINY_RESNET.WIDTHS = [32, 64, 128, 256]
     cfg.MODEL.TINY_RESNET.BLOCKS = [2, 2, 2, 2]

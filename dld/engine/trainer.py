@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 import weakref
 
 import torch
@@ -43,6 +44,14 @@ def distribute(model: torch.nn.Module) -> torch.nn.Module:
 def scaled_learning_rate(base: float, batch: int, reference: int) -> float:
     """Linear scaling rule (Goyal et al. 2017): `base` was meant for `reference` images a batch; 0 leaves it alone."""
     return base * batch / reference if reference else base
+
+
+def rate_factor(cfg, name: str) -> float:
+    """What the learning rate of the parameter of this name is multiplied by."""
+    if name.startswith("selector."):
+        return cfg.MODEL.SELECTOR.LR_FACTOR
+    # also the student's, "student.backbone.bottom_up.": what comes trained should forget little
+    return cfg.MODEL.BACKBONE.LR_FACTOR if "backbone.bottom_up." in name else 1.0
 
 
 class SpotterTrainer(DefaultTrainer):
@@ -137,7 +146,7 @@ class SpotterTrainer(DefaultTrainer):
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
             bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-            lr_factor_func=lambda name: cfg.MODEL.SELECTOR.LR_FACTOR if name.startswith("selector.") else 1.0,
+            lr_factor_func=partial(rate_factor, cfg),
         )
         logger.info("learning rate %.2e for batches of %d images", rate, cfg.SOLVER.IMS_PER_BATCH)
         if cfg.SOLVER.OPTIMIZER == "AdamW":

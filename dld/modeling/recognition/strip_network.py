@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dld.modeling.text_convnet import TextConvNet
+
 __all__ = ["BODY_WIDTHS", "COLUMN_WIDTH", "ColumnMixer", "StripBody"]
 
 COLUMN_WIDTH = 120
@@ -20,56 +22,11 @@ _SQUEEZED = (0, 4, 6, 8, 11)
 _HALVED = (3, 10)
 
 
-class SqueezeExcitation(nn.Module):
-    """Weights channels by the content of the whole strip (Hu et al. 2018), with a hard sigmoid."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.reduce, self.expand = nn.Conv2d(channels, channels // 4, 1), nn.Conv2d(channels // 4, channels, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
-
-
-class StripBlock(nn.Module):
-    """Depth-wise 3x3, optional squeeze-excitation, then 1x1, GELU, 1x1, with a shortcut around these two convolutions if the
-    width stays the same."""
-
-    def __init__(self, in_channels: int, out_channels: int, squeeze: bool, stride: tuple[int, int]) -> None:
-        super().__init__()
-        self.spatial = nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels)
-        self.squeeze = SqueezeExcitation(in_channels) if squeeze else nn.Identity()
-        self.widen, self.narrow = nn.Conv2d(in_channels, 2 * in_channels, 1), nn.Conv2d(2 * in_channels, out_channels, 1)
-        self.shortcut = in_channels == out_channels
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.squeeze(self.spatial(x))
-        y = self.narrow(F.gelu(self.widen(x)))
-        return x + y if self.shortcut else y
-
-
-class StripBody(nn.Module):
+class StripBody(TextConvNet):
     """Normalised strips (N, 3, H, W) -> features (N, 384, H / 16, W / 4)."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 48, 3, 2, 1)
-        self.branch = nn.ModuleList([nn.Conv2d(48, 24, 2), nn.Conv2d(24, 48, 2)])
-        self.merge = nn.ModuleList([nn.Conv2d(96, 48, 3, 2, 1), nn.Conv2d(48, 96, 1)])
-        self.blocks = nn.Sequential(
-            *(
-                StripBlock(a, b, i in _SQUEEZED, (2, 1) if i in _HALVED else (1, 1))
-                for i, (a, b) in enumerate(zip(BODY_WIDTHS[:-1], BODY_WIDTHS[1:], strict=True))
-            )
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.pad(F.relu(self.stem(x)), (0, 1, 0, 1))
-        y = F.pad(F.relu(self.branch[0](x)), (0, 1, 0, 1))
-        x = torch.cat([F.max_pool2d(x, 2, 1), F.relu(self.branch[1](y))], 1)
-        for layer in self.merge:
-            x = F.relu(layer(x))
-        return self.blocks(x)
+        super().__init__(48, BODY_WIDTHS, _SQUEEZED, _HALVED, (2, 1))
 
 
 class ColumnAttention(nn.Module):
