@@ -115,10 +115,10 @@ def _add_model(cfg: CN) -> None:
     # A proposal or anchor with this share of its area on a don't-care word is neither word nor background.
     cfg.MODEL.TEXT.IGNORE_OVERLAP = 0.5
 
-    # The small backbone: channels and blocks of res2..res5.
     # Learning rate of the bottom-up network as a multiple of SOLVER.BASE_LR, for one that starts trained.
     cfg.MODEL.BACKBONE.LR_FACTOR = 1.0
 
+    # The small backbone: channels and blocks of res2..res5.
     cfg.MODEL.TINY_RESNET = CN()
     cfg.MODEL.TINY_RESNET.WIDTHS = [32, 64, 128, 256]
     cfg.MODEL.TINY_RESNET.BLOCKS = [2, 2, 2, 2]
@@ -143,6 +143,8 @@ def _add_model(cfg: CN) -> None:
     # Rows and columns of a crop.
     cfg.MODEL.RECOGNITION.POOLER_RESOLUTION = [8, 32]
     cfg.MODEL.RECOGNITION.POOLER_SAMPLING_RATIO = 2
+    # Weight of reading beside finding: less than 1 where strips are read, whose reader does not use these features.
+    cfg.MODEL.RECOGNITION.LOSS_WEIGHT = 1.0
     # Weight of the auxiliary CTC loss; 0 builds none. It is put on the "context" feature or on the encoder's convolutional
     # "columns", whose alignment is found earlier: there is no recurrence between them and the loss.
     cfg.MODEL.RECOGNITION.CTC_WEIGHT = 0.0

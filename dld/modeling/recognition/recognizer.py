@@ -52,6 +52,7 @@ class TextRecognizer(nn.Module):
         max_length: largest number of characters in a word.
         ctc_weight: weight of the auxiliary CTC loss; 0 builds no CTC head.
         ctc_feature: input of the CTC head: "columns", the encoder's convolutional part, or "context".
+        loss_weight: weight of both losses beside those of finding.
 
     Raises:
         ValueError: `ctc_feature` is neither of the two.
@@ -69,11 +70,12 @@ class TextRecognizer(nn.Module):
         max_length: int,
         ctc_weight: float = 0.0,
         ctc_feature: str = "columns",
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if ctc_feature not in ("columns", "context"):
             raise ValueError(f"MODEL.RECOGNITION.CTC_FEATURE must be columns or context, got {ctc_feature!r}")
-        self.ctc_feature = ctc_feature
+        self.ctc_feature, self.loss_weight = ctc_feature, loss_weight
         self.stem, self.pooler, self.encoder, self.decoder = stem, pooler, encoder, decoder
         self.charset, self.max_length, self.ctc_weight = charset, max_length, ctc_weight
         self.ctc_head = nn.Linear(encoder.width, charset.num_outputs) if ctc_weight > 0 else None
@@ -94,6 +96,7 @@ class TextRecognizer(nn.Module):
             "max_length": node.MAX_LENGTH,
             "ctc_weight": node.CTC_WEIGHT,
             "ctc_feature": node.CTC_FEATURE,
+            "loss_weight": node.LOSS_WEIGHT,
         }
 
     def features(
@@ -125,7 +128,7 @@ class TextRecognizer(nn.Module):
         if self.ctc_head is not None:
             logits = self.ctc_head(getattr(features, self.ctc_feature).float())
             losses["loss_ctc"] = self.ctc_weight * ctc_loss(logits, targets, self.charset.pad, self.charset.end)
-        return losses
+        return {name: self.loss_weight * value for name, value in losses.items()}
 
     def read(self, context: torch.Tensor) -> Readings:
         """Read context (R, L, C) greedily."""
