@@ -162,6 +162,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS = CN()
     # Weights of the reader of strips: a .safetensors file, or dld://NAME for shipped ones.
     cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
+    # Weights that were distilled to read strips of 24 and 16 rows; empty: those above read all heights.
+    cfg.MODEL.STRIPS.LOW_WEIGHTS = ""
     # Boxes of at least this detection score are read, in place of ROI_HEADS.SCORE_THRESH_TEST; of those, only the ones
     # that a sure reading can lift to SCORE_THRESH: with 0.6, boxes of at least 0.36.
     cfg.MODEL.STRIPS.DETECTION_THRESH = 0.1
@@ -171,6 +173,10 @@ def _add_model(cfg: CN) -> None:
     # An outline in which the reader sees spaces becomes several words, each with its part of the outline: what scoring by words
     # wants. False: one text with spaces, for lines.
     cfg.MODEL.STRIPS.SPLIT_AT_SPACES = True
+    # Heights of strips in pixels, of 48, 32, 24 and 16. Of several each word gets the largest that enlarges it at most so many
+    # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
+    cfg.MODEL.STRIPS.ROWS = [48, 32]
+    cfg.MODEL.STRIPS.MOST_ENLARGED = 2.0
     # Columns of a strip where the cost must be known before reading, at most 808.
     cfg.MODEL.STRIPS.EXPECTED_WIDTH = 160
 

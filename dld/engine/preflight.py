@@ -44,6 +44,8 @@ def check_run(args: argparse.Namespace) -> None:
             look(teacher_weights, cfg)
         if cfg.MODEL.RECOGNITION.READER == "StripRecognizer":
             look(named_weights, "MODEL.STRIPS.WEIGHTS", cfg.MODEL.STRIPS.WEIGHTS, True)
+            if cfg.MODEL.STRIPS.LOW_WEIGHTS:
+                look(named_weights, "MODEL.STRIPS.LOW_WEIGHTS", cfg.MODEL.STRIPS.LOW_WEIGHTS, True)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         look(check_prepared, [name for name in names if name in BUILTIN])

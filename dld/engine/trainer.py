@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 import weakref
+from functools import partial
 
 import torch
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks

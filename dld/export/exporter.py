@@ -28,8 +28,8 @@ from dld.modeling.flops import DECODER_STEPS
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.recognition.strip_recognizer import StripRecognizer
-from dld.runtime.bundle import INSTALL, write_settings
-from dld.strips.cutting import STRIP_ROWS
+from dld.runtime.bundle import INSTALL, strip_graph, write_settings
+from dld.strips.heights import FORMS
 
 __all__ = ["OPSET", "GraphPart", "export_spotter", "spotter_parts", "spotter_settings"]
 
@@ -93,7 +93,8 @@ def spotter_parts(
     parts["boxes"] = GraphPart(BoxGraph(student), (*names, "regions"), ("scores", "boxes"), (*levels, regions))
     parts["masks"] = GraphPart(MaskGraph(student), (*names, "regions"), ("masks",), (*levels, regions))
     if student.reader is not None:
-        parts["strips"] = _strip_part(student.reader, 2 * images, size[1] // 8 * 8, noise)
+        for rows in student.strip_rows:
+            parts[strip_graph(rows)] = _strip_part(student.reader, rows, 2 * images, size[1] // 8 * 8, noise)
         return {name: part._replace(module=part.module.eval()) for name, part in parts.items()}
     masks = parts["masks"].module(*levels, regions)
     reader = ReaderGraph(student, masks.shape[-1])
@@ -111,9 +112,9 @@ def spotter_parts(
     return {name: part._replace(module=part.module.eval()) for name, part in parts.items()}
 
 
-def _strip_part(reader: StripRecognizer, words: int, columns: int, noise: torch.Generator) -> GraphPart:
-    """The reader of strips, on noise (words, 3, 48, columns). Its rows are fixed."""
-    strips = torch.rand(words, 3, STRIP_ROWS, columns, generator=noise) * 2 - 1
+def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, noise: torch.Generator) -> GraphPart:
+    """The reader of strips, on noise (words, 3, rows, columns of `width`). Its rows are fixed."""
+    strips = torch.rand(words, 3, rows, int(FORMS[rows].columns(width)), generator=noise) * 2 - 1
     reader = copy.deepcopy(reader).to("cpu", torch.float32)
     return GraphPart(reader, ("strips",), ("ids", "probabilities"), (strips,), {0: "words", 3: "columns"})
 
@@ -164,7 +165,13 @@ def spotter_settings(
 def _reading_settings(student: TextSpottingRCNN) -> dict[str, Any]:
     """How words are read, and what that needs."""
     if student.reader is not None:
-        return {"how": "strips", "min_score": float(student.min_score), "split_at_spaces": student.split_at_spaces}
+        return {
+            "how": "strips",
+            "min_score": float(student.min_score),
+            "split_at_spaces": student.split_at_spaces,
+            "rows": list(student.strip_rows),
+            "most_enlarged": float(student.most_enlarged),
+        }
     heads = student.roi_heads
     return {
         "how": "crops",

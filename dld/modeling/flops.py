@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from dld.strips.cutting import STRIP_ROWS
+from dld.strips.heights import FORMS, STRIP_ROWS
 
 __all__ = [
     "DECODER_STEPS",
@@ -234,17 +234,18 @@ def spotter_flops(
         if num_words:
             masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
         if num_words and model.reader is not None:
-            recognition = num_words * strip_flops(model.reader, model.expected_strip_width)
+            recognition = num_words * strip_flops(model.reader, model.expected_strip_width, STRIP_ROWS)
         elif num_words:
             stem, level = _counted(lambda: heads.recognizer.stem(features[heads.recognizer_feature]))
             recognition, decoding = _reading_flops(heads.recognizer, level, num_words, num_steps)
     return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding)
 
 
-def strip_flops(reader: nn.Module, width: int) -> int:
-    """Count the FLOPs of reading one strip of `width` padded columns with a `StripRecognizer`."""
+def strip_flops(reader: nn.Module, width: int, rows: int) -> int:
+    """Count the FLOPs of reading one strip of `width` padded columns (at 48 rows) at `rows` rows with a `StripRecognizer`."""
     weight = reader.head.weight
-    strip = torch.zeros(1, 3, STRIP_ROWS, width, device=weight.device, dtype=weight.dtype)
+    columns = int(FORMS[rows].columns(width))
+    strip = torch.zeros(1, 3, rows, columns, device=weight.device, dtype=weight.dtype)
     return count_flops(lambda: reader.logits(strip)).total_flops
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dld.model_zoo import sha256_of
+from dld.strips.heights import STRIP_ROWS
 
 __all__ = [
     "GRAPHS",
@@ -22,17 +23,19 @@ __all__ = [
     "SCHEMA",
     "SETTINGS_FILE",
     "GraphRunner",
+    "graphs_of",
     "how_words_are_read",
     "read_settings",
+    "strip_graph",
     "write_settings",
 ]
 
 SCHEMA = "dld-onnx/1"
 SETTINGS_FILE = "spotter.json"
-# by how words are read, see "reading"; and "selector", where there is one
+# by how words are read, see "reading"; and "selector", where there is one, and for strips one of each height
 GRAPHS = {
     "crops": ("detector", "boxes", "masks", "reader", "characters"),
-    "strips": ("detector", "boxes", "masks", "strips"),
+    "strips": ("detector", "boxes", "masks"),
 }
 REQUIRED = {
     "dld_version": "of the program that wrote the folder",
@@ -50,7 +53,8 @@ REQUIRED = {
     "proposals": "threshold of suppression, most that are kept, smallest side in pixels",
     "detections": "least score, threshold of suppression, most that are kept",
     "reading": (
-        'how: "strips" cut from the picture, with their least score and whether they are split at spaces; or "crops" of the '
+        'how: "strips" cut from the picture, with their least score, whether they are split at spaces, their '
+        'heights and how much a word is enlarged at most; or "crops" of the '
         "features (also where nothing is said), with most characters of a word, words read at once, width of the decoder's "
         "state, least score of a text"
     ),
@@ -66,6 +70,18 @@ def write_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     files = {name: {"file": file, "sha256": sha256_of(folder / file)} for name, file in settings["graphs"].items()}
     text = json.dumps({"schema": SCHEMA, **settings, "graphs": files}, ensure_ascii=False, indent=1, allow_nan=False)
     (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def strip_graph(rows: int) -> str:
+    """The name of the graph that reads strips of so many rows."""
+    return "strips" if rows == STRIP_ROWS else f"strips{rows}"
+
+
+def graphs_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of all graphs that must be there, a selector's not."""
+    how = how_words_are_read(settings)
+    heights = settings["reading"].get("rows", [STRIP_ROWS]) if how == "strips" else []
+    return (*GRAPHS[how], *map(strip_graph, heights))
 
 
 def how_words_are_read(settings: Mapping[str, Any]) -> str:
@@ -101,7 +117,7 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: words are read from one of {', '.join(GRAPHS)}, found {how!r}: export the weights again")
     if how == "strips" and "min_score" not in settings["reading"]:
         missing.append("reading.min_score")
-    missing += [f"graphs.{name}" for name in GRAPHS[how] if name not in settings.get("graphs", GRAPHS[how])]
+    missing += [f"graphs.{name}" for name in graphs_of(settings) if name not in settings.get("graphs", {})]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: export the weights again")
     for name, entry in settings["graphs"].items():

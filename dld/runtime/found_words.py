@@ -12,6 +12,7 @@ import numpy as np
 
 from dld.runtime.antialias import resize_antialiased
 from dld.runtime.suppression import clip_boxes
+from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
 from dld.strips.reading import ReadStrips, StripReading, read_words
 from dld.structures.mask_outlines import mask_outlines
 from dld.structures.words import Word
@@ -71,6 +72,8 @@ def strip_words(
     characters: tuple[str, ...],
     min_score: float = 0.0,
     split: bool = True,
+    rows: Sequence[int] = (STRIP_ROWS,),
+    enlarge: float = MOST_ENLARGED,
 ) -> list[tuple[list[Word], StripReading]]:
     """Words that are read from strips of their pictures: the rules of `TextSpottingRCNN.postprocess` with a reader.
 
@@ -78,10 +81,10 @@ def strip_words(
         found: network output of each picture, not read yet.
         network_sizes: unpadded (H, W) that each is in pixels of.
         pictures: uint8 BGR (H_i, W_i, 3).
-        read: the graph, pixels float32 (N, 48, W, 3) -> ids and probabilities (N, W / 8).
+        read: the graph, pixels float32 (N, H, W, 3) -> ids and probabilities (N, L).
         characters: in the order of their ids, from 1.
         min_score: words of a lower score are left out.
-        split: see :func:`~dld.strips.reading.read_words`.
+        split, rows, enlarge: see :func:`~dld.strips.reading.read_words`.
     """
     outlines, detection_scores = [], []
     for one, network_size, picture in zip(found, network_sizes, pictures, strict=True):
@@ -90,13 +93,19 @@ def strip_words(
         detection_scores.append(one.scores[keep])
     # strips are cut with the precision that PyTorch's spotter cuts them with
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
-    readings = read_words(pictures, precise, detection_scores, read, characters, min_score, split)
+    readings = read_words(pictures, precise, detection_scores, read, characters, min_score, split, rows, enlarge)
     return [
         (
             [
-                Word(text, polygons[row] if part is None else part.astype(np.float32), score, certainty)
-                for row, part, text, score, certainty in zip(
-                    reading.rows, reading.outlines, reading.texts, reading.scores, reading.char_scores, strict=True
+                Word(text, polygons[row] if part is None else part.astype(np.float32), score, certainty, height)
+                for row, part, text, score, certainty, height in zip(
+                    reading.rows,
+                    reading.outlines,
+                    reading.texts,
+                    reading.scores,
+                    reading.char_scores,
+                    reading.heights,
+                    strict=True,
                 )
             ],
             reading,

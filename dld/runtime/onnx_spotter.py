@@ -13,10 +13,12 @@ from PIL import Image
 from dld.data.augmentation import resized_shape
 from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
 from dld.runtime.antialias import resize_antialiased
-from dld.runtime.bundle import GraphRunner, read_settings
+from dld.runtime.bundle import GraphRunner, read_settings, strip_graph
 from dld.runtime.found_words import Found, strip_words, words_of
 from dld.runtime.graph_spotter import GraphSpotter
 from dld.runtime.scale_rule import ScaleRule
+from dld.strips.grouping import StripSize
+from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
 from dld.structures.image_sizes import group_by_scale, scaled_size
 from dld.structures.words import SpottingResult, Word
 
@@ -77,30 +79,35 @@ class OnnxTextSpotter(ReadsPictures):
             for i, one in zip(members, spotted, strict=True):
                 found[i] = one
         results = []
-        for i, (words, widths, unread) in enumerate(self._words(found, network_sizes, pictures)):
+        for i, (words, strips, unread) in enumerate(self._words(found, network_sizes, pictures)):
             height, width = pictures[i].shape[:2]
-            account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(found[i].boxes), widths)
+            account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(found[i].boxes), strips)
             result = SpottingResult(None, path_of(sources[i]), width, height, words, *account, unread=unread)
             results.append(with_pixels(result, sources[i], channel_order, keep))
         return results
 
     def _words(
         self, found: Sequence[Found], network_sizes: Sequence[tuple[int, int]], pictures: Sequence[np.ndarray]
-    ) -> list[tuple[list[Word], list[int] | None, int]]:
-        """Of each picture its words, the padded columns of its strips (None: crops were read), and how many went unread."""
+    ) -> list[tuple[list[Word], list[StripSize] | None, int]]:
+        """Of each picture its words, the sizes of its strips (None: crops were read), and how many went unread."""
         reading = self.settings["reading"]
         if self.spot.reads:
             return [
                 (words_of(one, size, picture.shape[:2], self.characters, reading["min_text_score"]), None, 0)
                 for one, size, picture in zip(found, network_sizes, pictures, strict=True)
             ]
-        rules = {"min_score": reading["min_score"], "split": reading.get("split_at_spaces", False)}
+        rules = {
+            "min_score": reading["min_score"],
+            "split": reading.get("split_at_spaces", False),
+            "rows": reading.get("rows", [STRIP_ROWS]),
+            "enlarge": reading.get("most_enlarged", MOST_ENLARGED),
+        }
         read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, **rules)
-        return [(words, strips.widths, strips.unread) for words, strips in read]
+        return [(words, strips.sizes, strips.unread) for words, strips in read]
 
     def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels float32 (N, 48, W, 3) -> ids and probabilities (N, W / 8)."""
-        ids, probabilities = self.run("strips", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        """Pixels float32 (N, H, W, 3) -> ids and probabilities (N, L)."""
+        ids, probabilities = self.run(strip_graph(pixels.shape[1]), np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
         return ids, probabilities
 
     def normalize(self, picture: np.ndarray) -> np.ndarray:
@@ -120,8 +127,8 @@ class OnnxTextSpotter(ReadsPictures):
         return self.rule.choose(image.shape[1:], lambda: self.score_scales(image), budget)
 
     def _account(
-        self, size: tuple[int, int], scale: float, selecting: bool, words: int, strip_widths: list[int] | None
+        self, size: tuple[int, int], scale: float, selecting: bool, words: int, strip_sizes: list[StripSize] | None
     ) -> tuple[float, float, float]:
         """Scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
-        spent = self.rule.flops(size, scale, words, selecting, strip_widths)
-        return scale, spent / self.rule.teacher_flops(size, words, strip_widths), spent / 1e9
+        spent = self.rule.flops(size, scale, words, selecting, strip_sizes)
+        return scale, spent / self.rule.teacher_flops(size, words, strip_sizes), spent / 1e9

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dld.strips.grouping import StripSize
+from dld.strips.heights import STRIP_ROWS
 from dld.structures.image_sizes import padded_size, scaled_size
 from dld.structures.scale_options import mu_of
 
@@ -81,38 +83,42 @@ class ScaleRule:
         scale: float,
         words: float,
         selecting: bool,
-        strip_widths: Sequence[int] | None = None,
+        strip_sizes: Sequence[StripSize] | None = None,
     ) -> float:
         """FLOPs of the student at `scale`, of the resize and, if `selecting`, of the selector.
 
         Args:
             size: (H, W) at the teacher's resolution.
             words: boxes that were kept.
-            strip_widths: padded columns of the strips that were read; None: one strip a word, of the expected width.
+            strip_sizes: of the strips that were read; None: one strip a word, of the expected width.
         """
         resize = 2 * 3 * (2 + 2 * scale) if scale < 1 else 0.0
         selector = self.table["selector_per_pixel"] if selecting else 0.0
-        return self._spotter("student", size, scale, words, strip_widths) + size[0] * size[1] * (selector + resize)
+        return self._spotter("student", size, scale, words, strip_sizes) + size[0] * size[1] * (selector + resize)
 
-    def teacher_flops(self, size: tuple[int, int], words: float, strip_widths: Sequence[int] | None = None) -> float:
-        """FLOPs of the teacher at full size; arguments as in :meth:`flops`."""
-        return self._spotter("teacher", size, 1.0, words, strip_widths)
+    def teacher_flops(self, size: tuple[int, int], words: float, strip_sizes: Sequence[StripSize] | None = None) -> float:
+        """FLOPs of the teacher at full size, which reads all strips at 48 rows; arguments as in :meth:`flops`."""
+        if strip_sizes is not None:
+            strip_sizes = [StripSize(STRIP_ROWS, size.width) for size in strip_sizes]
+        return self._spotter("teacher", size, 1.0, words, strip_sizes)
 
     def _spotter(
-        self, name: str, size: tuple[int, int], scale: float, words: float, strip_widths: Sequence[int] | None
+        self, name: str, size: tuple[int, int], scale: float, words: float, strip_sizes: Sequence[StripSize] | None
     ) -> float:
         law = self.table[name]
         height, width = padded_size(scaled_size(size, scale), law["divisibility"])
         per_pixel = law["per_pixel"] + law["stem_per_pixel"] * (words > 0)
         fixed = law["per_image"] + words * (law["per_word"] + law["per_step"] * self.steps)
-        return per_pixel * height * width + fixed + _strip_flops(law, words, strip_widths)
+        return per_pixel * height * width + fixed + _strip_flops(law, words, strip_sizes)
 
 
-def _strip_flops(law: Mapping[str, Any], words: float, strip_widths: Sequence[int] | None) -> float:
+def _strip_flops(law: Mapping[str, Any], words: float, strip_sizes: Sequence[StripSize] | None) -> float:
     """FLOPs of reading strips; 0 where crops are read, also by tables from before there were strips."""
     a, b, c, expected = (
         float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square", "expected_strip_width")
     )
-    if strip_widths is None:
+    others = {int(rows): (constant, linear) for rows, constant, linear in law.get("other_strips", ())}
+    if strip_sizes is None:
         return words * (a + b * expected + c * expected**2)
-    return sum(a + b * width + c * width**2 for width in strip_widths)
+    parts = [(*others.get(rows, (a, b)), width) for rows, width in strip_sizes]
+    return sum(constant + linear * width + c * width**2 for constant, linear, width in parts)

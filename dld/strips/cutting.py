@@ -1,7 +1,7 @@
 """Straightened strips of words, sampled from the photo.
 
-R words, n points of a side, H rows of a strip, W_i its columns. Coordinates are pixels of the photo, whose first pixel covers
-[0, 1].
+R words, n points of a side, W_i columns of a word's strip at 48 rows. Coordinates are pixels of the photo, whose first pixel
+covers [0, 1].
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from dld.strips.heights import FORMS, MARGIN, STRIP_ROWS, TEXT_ROWS, StripForm
+
 __all__ = [
-    "MARGIN",
     "MOST_HEIGHTS",
-    "STRIP_ROWS",
-    "TEXT_ROWS",
     "PhotoPyramid",
     "cut_strips",
     "strip_widths",
     "word_heights",
 ]
 
-STRIP_ROWS = 48
-TEXT_ROWS, MARGIN = 40, 4  # of the rows: between the two sides, and above and below
 # a longer word is squeezed: its strip has no more columns than this many times its text's rows
 MOST_HEIGHTS = 20
 # OpenCV samples from and into pictures of fewer than 32,768 pixels a side
@@ -56,7 +53,7 @@ class PhotoPyramid:
 
 
 def strip_widths(sides: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Columns of each strip, margins included: text as wide to its rows as the word is long to its height.
+    """Columns of each strip at 48 rows, margins included: text as wide to its rows as the word is long to its height.
 
     Args:
         sides: (R, 2, n, 2).
@@ -75,45 +72,47 @@ def word_heights(sides: np.ndarray) -> np.ndarray:
     return np.maximum(np.hypot(*np.moveaxis(sides[:, 1] - sides[:, 0], -1, 0)).mean(1), 1.0)
 
 
-def cut_strips(pyramid: PhotoPyramid, sides: np.ndarray) -> list[np.ndarray]:
+def cut_strips(pyramid: PhotoPyramid, sides: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """Sample the words between their sides.
 
-    Row r and column c of a strip lie at v = (r + 1/2 - margin) / 40 of the way from the upper side to the lower one and at
-    u = (c + 1/2 - margin) / width along both: the straight blend of the two sides. Beyond their ends the sides go on in the
+    Row r and column c of a strip of 48 rows lie at v = (r + 1/2 - margin) / 40 of the way from the upper side to the lower one
+    and at u = (c + 1/2 - margin) / width along both: the straight blend of the two sides. A lower strip shows the same with
+    fewer pixels. Beyond their ends the sides go on in the
     direction from end to end. What is smaller in the strip than in the photo is sampled from a reduced photo, bilinearly; what
     is larger bicubically; beyond the photo's border its last pixel goes on. All words are sampled in a few calls.
 
     Args:
         pyramid: the photo.
         sides: float64 (R, 2, n, 2), pixels of the photo.
+        rows: of each strip, int (R,), keys of `FORMS`; None: 48.
 
     Returns:
-        R strips uint8 (48, W_i, 3).
+        R strips uint8 (rows, columns, 3); see `StripForm.columns` of :func:`strip_widths`.
     """
     if not len(sides):
         return []
     heights = word_heights(sides)
     widths = strip_widths(sides, heights)
-    shrink = np.log2(heights / TEXT_ROWS)
+    rows = np.full(len(sides), STRIP_ROWS) if rows is None else np.asarray(rows)
+    shrink = np.log2(heights / np.array([FORMS[int(r)].text_rows for r in rows]))
     level = np.clip(np.rint(shrink), pyramid.first, max(pyramid.deepest, pyramid.first)).astype(int)
     cubic = level > shrink
     strips: list[np.ndarray] = [np.empty(0)] * len(sides)
-    for which in np.unique(level):
-        for smooth in (False, True):
-            rows = np.flatnonzero((level == which) & (cubic == smooth))
-            for part in _parts(rows, widths):
-                pixels = _sample(pyramid[which], _zoom(pyramid, which), sides[part], widths[part], smooth)
-                for i, strip in zip(part, np.split(pixels, np.cumsum(widths[part])[:-1], axis=1), strict=True):
-                    strips[i] = strip
+    for height, which, smooth in sorted(set(zip(rows.tolist(), level.tolist(), cubic.tolist(), strict=True))):
+        alike = np.flatnonzero((rows == height) & (level == which) & (cubic == smooth))
+        for part in _parts(alike, widths):
+            columns = FORMS[height].columns(widths[part])
+            photo, zoom = pyramid[which], _zoom(pyramid, which)
+            pixels = _sample(photo, zoom, sides[part], widths[part], FORMS[height], smooth)
+            for i, strip in zip(part, np.split(pixels, np.cumsum(columns)[:-1], axis=1), strict=True):
+                strips[i] = strip
     return strips
 
 
-def _parts(rows: np.ndarray, widths: np.ndarray) -> list[np.ndarray]:
-    """Rows in runs whose strips, side by side, OpenCV can still write."""
-    if not len(rows):
-        return []
-    run = np.cumsum(widths[rows]) // (_MOST_SIDE // 2)
-    return np.split(rows, np.flatnonzero(np.diff(run)) + 1)
+def _parts(words: np.ndarray, widths: np.ndarray) -> list[np.ndarray]:
+    """Words in runs whose strips, side by side, OpenCV can still write."""
+    run = np.cumsum(widths[words]) // (_MOST_SIDE // 2)
+    return np.split(words, np.flatnonzero(np.diff(run)) + 1)
 
 
 def _zoom(pyramid: PhotoPyramid, level: int) -> np.ndarray:
@@ -122,12 +121,16 @@ def _zoom(pyramid: PhotoPyramid, level: int) -> np.ndarray:
     return np.array([w / width, h / height])
 
 
-def _sample(photo: np.ndarray, zoom: np.ndarray, sides: np.ndarray, widths: np.ndarray, cubic: bool) -> np.ndarray:
-    """The strips of some words side by side, uint8 (48, sum of widths, 3)."""
+def _sample(
+    photo: np.ndarray, zoom: np.ndarray, sides: np.ndarray, widths: np.ndarray, form: StripForm, cubic: bool
+) -> np.ndarray:
+    """The strips of some words side by side, uint8 (rows of the form, sum of the columns, 3)."""
     count = sides.shape[2]
-    word = np.repeat(np.arange(len(widths)), widths)  # of each column
-    column = np.arange(len(word)) - np.repeat(np.cumsum(widths) - widths, widths)
-    u = (column + 0.5 - MARGIN) / (widths[word] - 2 * MARGIN)
+    columns = form.columns(widths)
+    word = np.repeat(np.arange(len(widths)), columns)  # of each column
+    column = np.arange(len(word)) - np.repeat(np.cumsum(columns) - columns, columns)
+    # in columns and rows of 48
+    u = ((column + 0.5) * (widths / columns)[word] - MARGIN) / (widths[word] - 2 * MARGIN)
     at = np.clip(u, 0, 1) * (count - 1)
     before = np.minimum(at.astype(int), count - 2)
     share = (at - before)[:, None, None]
@@ -136,7 +139,7 @@ def _sample(photo: np.ndarray, zoom: np.ndarray, sides: np.ndarray, widths: np.n
     along = points[:, -1] - points[:, 0]
     pair = points[word, before] * (1 - share) + points[word, before + 1] * share + beyond * along[word]
     pair = (pair * zoom - 0.5).astype(np.float32)
-    v = ((np.arange(STRIP_ROWS) + 0.5 - MARGIN) / TEXT_ROWS).astype(np.float32)[:, None]
+    v = (((np.arange(form.rows) + 0.5) * (STRIP_ROWS / form.rows) - MARGIN) / TEXT_ROWS).astype(np.float32)[:, None]
     x = pair[:, 0, 0] * (1 - v) + pair[:, 1, 0] * v
     y = pair[:, 0, 1] * (1 - v) + pair[:, 1, 1] * v
     # far outside is outside: numbers that OpenCV's fixed point holds

@@ -7,40 +7,50 @@ hundred words, and in a batch of photos.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from dld.strips.cutting import MARGIN, MOST_HEIGHTS, STRIP_ROWS, TEXT_ROWS
+from dld.strips.cutting import MOST_HEIGHTS
+from dld.strips.heights import FORMS, MARGIN, TEXT_ROWS
 
-__all__ = ["PADDED_WIDTHS", "padded_widths", "strip_batches"]
+__all__ = ["PADDED_WIDTHS", "StripSize", "padded_widths", "strip_batches"]
 
-# multiples of the network's stride of 8 columns; the last holds the longest strip there is
+# at 48 rows: multiples of the network's stride of 8 columns; the last holds the longest strip there is
 PADDED_WIDTHS = (96, 160, 256, 416, TEXT_ROWS * MOST_HEIGHTS + 2 * MARGIN)
 # pixels of the largest batch: what bounds the memory of reading
 _MOST_COLUMNS = 8192
 
 
+class StripSize(NamedTuple):
+    """What reading a strip costs: its rows, and the columns that it would be padded to at 48 rows."""
+
+    rows: int
+    width: int
+
+
 def padded_widths(widths: np.ndarray | Sequence[int]) -> np.ndarray:
-    """The padded width of each strip, int64: the smallest of `PADDED_WIDTHS` that holds it."""
+    """The padded width of strips of 48 rows, int64: the smallest of `PADDED_WIDTHS` that holds each."""
     return np.array(PADDED_WIDTHS)[np.searchsorted(PADDED_WIDTHS, np.asarray(widths, dtype=np.int64))]
 
 
-def strip_batches(strips: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The strips in batches of one padded width, as the network wants them.
+def strip_batches(strips: Sequence[np.ndarray], sizes: Sequence[StripSize]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The strips in batches of one size, as the network wants them.
 
     Args:
-        strips: uint8 (48, W_i, 3), BGR.
+        strips: uint8 (H_i, W_i, 3), BGR.
+        sizes: of each.
 
     Yields:
-        positions int64 (N,) in `strips`, and pixels float32 (N, 48, W, 3): x / 127.5 - 1, and 0 where a strip has ended.
+        positions int64 (N,) in `strips`, and pixels float32 (N, H, W, 3): x / 127.5 - 1, and 0 where a strip has ended.
     """
-    padded = padded_widths([strip.shape[1] for strip in strips])
-    for width in np.unique(padded):
-        rows = np.flatnonzero(padded == width)
-        most = max(_MOST_COLUMNS // int(width), 1)
-        for first in range(0, len(rows), most):
-            part = rows[first : first + most]
-            pixels = np.zeros((len(part), STRIP_ROWS, width, 3), np.float32)
+    for size in sorted(set(sizes)):
+        alike = np.array([i for i, other in enumerate(sizes) if other == size])
+        most = max(_MOST_COLUMNS // size.width, 1)
+        columns = int(FORMS[size.rows].columns(size.width))
+        for first in range(0, len(alike), most):
+            part = alike[first : first + most]
+            pixels = np.zeros((len(part), size.rows, columns, 3), np.float32)
             for row, i in zip(pixels, part, strict=True):
                 np.multiply(strips[i], np.float32(1 / 127.5), out=row[:, : strips[i].shape[1]], casting="unsafe")
                 row[:, : strips[i].shape[1]] -= 1

@@ -9,28 +9,30 @@ from typing import NamedTuple
 import numpy as np
 
 from dld.strips.collapsing import Characters, collapse
-from dld.strips.cutting import PhotoPyramid, cut_strips
-from dld.strips.grouping import padded_widths, strip_batches
+from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
+from dld.strips.grouping import StripSize, padded_widths, strip_batches
+from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, choose_rows
 from dld.strips.scoring import reading_score, suppress, word_score
 from dld.strips.sides import sides_of_outlines
 from dld.strips.splitting import Piece, outline_between, pieces_of
 
 __all__ = ["ReadStrips", "StripReading", "read_words"]
 
-# pixels float32 (N, 48, W, 3) -> the best class of every column (N, W / 8) and its probability
+# pixels float32 (N, H, W, 3) -> the best class of every column (N, L) and its probability; see `dld.strips.heights`
 ReadStrips = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
 class StripReading:
-    """What was read in one photo; the first five are parallel, surest word first.
+    """What was read in one photo; all but the last two are parallel, surest word first.
 
     Attributes:
         rows: the outline that each word was read in.
         outlines: the part of that outline that is the word's where it holds several, float64 (P, 2); None: all of it.
         texts, char_scores, scores: of these words; `char_scores` holds a probability for each character, `scores` is
             :func:`~dld.strips.scoring.word_score`.
-        widths: padded columns of every strip that was read, kept as a word or not: what reading cost.
+        heights: rows of the strip that each word was read from.
+        sizes: of every strip that was read, kept as a word or not: what reading cost.
         unread: outlines that no strip could be cut from (without area, or outside the photo).
     """
 
@@ -39,7 +41,8 @@ class StripReading:
     texts: list[str] = field(default_factory=list)
     char_scores: list[list[float]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    widths: list[int] = field(default_factory=list)
+    heights: list[int] = field(default_factory=list)
+    sizes: list[StripSize] = field(default_factory=list)
     unread: int = 0
 
 
@@ -51,6 +54,8 @@ def read_words(
     characters: Sequence[str],
     min_score: float = 0.0,
     split: bool = True,
+    rows: Sequence[int] = (STRIP_ROWS,),
+    enlarge: float = MOST_ENLARGED,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
 
@@ -64,6 +69,7 @@ def read_words(
         characters: of the classes from 1 on; class 0 is the blank.
         min_score: words of a lower score are left out; with 0 even outlines without a readable character stay.
         split: cut an outline apart where the reader saw spaces: several words, each with its part of the outline.
+        rows, enlarge: heights of strips to choose from, see :func:`~dld.strips.heights.choose_rows`.
 
     Returns:
         one reading a photo. Strips of all photos share batches, and none depends on another.
@@ -71,12 +77,12 @@ def read_words(
     readings = [StripReading() for _ in photos]
     strips: list[_Strip] = []
     for n, (photo, shapes) in enumerate(zip(photos, outlines, strict=True)):
-        own, readings[n].unread = _strips_of(n, photo, shapes)
+        own, readings[n].unread = _strips_of(n, photo, shapes, rows, enlarge)
         strips += own
-        readings[n].widths = padded_widths([strip.pixels.shape[1] for strip in own]).tolist()
+        readings[n].sizes = [strip.size for strip in own]
     # of each outline the surer of its strips
     best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
-    for positions, pixels in strip_batches([strip.pixels for strip in strips]):
+    for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
         for i, seen in zip(positions, collapse(*read(pixels)), strict=True):
             sure, owner = reading_score(seen.certainty), (strips[i].photo, strips[i].row)
             if owner not in best or sure > best[owner][0]:
@@ -95,6 +101,7 @@ def read_words(
             reading.texts.append("".join(characters[i - 1] for i in word.ids))
             reading.char_scores.append(word.certainty.astype(float).tolist())
             reading.scores.append(word.score)
+            reading.heights.append(word.height)
     return readings
 
 
@@ -102,7 +109,9 @@ class _Strip(NamedTuple):
     photo: int
     row: int  # the outline that it is of
     sides: np.ndarray  # (2, n, 2), it was cut between them
-    pixels: np.ndarray  # uint8 (48, W, 3)
+    pixels: np.ndarray  # uint8 (rows, columns, 3)
+    width: int  # its columns at 48 rows
+    size: StripSize
 
 
 class _Word(NamedTuple):
@@ -111,13 +120,14 @@ class _Word(NamedTuple):
     ids: np.ndarray
     certainty: np.ndarray
     score: float
+    height: int  # rows of its strip
 
 
 def _words_of(
     strip: _Strip, seen: Characters, detection: float, photo_size: Sequence[int], space: int | None, split: bool
 ) -> list[_Word]:
     """The words of one strip: one (without characters where nothing can be read), or several with spaces between them."""
-    pieces = pieces_of(seen, space, strip.pixels.shape[1])
+    pieces = pieces_of(seen, space, strip.width)
     if not pieces:
         pieces = [Piece(0, 0, 0.0, 1.0)]
     elif not split:
@@ -127,11 +137,13 @@ def _words_of(
         ids, certainty = seen.ids[piece.first : piece.last], seen.certainty[piece.first : piece.last]
         outline = outline_between(strip.sides, piece.begin, piece.end, photo_size) if len(pieces) > 1 else None
         score = word_score(detection, reading_score(certainty), len(certainty))
-        words.append(_Word(strip.row, outline, ids, certainty, score))
+        words.append(_Word(strip.row, outline, ids, certainty, score, strip.size.rows))
     return words
 
 
-def _strips_of(n: int, photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tuple[list[_Strip], int]:
+def _strips_of(
+    n: int, photo: np.ndarray, outlines: Sequence[np.ndarray], rows: Sequence[int], enlarge: float
+) -> tuple[list[_Strip], int]:
     """The strips of photo `n` (a tall outline has two), and how many outlines have none."""
     height, width = photo.shape[:2]
     sides = sides_of_outlines(outlines)
@@ -146,6 +158,10 @@ def _strips_of(n: int, photo: np.ndarray, outlines: Sequence[np.ndarray]) -> tup
     tall = np.flatnonzero(inside & sides.tall)
     # read from the other end: the lower side backwards is the upper one
     points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
-    pixels = cut_strips(PhotoPyramid(photo), points)
-    rows = [*lying.tolist(), *tall.tolist()]
-    return [_Strip(n, *of) for of in zip(rows, points, pixels, strict=True)], len(outlines) - len(lying)
+    heights = word_heights(points)
+    chosen = choose_rows(heights, rows, enlarge)
+    pixels, widths = cut_strips(PhotoPyramid(photo), points, chosen), strip_widths(points, heights)
+    sizes = [StripSize(int(h), int(w)) for h, w in zip(chosen, padded_widths(widths), strict=True)]
+    of = [*lying.tolist(), *tall.tolist()]
+    strips = [_Strip(n, *parts) for parts in zip(of, points, pixels, widths.tolist(), sizes, strict=True)]
+    return strips, len(outlines) - len(lying)

@@ -12,13 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dld.strips.collapsing import Characters
-from dld.strips.cutting import MARGIN
+from dld.strips.heights import COLUMN, MARGIN
 from dld.strips.sides import GROW_HEIGHT
 
-__all__ = ["COLUMN", "Piece", "outline_between", "pieces_of"]
+__all__ = ["Piece", "outline_between", "pieces_of"]
 
-# pixels of a strip to a column of the reader
-COLUMN = 8
 # points on each side of a piece's outline
 POINTS = 5
 
@@ -41,7 +39,7 @@ def pieces_of(read: Characters, space: int | None, width: int) -> list[Piece]:
     Args:
         read: the characters of the strip.
         space: class of the space; None: the reader knows none, so all characters are one word.
-        width: columns W_i of the strip in pixels, margins included.
+        width: columns W_i of the strip at 48 rows, margins included, of which eight become one column of `read`.
 
     Returns:
         the words in their order. Spaces around all of them are left out; none of a strip that holds spaces alone.

@@ -36,12 +36,14 @@ class Word:
         score: how sure the word is, in [0, 1]: of its detection and its reading together where strips are read
             (`dld.strips.scoring.word_score`), of its detection alone where masked crops are.
         char_scores: one probability for each character of `text`, or an empty list where none are known.
+        rows: height in pixels of the strip that it was read from, or None where it was not read from a strip.
     """
 
     text: str
     polygon: np.ndarray
     score: float = 1.0
     char_scores: list[float] = field(default_factory=list)
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.polygon, np.ndarray) and np.issubdtype(self.polygon.dtype, np.floating)):
@@ -58,6 +60,7 @@ class Word:
             "polygon": _exact_decimals(self.polygon),
             "score": _number(self.score),
             "char_scores": [_number(score) for score in self.char_scores],
+            **({} if self.rows is None else {"rows": int(self.rows)}),
         }
 
     @classmethod
@@ -81,7 +84,10 @@ class Word:
             )
         except (TypeError, ValueError):
             raise ValueError(f"'score' and 'char_scores' of word {text!r} must be numbers") from None
-        return cls(text, polygon, score, char_scores)
+        rows = values.get("rows")
+        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int)):
+            raise ValueError(f"'rows' of word {text!r} must be a whole number, got {rows!r}")
+        return cls(text, polygon, score, char_scores, rows)
 
 
 @dataclass
@@ -235,7 +241,8 @@ def result_from_instances(
     Args:
         instances: detectron2 Instances of R words with `scores` (R,), `pred_boxes` (R, 4 as x0, y0, x1, y1) and, where
             the model has them, `pred_polygons` (R arrays (P, 2)), `pred_texts` (R strings), `pred_char_scores` (R
-            lists). A word without polygon gets the corners of its box, one without text the empty string.
+            lists), `pred_rows` (R numbers). A word without polygon gets the corners of its box, one without text the empty
+            string.
     """
     height, width = instances.image_size
     count = len(instances)
@@ -248,9 +255,10 @@ def result_from_instances(
         polygons = [boxes[index][[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2) for index in range(count)]
     texts = fields.get("pred_texts", [""] * count)
     char_scores = fields.get("pred_char_scores", [[] for _ in range(count)])
+    heights = fields.get("pred_rows", [None] * count)
     words = [
-        Word(str(text), polygon, float(score), [float(value) for value in chars])
-        for text, polygon, score, chars in zip(texts, polygons, scores, char_scores, strict=True)
+        Word(str(text), polygon, float(score), [float(value) for value in chars], rows)
+        for text, polygon, score, chars, rows in zip(texts, polygons, scores, char_scores, heights, strict=True)
     ]
     return SpottingResult(
         None if image_id is None else str(image_id), file_name, int(width), int(height), words, scale, cost, gflops

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from dld.runtime.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, write_settings
+from dld.runtime.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, strip_graph, write_settings
 
 
 @pytest.fixture
@@ -17,9 +17,10 @@ def folder(tmp_path):
 
 
 def written(folder, how, reading):
-    for name in GRAPHS[how]:
+    names = (*GRAPHS[how], *(map(strip_graph, reading.get("rows", [48])) if how == "strips" else ()))
+    for name in names:
         (folder / f"{name}.onnx").write_bytes(name.encode())
-    graphs = {name: f"{name}.onnx" for name in GRAPHS[how]}
+    graphs = {name: f"{name}.onnx" for name in names}
     write_settings(folder, {**dict.fromkeys(REQUIRED, 1), "reading": reading, "graphs": graphs})
     return folder
 
@@ -63,6 +64,12 @@ def test_missing_keys_are_named(folder):
 def test_which_graphs_are_needed_depends_on_how_words_are_read(tmp_path):
     folder = written(tmp_path, "strips", {"how": "strips", "min_score": 0.5})
     assert set(read_settings(folder)["graphs"]) == {"detector", "boxes", "masks", "strips"}
+    (tmp_path / "heights").mkdir()
+    heights = written(tmp_path / "heights", "strips", {"how": "strips", "min_score": 0.5, "rows": [32, 24]})
+    assert set(read_settings(heights)["graphs"]) == {"detector", "boxes", "masks", "strips32", "strips24"}
+    change(heights, reading={"how": "strips", "min_score": 0.5, "rows": [48, 24]})
+    with pytest.raises(ValueError, match=r"lacks graphs\.strips: export"):
+        read_settings(heights)
     for reading in ({"how": "crops"}, {"max_length": 25}):
         change(folder, reading=reading)
         with pytest.raises(ValueError, match=r"lacks graphs\.reader, graphs\.characters: export"):

@@ -11,6 +11,7 @@ from dld.inference.scale_choice import CappedSpotter, within_budget
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.resolution.cost import CostTable, SpotterCost
 from dld.runtime.scale_rule import ScaleRule
+from dld.strips.grouping import StripSize
 
 SIZES = [(320, 448), (97, 640), (640, 641), (33, 40)]
 SCALES = (0.4, 0.6, 1.0)
@@ -77,18 +78,32 @@ def test_strips_are_counted_by_their_widths():
     for name in ("student", "teacher"):
         strips.table[name] = {**strips.table[name], **law}
     size = SIZES[0]
-    for widths, more in ([8, 16, 8], 346 + 1330 + 346), ([], 0), (None, 7 * 94):
+    sizes = [StripSize(48, width) for width in (8, 16, 8)]
+    for widths, more in (sizes, 346 + 1330 + 346), ([], 0), (None, 7 * 94):
         found = strips.flops(size, 0.6, 7, True, widths) - plain.flops(size, 0.6, 7, True)
         assert found == pytest.approx(more, abs=1e-3)
         assert strips.teacher_flops(size, 7, widths) - plain.teacher_flops(size, 7) == pytest.approx(more, abs=1e-3)
+
+
+def test_low_strips_have_a_law_of_their_own_and_the_teacher_reads_them_at_48_rows():
+    """24 rows: 1 + 2 W + 5 W^2, 337 for 8 columns; a height without a law is charged as 48 rows."""
+    law = {"strip_constant": 2.0, "strip_linear": 3.0, "strip_square": 5.0, "other_strips": [[24.0, 1.0, 2.0]]}
+    plain, strips = rule(), rule()
+    for name in ("student", "teacher"):
+        strips.table[name] = {**strips.table[name], **law}
+    size = SIZES[0]
+    for rows, more in (24, 337), (48, 346), (16, 346):
+        read = [StripSize(rows, 8)]
+        assert strips.flops(size, 0.6, 7, True, read) - plain.flops(size, 0.6, 7, True) == pytest.approx(more, abs=1e-3)
+        assert strips.teacher_flops(size, 7, read) - plain.teacher_flops(size, 7) == pytest.approx(346, abs=1e-3)
 
 
 def test_tables_from_before_there_were_strips_count_none():
     old = rule()
     for name in ("student", "teacher"):
         old.table[name] = {k: v for k, v in old.table[name].items() if "strip" not in k}
-    assert old.flops(SIZES[0], 0.6, 7, True, [96]) == rule().flops(SIZES[0], 0.6, 7, True)
-    assert old.teacher_flops(SIZES[0], 7, [96]) == rule().teacher_flops(SIZES[0], 7)
+    assert old.flops(SIZES[0], 0.6, 7, True, [StripSize(48, 96)]) == rule().flops(SIZES[0], 0.6, 7, True)
+    assert old.teacher_flops(SIZES[0], 7, [StripSize(48, 96)]) == rule().teacher_flops(SIZES[0], 7)
 
 
 @pytest.mark.parametrize("mu", [-3.0, 0.0, 0.7, 5.0, 100.0])

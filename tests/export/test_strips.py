@@ -27,8 +27,9 @@ def test_the_graphs_agree_with_their_modules_at_any_width(strips, size, images):
     parts = spotter_parts(strips.pytorch.model, size, images, seed=1)
     assert parts["strips"].example[0].shape == (2 * images, 3, 48, size[1])
     report = compare_graphs(parts, strips.onnx.run)
-    assert set(report) == {"detector", "boxes", "masks", "strips"}
-    assert report["strips"]["ids"] == 0 and report["strips"]["probabilities"] < 1e-3
+    assert set(report) == {"detector", "boxes", "masks", "strips", "strips32"}
+    for name in ("strips", "strips32"):
+        assert report[name]["ids"] == 0 and report[name]["probabilities"] < 1e-3
 
 
 @torch.no_grad()
@@ -59,7 +60,7 @@ def test_words_and_costs_at_other_scales(strips, pictures, options):
 
 def test_words_and_costs_at_scales_of_its_choice(selecting_strips, pictures):
     settings = selecting_strips.onnx.settings
-    assert set(settings["graphs"]) == {"selector", "detector", "boxes", "masks", "strips"}
+    assert set(settings["graphs"]) == {"selector", "detector", "boxes", "masks", "strips", "strips32"}
     assert settings["scales"]["cost_table"]["student"]["strip_linear"] > 0
     alone = [selecting_strips.pytorch(p) for p in pictures]
     assert len({one.scale for one in alone}) > 1 and sum(len(one.words) for one in alone) >= 8
@@ -96,7 +97,13 @@ def test_a_reader_of_another_format_is_exported_in_float32(strips):
 
 def test_settings_say_how_words_are_read(strips, teacher):
     settings = strips.onnx.settings
-    assert settings["reading"] == {"how": "strips", "min_score": 0.0, "split_at_spaces": True}
+    assert settings["reading"] == {
+        "how": "strips",
+        "min_score": 0.0,
+        "split_at_spaces": True,
+        "rows": [48, 32],
+        "most_enlarged": 2.0,
+    }
     assert settings["detections"]["score_threshold"] == 0.1
     assert teacher.onnx.settings["reading"]["how"] == "crops"
     threshold = teacher.pytorch.model.roi_heads.box_predictor.test_score_thresh

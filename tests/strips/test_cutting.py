@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dld.strips.cutting import MARGIN, MOST_HEIGHTS, PhotoPyramid, cut_strips, strip_widths, word_heights
+from dld.strips.cutting import MOST_HEIGHTS, PhotoPyramid, cut_strips, strip_widths, word_heights
+from dld.strips.heights import FORMS, MARGIN
 
 WIDEST = MOST_HEIGHTS * 40 + 2 * MARGIN
 
@@ -47,6 +48,28 @@ def test_a_word_four_times_as_large_is_shrunk_like_by_area():
     expected = cv2.resize(crop, (128, 48), interpolation=cv2.INTER_AREA)
     assert strip.shape == expected.shape
     assert np.abs(strip.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("rows", sorted(FORMS))
+def test_a_lower_strip_shows_the_same_with_fewer_pixels(rows):
+    form = FORMS[rows]
+    whole = cv2.resize(photo_of(48, 120), (1200, 480), interpolation=cv2.INTER_CUBIC)
+    sides = level_sides(40, 40, 1160, 440)
+    (strip,) = cut_strips(PhotoPyramid(whole), sides[None], np.array([rows]))
+    (tall,) = cut_strips(PhotoPyramid(whole), sides[None])
+    assert strip.shape == (rows, int(form.columns(tall.shape[1])), 3)
+    expected = cv2.resize(whole, (strip.shape[1], rows), interpolation=cv2.INTER_AREA)
+    assert correlation(strip, expected) > 0.98
+
+
+def test_heights_are_mixed_in_one_call():
+    pyramid, sides = PhotoPyramid(photo_of()), np.stack([level_sides(10 + 40 * i, 60, 130 + 40 * i, 100) for i in range(4)])
+    rows = np.array([24, 48, 16, 32])
+    mixed = cut_strips(pyramid, sides, rows)
+    for strip, side, height in zip(mixed, sides, rows, strict=True):
+        (alone,) = cut_strips(pyramid, side[None], np.array([height]))
+        np.testing.assert_array_equal(strip, alone)
+    assert [s.shape[0] for s in mixed] == rows.tolist()
 
 
 def test_a_word_upside_down_is_the_crop_turned_by_half():

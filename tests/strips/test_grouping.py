@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from dld.strips.cutting import MARGIN, MOST_HEIGHTS
-from dld.strips.grouping import PADDED_WIDTHS, padded_widths, strip_batches
+from dld.strips.cutting import MOST_HEIGHTS
+from dld.strips.grouping import PADDED_WIDTHS, StripSize, padded_widths, strip_batches
+from dld.strips.heights import FORMS, MARGIN
 
 WIDEST = MOST_HEIGHTS * 40 + 2 * MARGIN
 
@@ -11,6 +12,10 @@ WIDEST = MOST_HEIGHTS * 40 + 2 * MARGIN
 def strips_of(widths, seed=0):
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (48, w, 3), np.uint8) for w in widths]
+
+
+def batches_of(strips):
+    return strip_batches(strips, [StripSize(48, int(w)) for w in padded_widths([s.shape[1] for s in strips])])
 
 
 def test_padded_widths_are_the_smallest_that_hold():
@@ -24,7 +29,7 @@ def test_padded_widths_are_the_smallest_that_hold():
 def test_each_strip_is_in_one_batch_normalised_and_padded_with_0():
     strips = strips_of(np.random.default_rng(3).integers(28, WIDEST + 1, 60))
     seen = []
-    for positions, pixels in strip_batches(strips):
+    for positions, pixels in batches_of(strips):
         assert pixels.dtype == np.float32 and pixels.shape[:2] == (len(positions), 48) and pixels.shape[3] == 3
         assert pixels.shape[2] in PADDED_WIDTHS
         for i, row in zip(positions, pixels, strict=True):
@@ -38,23 +43,23 @@ def test_each_strip_is_in_one_batch_normalised_and_padded_with_0():
 def test_black_is_minus_one_and_white_is_one():
     strip = np.zeros((48, 96, 3), np.uint8)
     strip[:, 48:] = 255
-    ((_, pixels),) = strip_batches([strip])
+    ((_, pixels),) = batches_of([strip])
     assert (pixels[0, :, :48] == -1).all()
     np.testing.assert_allclose(pixels[0, :, 48:], 1, atol=1e-6)
 
 
 def test_a_strip_is_padded_the_same_in_any_company():
     strips = strips_of([30, 100, 150, 400, 808, 96, 97])
-    together = {i: row for positions, pixels in strip_batches(strips) for i, row in zip(positions, pixels, strict=True)}
+    together = {i: row for positions, pixels in batches_of(strips) for i, row in zip(positions, pixels, strict=True)}
     for i, strip in enumerate(strips):
-        ((positions, pixels),) = strip_batches([strip])
+        ((positions, pixels),) = batches_of([strip])
         assert positions.tolist() == [0]
         np.testing.assert_array_equal(pixels[0], together[i])
 
 
 def test_batches_are_bounded_and_hold_what_they_may():
     widths = [28] * 200 + [808] * 25 + [300] * 50
-    shapes = [pixels.shape for _, pixels in strip_batches(strips_of(widths))]
+    shapes = [pixels.shape for _, pixels in batches_of(strips_of(widths))]
     assert all(n * w <= 8192 for n, _, w, _ in shapes)
     # 96: 85 at once; 416: 19; 808: 10
     assert [(n, w) for n, _, w, _ in shapes] == [
@@ -65,4 +70,23 @@ def test_batches_are_bounded_and_hold_what_they_may():
 
 
 def test_no_strip():
-    assert list(strip_batches([])) == []
+    assert list(strip_batches([], [])) == []
+
+
+def test_every_height_is_padded_to_whole_columns_of_text():
+    """As many of them as 48 rows have, so that all heights can be compared column by column."""
+    for form in FORMS.values():
+        for width in PADDED_WIDTHS:
+            columns = int(form.columns(width))
+            assert columns == width * form.share and columns == 4 * form.pooled * (width // 8)
+
+
+def test_a_batch_holds_one_height():
+    sizes = [StripSize(rows, 160) for rows in (24, 48, 16, 24, 32)]
+    strips = [np.full((s.rows, int(FORMS[s.rows].columns(150)), 3), 255, np.uint8) for s in sizes]
+    found = {}
+    for positions, pixels in strip_batches(strips, sizes):
+        (rows,) = {sizes[i].rows for i in positions}
+        assert pixels.shape == (len(positions), rows, int(FORMS[rows].columns(160)), 3)
+        found[rows] = positions.tolist()
+    assert found == {16: [2], 24: [0, 3], 32: [4], 48: [1]}

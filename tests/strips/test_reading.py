@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dld.strips.grouping import StripSize
 from dld.strips.reading import read_words
 
 CHARACTERS = ["r", "g", "b"]
@@ -57,7 +58,7 @@ def test_two_words_surest_first():
     # 0.8 x 0.9^3 and 0.9 x 0.5^3
     assert reading.scores == pytest.approx([0.5832, 0.1125])
     assert reading.char_scores == [[0.9] * 3, [0.5] * 3]
-    assert reading.widths == [160, 160] and reading.unread == 0
+    assert reading.sizes == [StripSize(48, 160)] * 2 and reading.unread == 0
 
 
 def test_spaces_around_a_word_are_not_its_text():
@@ -75,13 +76,13 @@ def test_a_tall_word_is_read_from_both_ends_and_the_surer_counts():
     # surer is what begins with blue: the first downwards, the second upwards
     assert dict(zip(reading.rows, reading.texts, strict=True)) == {0: "brg", 1: "brg"}
     assert [len(c) for c in reading.char_scores] == [3, 3]
-    assert len(reading.widths) == 4
+    assert len(reading.sizes) == 4
 
 
 def test_a_lying_word_is_read_once():
     photo = white()
     reading = only(read_words([photo], [[paint(photo, 20, 20, "grb")]], [np.ones(1)], read_colours, CHARACTERS))
-    assert reading.texts == ["grb"] and len(reading.widths) == 1
+    assert reading.texts == ["grb"] and len(reading.sizes) == 1
 
 
 def test_many_photos_are_read_as_one_by_one():
@@ -123,7 +124,7 @@ def test_words_that_are_not_sure_enough_are_left_out_but_counted_as_read():
     shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "bbg"), box(20, 220, 160, 260)]
     arguments = [photo], [shapes], [np.ones(3)], read_colours, CHARACTERS
     reading = only(read_words(*arguments, min_score=0.2))
-    assert reading.rows == [1] and reading.widths == [160] * 3 and reading.unread == 0
+    assert reading.rows == [1] and [s.width for s in reading.sizes] == [160] * 3 and reading.unread == 0
     everything = only(read_words(*arguments))
     assert everything.rows == [1, 0, 2] and everything.texts[2] == "" and everything.scores[2] == 0
 
@@ -132,13 +133,13 @@ def test_each_place_is_read_once():
     photo = white()
     whole = paint(photo, 20, 20, "bgr")
     reading = only(read_words([photo], [[whole + 1, whole]], [np.array([0.5, 0.9])], read_colours, CHARACTERS))
-    assert reading.rows == [1] and reading.widths == [160, 160]
+    assert reading.rows == [1] and reading.sizes == [StripSize(48, 160)] * 2
 
 
 def test_no_photo_and_no_outline():
     assert read_words([], [], [], never, CHARACTERS) == []
     reading = only(read_words([white()], [[]], [np.zeros(0)], never, CHARACTERS))
-    assert reading.rows == reading.texts == reading.widths == [] and reading.unread == 0
+    assert reading.rows == reading.texts == reading.sizes == reading.heights == [] and reading.unread == 0
     first, second = read_words([white(), white()], [[], []], [np.zeros(0), np.zeros(0)], never, CHARACTERS)
     assert first == second and first.rows is not second.rows
 
@@ -162,7 +163,7 @@ def test_an_outline_around_two_words_becomes_two():
     both, first, second = two_words(photo)
     arguments = [photo], [[both]], [np.ones(1)], read_with_spaces, [*CHARACTERS, " "]
     reading = only(read_words(*arguments))
-    assert sorted(reading.texts) == ["bbr", "rg"] and reading.rows == [0, 0] and len(reading.widths) == 1
+    assert sorted(reading.texts) == ["bbr", "rg"] and reading.rows == [0, 0] and len(reading.sizes) == 1
     for text, outline in zip(reading.texts, reading.outlines, strict=True):
         whole = first if text == "rg" else second
         # within half a square and a column
@@ -178,3 +179,25 @@ def test_where_lines_are_wanted_an_outline_stays_one():
     assert reading.texts == ["rg bbr"] and reading.outlines == [None]
     # a reader that knows no space sees one text
     assert only(read_words([photo], [[both]], [np.ones(1)], read_colours, CHARACTERS)).texts == ["rgbbr"]
+
+
+def read_colours_at_any_height(pixels):
+    """As `read_colours`, of strips whose columns of text are 4 or 8 pixels wide."""
+    rows, W = pixels.shape[1:3]
+    column = 8 if rows > 24 else 4
+    mean = pixels[:, rows // 6 : -(rows // 6)].mean(1).reshape(len(pixels), W // column, column, 3).mean(2)
+    ids = np.where(np.ptp(mean, axis=2) > 0.5, 3 - mean.argmax(2), 0)
+    return ids, np.full(ids.shape, 0.9)
+
+
+def test_each_word_is_read_at_a_height_for_its_own():
+    photo = white(400, 700)
+    shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "bbg", size=16), paint(photo, 20, 200, "gr", size=8)]
+    arguments = [photo], [shapes], [np.ones(3)], read_colours_at_any_height, CHARACTERS
+    reading = only(read_words(*arguments, rows=(48, 32, 24, 16)))
+    found = dict(zip(reading.texts, reading.heights, strict=True))
+    # sides lie a tenth beyond the outline: 44, 17.6 and 8.8 pixels, at most twice enlarged
+    assert found == {"rgr": 48, "bbg": 32, "gr": 16}
+    assert sorted(s.rows for s in reading.sizes) == [16, 32, 48]
+    lower = only(read_words(*arguments, rows=(24, 16), enlarge=1.5))
+    assert dict(zip(lower.texts, lower.heights, strict=True)) == {"rgr": 24, "bbg": 24, "gr": 16}

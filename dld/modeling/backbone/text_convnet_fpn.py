@@ -65,7 +65,9 @@ class SeparableOutput(nn.Sequential):
     """Depth-wise 7x7, then 1x1."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels), nn.Conv2d(in_channels, out_channels, 1))
+        super().__init__(
+            nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels), nn.Conv2d(in_channels, out_channels, 1)
+        )
 
 
 class TextConvNetFPN(FinestFPN):

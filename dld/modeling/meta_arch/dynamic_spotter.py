@@ -15,6 +15,7 @@ from dld.modeling.meta_arch.spotter import Spotter, build_spotter
 from dld.modeling.resolution.cost import CostTable, stored_cost
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
+from dld.strips.grouping import StripSize
 from dld.text.charset import Charset
 
 __all__ = ["DynamicSpotter"]
@@ -132,10 +133,10 @@ class DynamicSpotter(nn.Module):
             else:
                 found = [{"instances": r} for r in results]
             for i, read, output in zip(members, results, found, strict=True):
-                outputs[i] = {**output, **self._account(images[i], scale, len(read), output.get("strip_widths"))}
+                outputs[i] = {**output, **self._account(images[i], scale, len(read), output.get("strip_sizes"))}
         return outputs
 
-    def _account(self, image: torch.Tensor, scale: float, words: int, strip_widths: list[int] | None) -> dict:
+    def _account(self, image: torch.Tensor, scale: float, words: int, strip_sizes: list[StripSize] | None) -> dict:
         selecting = self.selector is not None and self.fixed_scale is None
         table = dataclasses.replace(
             self.cost_table,
@@ -143,10 +144,10 @@ class DynamicSpotter(nn.Module):
             selector_per_pixel=self.cost_table.selector_per_pixel if selecting else 0.0,
         )
         size = [tuple(image.shape[-2:])]
-        spent = float(table.flops(size, [words], strip_widths=strip_widths))
+        spent = float(table.flops(size, [words], strip_sizes=strip_sizes))
         return {
             "scale": scale,
-            "cost": spent / float(table.teacher_flops(size, [words], strip_widths=strip_widths)),
+            "cost": spent / float(table.teacher_flops(size, [words], strip_sizes=strip_sizes)),
             "gflops": spent / 1e9,
             "paper_gflops": float(table.paper_gflops(size)),
         }

@@ -42,6 +42,7 @@ class Spotter(nn.Module, ABC):
             is not named is a mean over images.
         reader: reads strips at test; None: the spotter reads by itself.
         expected_strip_width: number of padded columns to assume for the strip of a word that is not known yet.
+        strip_rows: heights at which `reader` reads, from the largest to the smallest.
     """
 
     backbone: nn.Module
@@ -52,6 +53,7 @@ class Spotter(nn.Module, ABC):
     loss_units: Mapping[str, str] = {}
     reader: nn.Module | None = None
     expected_strip_width: int = 0
+    strip_rows: tuple[int, ...] = ()
 
     @property
     @abstractmethod

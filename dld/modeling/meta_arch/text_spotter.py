@@ -19,6 +19,7 @@ from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
 from dld.strips.grouping import PADDED_WIDTHS
+from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.reading import read_words
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
@@ -47,6 +48,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         min_score: words that `reader` reads are kept from this score on, see `dld.strips.scoring.word_score`.
         split_at_spaces: an outline in which `reader` sees several words becomes several words.
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
+        strip_rows, most_enlarged: heights of strips to choose from, see `dld.strips.heights.choose_rows`.
     """
 
     loss_units = {
@@ -69,6 +71,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         min_score: float = 0.0,
         split_at_spaces: bool = True,
         expected_strip_width: int = 160,
+        strip_rows: Sequence[int] = (STRIP_ROWS,),
+        most_enlarged: float = MOST_ENLARGED,
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
@@ -77,7 +81,10 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             raise ValueError(f"MODEL.STRIPS.SCORE_THRESH must be in [0, 1], got {min_score}")
         if not 8 <= expected_strip_width <= PADDED_WIDTHS[-1]:
             raise ValueError(f"MODEL.STRIPS.EXPECTED_WIDTH must be from 8 to {PADDED_WIDTHS[-1]}, got {expected_strip_width}")
+        if not most_enlarged > 0:
+            raise ValueError(f"MODEL.STRIPS.MOST_ENLARGED must be positive, got {most_enlarged}")
         self.min_score, self.split_at_spaces, self.expected_strip_width = min_score, split_at_spaces, expected_strip_width
+        self.strip_rows, self.most_enlarged = checked_rows(strip_rows), most_enlarged
         if not 0 <= min_text_score <= 1:
             raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")
         self.min_text_score = min_text_score
@@ -99,6 +106,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ret["reader"], ret["min_score"] = build_strip_recognizer(cfg), cfg.MODEL.STRIPS.SCORE_THRESH
         ret["split_at_spaces"] = cfg.MODEL.STRIPS.SPLIT_AT_SPACES
         ret["expected_strip_width"] = cfg.MODEL.STRIPS.EXPECTED_WIDTH
+        ret["strip_rows"], ret["most_enlarged"] = cfg.MODEL.STRIPS.ROWS, cfg.MODEL.STRIPS.MOST_ENLARGED
         return ret
 
     def _freeze_detection(self) -> None:
@@ -195,7 +203,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         """Polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
 
         Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
-        without one from its "image", and the output has, beside "instances", "strip_widths" (padded columns of all strips
+        without one from its "image", and the output has, beside "instances", "strip_sizes" (of all strips
         that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
         """
         sizes = [
@@ -224,6 +232,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             self.charset.characters,
             self.min_score,
             self.split_at_spaces,
+            self.strip_rows,
+            self.most_enlarged,
         )
         outputs = []
         for instances, reading, zoom in zip(found, readings, zooms, strict=True):
@@ -237,7 +247,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             words.pred_boxes, words.pred_classes, words.pred_polygons = Boxes(boxes), instances.pred_classes[rows], polygons
             words.pred_texts, words.pred_char_scores = reading.texts, reading.char_scores
             words.scores = torch.tensor(reading.scores, dtype=torch.float32)
-            outputs.append({"instances": words, "strip_widths": reading.widths, "unread": reading.unread})
+            words.pred_rows = reading.heights
+            outputs.append({"instances": words, "strip_sizes": reading.sizes, "unread": reading.unread})
         return outputs
 
     def inference(self, batched_inputs: list[dict], detected_instances=None, do_postprocess: bool = True):

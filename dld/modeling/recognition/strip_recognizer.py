@@ -15,12 +15,10 @@ from dld.config import configured_charset
 from dld.model_zoo import find_weights
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
+from dld.strips.heights import FORMS, LOW_ROWS
 from dld.text.charset import Charset
 
 __all__ = ["StripRecognizer", "build_strip_recognizer", "load_strip_recognizer"]
-
-# columns of the body that become one column of the text: 4 pixels each, 8 together
-POOLED_COLUMNS = 2
 
 
 @RECOGNIZER_REGISTRY.register()
@@ -32,11 +30,18 @@ class StripRecognizer(nn.Module):
 
     Args:
         charset: the characters of the head, whose class 0 is the blank.
+
+    Attributes:
+        low: the same network with weights that were distilled to read strips of at most `LOW_ROWS` rows; None: there are none,
+            one network reads all heights.
     """
+
+    low: StripRecognizer | None
 
     @configurable
     def __init__(self, *, charset: Charset) -> None:
         super().__init__()
+        self.low = None
         self.body, self.mixer = StripBody(), ColumnMixer()
         self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
         self.charset = charset
@@ -48,24 +53,29 @@ class StripRecognizer(nn.Module):
     def from_config(cls, cfg, input_shape: ShapeSpec | None = None) -> dict:
         return {"charset": configured_charset(cfg)}
 
+    def at_rows(self, rows: int) -> StripRecognizer:
+        """The network that reads strips of this height."""
+        return self.low if self.low is not None and rows <= LOW_ROWS else self
+
     def columns(self, strips: torch.Tensor) -> torch.Tensor:
-        """Column features (N, W / 8, 120) of normalised strips (N, 3, 48, W), W a multiple of 8."""
+        """Column features (N, L, 120) of normalised strips (N, 3, H, W): H of `FORMS`, W the padded columns of that form."""
         x = self.body(strips)
-        # int: a traced graph cannot pool over a size that it is told at run time, and the rows are always the same
-        return self.mixer(F.avg_pool2d(x, (int(x.shape[2]), POOLED_COLUMNS)))
+        # int: a traced graph cannot pool over a size that it is told at run time, and the rows of a graph are always the same
+        return self.mixer(F.avg_pool2d(x, (int(x.shape[2]), FORMS[int(strips.shape[2])].pooled)))
 
     def logits(self, strips: torch.Tensor) -> torch.Tensor:
-        """CTC logits (N, W / 8, classes), float32."""
-        return self.head(self.columns(strips)).float()
+        """CTC logits (N, L, classes), float32; of :attr:`low` for low strips."""
+        network = self.at_rows(int(strips.shape[2]))
+        return network.head(network.columns(strips)).float()
 
     def forward(self, strips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The most probable class of every column and its probability, (N, W / 8) each; 0 is the blank."""
+        """The most probable class of every column and its probability, (N, L) each; 0 is the blank."""
         probabilities, ids = self.logits(strips).softmax(-1).max(-1)
         return ids, probabilities
 
     @torch.inference_mode()
     def read_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """:meth:`forward` of pixels float32 (N, 48, W, 3) as `strip_batches` makes them, from and to NumPy."""
+        """:meth:`forward` of pixels float32 (N, H, W, 3) as `strip_batches` makes them, from and to NumPy."""
         weight = self.head.weight
         # a transposed view of rows of pixels is channels-last already
         strips = torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
@@ -73,11 +83,13 @@ class StripRecognizer(nn.Module):
         return ids.cpu().numpy(), probabilities.cpu().numpy()
 
     def keep_characters(self, charset: Charset) -> None:
-        """Cut the head to the characters of another charset, in its order.
+        """Cut the heads to the characters of another charset, in its order.
 
         Raises:
             ValueError: it has characters that the head does not know.
         """
+        if self.low is not None:
+            self.low.keep_characters(charset)
         known = {c: i + 1 for i, c in enumerate(self.charset.characters)}
         missing = [c for c in charset.characters if c not in known]
         if missing:
@@ -124,5 +136,7 @@ def build_strip_recognizer(cfg) -> StripRecognizer | None:
     if name != StripRecognizer.__name__:
         raise ValueError(f"MODEL.RECOGNITION.READER must be {StripRecognizer.__name__} or empty, got {name!r}")
     reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
+    if cfg.MODEL.STRIPS.LOW_WEIGHTS and min(cfg.MODEL.STRIPS.ROWS, default=LOW_ROWS + 1) <= LOW_ROWS:
+        reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS)
     reader.keep_characters(configured_charset(cfg))
     return reader

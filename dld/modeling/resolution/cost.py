@@ -7,22 +7,26 @@ A spotter's cost is a sum of linear parts:
   * a constant: boxes, as many proposals as the RPN passes on at test;
   * per word: mask, crop, encoder;
   * per word and decoding step.
-If the spotter reads strips, a strip of W padded columns costs a + b W + c W^2 in place of crop, encoder and steps:
-convolutions are linear, the attention among its columns is quadratic. Each part is counted once on the real network.
+If the spotter reads strips, a strip of W padded columns (at 48 rows) costs a + b W + c W^2 in place of crop, encoder and
+steps: convolutions are linear, the attention among its columns is quadratic. At a lower height a and b are others, c is the
+same, for all heights have the same columns of text. Each part is counted once on the real network.
 After that, the cost of any image takes a few multiplications.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from dld.modeling.flops import DECODER_STEPS, SpotterFlops, count_flops, evaluating, strip_flops
 from dld.modeling.resolution.rescale import padded_size, scaled_size
+from dld.strips.grouping import StripSize
+from dld.strips.heights import STRIP_ROWS
 
 __all__ = ["CostTable", "SpotterCost", "stored_cost"]
 
@@ -36,6 +40,7 @@ class Counted(Protocol):
     size_divisibility: int
     reader: nn.Module | None
     expected_strip_width: int
+    strip_rows: tuple[int, ...]
 
     def count_parts(
         self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None
@@ -52,11 +57,13 @@ class SpotterCost:
     per_word: float
     per_step: float  # per word and decoding step
     divisibility: int  # sides are padded to multiples of this
-    # a strip of W padded columns: constant + linear W + square W^2; all 0 if the spotter reads crops
+    # a strip of 48 rows and W padded columns: constant + linear W + square W^2; all 0 if the spotter reads crops
     strip_constant: float = 0.0
     strip_linear: float = 0.0
     strip_square: float = 0.0
     expected_strip_width: int = 0  # columns of the strip of a word of which nothing is known yet
+    # of every other height that is read: rows, constant and linear part
+    other_strips: tuple[tuple[float, float, float], ...] = ()
 
     @classmethod
     def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
@@ -88,7 +95,7 @@ class SpotterCost:
         expected = {
             "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
             "words": (
-                cost.per_image + 5 * (cost.per_word + 7 * cost.per_step + cost.reading_flops([cost.expected_strip_width])),
+                cost.per_image + 5 * (cost.per_word + 7 * cost.per_step + cost.expected_reading),
                 check.fixed,
             ),
         }
@@ -102,12 +109,20 @@ class SpotterCost:
 
     def numbers(self) -> list[float]:
         """Return the law as a list, for a configuration; see :func:`stored_cost`."""
-        return [float(value) for value in astuple(self)]
+        *numbers, others = astuple(self)
+        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(others))]
 
-    def reading_flops(self, widths: Sequence[int]) -> float:
-        """Return the FLOPs of reading strips of these padded widths."""
-        columns = torch.tensor(list(widths), dtype=torch.float64)
-        return float((self.strip_constant + self.strip_linear * columns + self.strip_square * columns**2).sum())
+    def reading_flops(self, strips: Sequence[StripSize]) -> float:
+        """Return the FLOPs of reading these strips; a height that the law does not hold costs as much as 48 rows."""
+        laws = {int(rows): (constant, linear) for rows, constant, linear in self.other_strips}
+        whole, square = (self.strip_constant, self.strip_linear), self.strip_square
+        parts = [(*laws.get(rows, whole), width) for rows, width in strips]
+        return float(sum(constant + linear * width + square * width**2 for constant, linear, width in parts))
+
+    @property
+    def expected_reading(self) -> float:
+        """FLOPs of reading the strip of a word of which nothing is known yet: at 48 rows."""
+        return self.reading_flops([StripSize(STRIP_ROWS, self.expected_strip_width)])
 
     def flops(
         self,
@@ -122,14 +137,14 @@ class SpotterCost:
             pixels: padded pixels; any shape that broadcasts with `words`.
             words: number of words found, each with its mask.
             steps: decoding steps that run, the end symbol included.
-            strips: :meth:`reading_flops` of the strips that were read; None: one strip of `expected_strip_width` per word.
+            strips: :meth:`reading_flops` of the strips that were read; None: :attr:`expected_reading` per word.
 
         Returns:
             float64 of the broadcast shape.
         """
         pixels, words = pixels.double(), words.double()
         per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0)
-        reading = words * self.reading_flops([self.expected_strip_width]) if strips is None else strips
+        reading = words * self.expected_reading if strips is None else strips
         return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps) + reading
 
 
@@ -188,7 +203,7 @@ class CostTable:
         image_sizes: Sequence[tuple[int, int]],
         words: torch.Tensor | Sequence[int],
         steps: float | torch.Tensor = DECODER_STEPS,
-        strip_widths: Sequence[int] | None = None,
+        strip_sizes: Sequence[StripSize] | None = None,
     ) -> torch.Tensor:
         """Return the FLOPs of selector, resize and student at every candidate scale.
 
@@ -196,13 +211,13 @@ class CostTable:
             image_sizes: unpadded (H, W) of N images at the teacher's resolution.
             words: number of words found in each image, (N,).
             steps: decoding steps, one number or (N, 1).
-            strip_widths: padded columns of the strips that were read in each image; None: the expected width for each word.
+            strip_sizes: of the strips that were read in each image; None: one of the expected width for each word.
 
         Returns:
             float64 (N, S) on the CPU.
         """
         words = torch.as_tensor(words, device="cpu").view(-1, 1)
-        strips = None if strip_widths is None else self.student.reading_flops(strip_widths)
+        strips = None if strip_sizes is None else self.student.reading_flops(strip_sizes)
         spotting = self.student.flops(self.padded_pixels(image_sizes), words, steps, strips)
         area = torch.tensor([h * w for h, w in image_sizes], dtype=torch.float64).view(-1, 1)
         scales = torch.tensor(self.scales, dtype=torch.float64)
@@ -213,11 +228,15 @@ class CostTable:
         image_sizes: Sequence[tuple[int, int]],
         words: torch.Tensor | Sequence[int],
         steps: float | torch.Tensor = DECODER_STEPS,
-        strip_widths: Sequence[int] | None = None,
+        strip_sizes: Sequence[StripSize] | None = None,
     ) -> torch.Tensor:
-        """Return the teacher's FLOPs at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,)."""
+        """Return the teacher's FLOPs at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,).
+
+        The teacher reads the same strips at 48 rows, whatever height they were read at.
+        """
         pixels = torch.tensor([_pixels(size, 1.0, self.teacher.divisibility) for size in image_sizes])
-        strips = None if strip_widths is None else self.teacher.reading_flops(strip_widths)
+        full = None if strip_sizes is None else [StripSize(STRIP_ROWS, size.width) for size in strip_sizes]
+        strips = None if full is None else self.teacher.reading_flops(full)
         return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps, strips)
 
     def costs(self, image_sizes: Sequence[tuple[int, int]], words: torch.Tensor | Sequence[int]) -> torch.Tensor:
@@ -248,7 +267,9 @@ class CostTable:
             lacking = [f.name for f in fields(SpotterCost) if f.default is MISSING and f not in known]
             if lacking:
                 raise KeyError(f"cost table lacks {', '.join(f'{name}.{key}' for key in lacking)}")
-            spotters[name] = SpotterCost(**{f.name: values[name][f.name] for f in known})
+            numbers = {f.name: values[name][f.name] for f in known}
+            numbers["other_strips"] = tuple(tuple(law) for law in numbers.get("other_strips", ()))
+            spotters[name] = SpotterCost(**numbers)
         return cls(scales=tuple(values["scales"]), selector_per_pixel=values["selector_per_pixel"], **spotters)
 
 
@@ -260,29 +281,45 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
     """
     if not len(numbers):
         return None
-    names = [f.name for f in fields(SpotterCost)]
-    if len(numbers) != len(names):
-        raise ValueError(f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, got {len(numbers)} numbers")
+    *names, others = (f.name for f in fields(SpotterCost))
+    more = len(numbers) - len(names)
+    if more < 0 or more % 3:
+        raise ValueError(
+            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, and three numbers for each of {others}, "
+            f"got {len(numbers)} numbers"
+        )
     whole = ("divisibility", "expected_strip_width")
-    return SpotterCost(**{n: int(v) if n in whole else float(v) for n, v in zip(names, numbers, strict=True)})
+    known = {n: int(v) if n in whole else float(v) for n, v in zip(names, numbers, strict=False)}
+    rest = iter(float(v) for v in numbers[len(names) :])
+    return SpotterCost(**known, other_strips=tuple(zip(rest, rest, rest, strict=True)))
 
 
-def _strip_law(model: nn.Module) -> dict[str, float]:
-    """Count the constant, linear and square part of a strip's cost at three widths, and check them at a fourth."""
+def _strip_law(model: nn.Module) -> dict[str, Any]:
+    """The laws of the heights that are read, and of 48 rows, at which the teacher reads."""
     if model.reader is None:
         return {}
-    columns = torch.tensor([160.0, 320.0, 480.0], dtype=torch.float64)
-    counted = torch.tensor([strip_flops(model.reader, int(w)) for w in columns], dtype=torch.float64)
-    a, b, c = torch.linalg.solve(columns[:, None] ** torch.arange(3), counted).tolist()
-    law, check = a + b * 96 + c * 96**2, strip_flops(model.reader, 96)
-    if abs(law - check) > _TOLERANCE * check:
-        raise ValueError(f"the cost of strips is not quadratic in their width: {law:.4g} FLOPs expected, {check:.4g} counted")
+    laws = {rows: _law_of_rows(model.reader, rows) for rows in {STRIP_ROWS, *model.strip_rows}}
+    constant, linear, square = laws.pop(STRIP_ROWS)
     return {
-        "strip_constant": a,
-        "strip_linear": b,
-        "strip_square": c,
+        "strip_constant": constant,
+        "strip_linear": linear,
+        "strip_square": square,
         "expected_strip_width": model.expected_strip_width,
+        "other_strips": tuple((float(rows), a, b) for rows, (a, b, _) in sorted(laws.items(), reverse=True)),
     }
+
+
+def _law_of_rows(reader: nn.Module, rows: int) -> tuple[float, float, float]:
+    """Count the constant, linear and square part of a strip's cost at three widths, and check them at a fourth."""
+    columns = torch.tensor([160.0, 320.0, 480.0], dtype=torch.float64)
+    counted = torch.tensor([strip_flops(reader, int(w), rows) for w in columns], dtype=torch.float64)
+    a, b, c = torch.linalg.solve(columns[:, None] ** torch.arange(3), counted).tolist()
+    law, check = a + b * 96 + c * 96**2, strip_flops(reader, 96, rows)
+    if abs(law - check) > _TOLERANCE * check:
+        raise ValueError(
+            f"the cost of strips of {rows} rows is not quadratic in their width: {law:.4g} FLOPs expected, {check:.4g} counted"
+        )
+    return a, b, c
 
 
 def _pixels(size: tuple[int, int], scale: float, divisibility: int) -> int:

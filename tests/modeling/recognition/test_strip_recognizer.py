@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.strips.heights import FORMS
 from dld.text.charset import Charset
 
 
@@ -152,3 +153,24 @@ def test_channels_and_rows_matter(reader):
     x = strips(1)
     for other in (x.flip(1), x.flip(2), x.flip(3)):
         assert (reader.logits(x) - reader.logits(other)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("rows", sorted(FORMS))
+def test_all_heights_give_as_many_columns_of_text(reader, rows):
+    width = 160
+    x = torch.rand(2, 3, rows, int(FORMS[rows].columns(width)), generator=torch.Generator().manual_seed(2)) * 2 - 1
+    assert reader.logits(x).shape == (2, width // 8, 10)
+
+
+def test_low_strips_are_read_by_weights_of_their_own():
+    whole, low = new_reader(), new_reader(seed=7)
+    expected = {r: (whole if r > 24 else low).logits(strips_of(r)) for r in FORMS}
+    whole.low = low
+    for rows, logits in expected.items():
+        torch.testing.assert_close(whole.logits(strips_of(rows)), logits)
+    whole.keep_characters(Charset("abc"))
+    assert whole.logits(strips_of(48)).shape[-1] == whole.logits(strips_of(16)).shape[-1] == 4
+
+
+def strips_of(rows):
+    return torch.rand(1, 3, rows, int(FORMS[rows].columns(96)), generator=torch.Generator().manual_seed(rows)) * 2 - 1

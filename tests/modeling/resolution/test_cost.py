@@ -11,8 +11,10 @@ from detectron2.modeling import build_model
 import dld.modeling  # noqa: F401  only registration
 from dld.config import get_dld_cfg
 from dld.modeling.flops import count_flops, fixed_share, spotter_flops, strip_flops
-from dld.modeling.resolution.cost import CostTable, SpotterCost
+from dld.modeling.resolution.cost import CostTable, SpotterCost, stored_cost
 from dld.modeling.resolution.selector import ResolutionSelector
+from dld.strips.grouping import StripSize
+from dld.strips.heights import FORMS
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -63,19 +65,24 @@ def test_the_table_agrees_with_counting_whole_inference(spotter, table, monkeypa
     assert table.teacher_flops([(250, 310)], [7], 33).item() == pytest.approx(counted.total_flops, rel=0.01)
 
 
-def test_the_law_of_strips_agrees_with_counting_what_ran(strip_spotter, monkeypatch):
-    """Every word of a picture of noise, strips of the widths that were cut."""
-    table = CostTable.measure(strip_spotter, None, None, [1.0])
+@pytest.mark.parametrize(("rows", "used"), [((48,), {48}), ((24,), {24}), ((48, 32, 24, 16), {48, 32, 24, 16})])
+def test_the_law_of_strips_agrees_with_counting_what_ran(strip_spotter, monkeypatch, rows, used):
+    """Every word of a picture of noise, strips of the widths and heights that were cut."""
     monkeypatch.setattr(strip_spotter.roi_heads, "spot_threshold", 0.0)
     monkeypatch.setattr(strip_spotter, "min_score", 0.0)
     image = torch.rand(3, 250, 310, generator=torch.Generator().manual_seed(0)) * 255
     found = []
     finding = count_flops(lambda: found.extend(strip_spotter.inference([{"image": image}], do_postprocess=False)))
-    widths = strip_spotter.inference([{"image": image}])[0]["strip_widths"]
-    assert len(widths) >= len(found[0]) / 2 > 0
+    monkeypatch.setattr(strip_spotter, "strip_rows", rows)
+    table = CostTable.measure(strip_spotter, None, None, [1.0])
+    sizes = strip_spotter.inference([{"image": image}])[0]["strip_sizes"]
+    assert len(sizes) >= len(found[0]) / 2 > 0
     reader = strip_spotter.reader
-    reading = count_flops(lambda: [reader.logits(torch.zeros(1, 3, 48, width)) for width in widths])
-    ours = table.teacher_flops([(250, 310)], [len(found[0])], strip_widths=widths).item()
+    reading = count_flops(lambda: [reader.logits(torch.zeros(1, 3, r, int(FORMS[r].columns(w)))) for r, w in sizes])
+    assert {r for r, _ in sizes} <= used
+    assert len({r for r, _ in sizes}) == min(len(rows), 2)
+    selecting = dataclasses.replace(table, selector_per_pixel=0.0)
+    ours = selecting.flops([(250, 310)], [len(found[0])], strip_sizes=sizes).item()
     # as many proposals are charged as the network may have, and noise has fewer
     missing = (strip_spotter.proposal_generator.post_nms_topk[False] - found_proposals(strip_spotter, image)) * per_box(table)
     assert ours - missing == pytest.approx(finding.total_flops + reading.total_flops, rel=0.01)
@@ -91,14 +98,17 @@ def per_box(table) -> float:
     return table.student.per_image / 200
 
 
+@pytest.mark.parametrize("rows", sorted(FORMS))
 @pytest.mark.parametrize("width", [96, 160, 416, 808])
-def test_a_strip_costs_what_counting_says(strip_spotter, width):
-    law = SpotterCost.measure(strip_spotter)
-    assert law.reading_flops([width]) == pytest.approx(strip_flops(strip_spotter.reader, width), rel=0.001)
-    assert law.reading_flops([width, width]) == 2 * law.reading_flops([width]) and law.reading_flops([]) == 0
+def test_a_strip_costs_what_counting_says(strip_spotter, width, rows, monkeypatch):
+    monkeypatch.setattr(strip_spotter, "strip_rows", (rows,))
+    law, size = SpotterCost.measure(strip_spotter), StripSize(rows, width)
+    assert law.reading_flops([size]) == pytest.approx(strip_flops(strip_spotter.reader, width, rows), rel=0.001)
+    assert law.reading_flops([size, size]) == 2 * law.reading_flops([size]) and law.reading_flops([]) == 0
+    assert stored_cost(law.numbers()) == law
     # words of which nothing is known are charged a strip of the expected width
     unknown = law.flops(torch.tensor(0), torch.tensor(3)) - law.flops(torch.tensor(0), torch.tensor(3), strips=0.0)
-    assert unknown.item() == pytest.approx(3 * law.reading_flops([160]))
+    assert unknown.item() == pytest.approx(3 * law.reading_flops([StripSize(48, 160)]))
 
 
 def test_padded_pixels_worked_by_hand(table):
