@@ -164,6 +164,11 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
     # Weights that were distilled to read strips of 24 and 16 rows; empty: those above read all heights.
     cfg.MODEL.STRIPS.LOW_WEIGHTS = ""
+    # Characters that strips are read with: "" those of MODEL.RECOGNITION; "ascii"; "latin", with letters with accents, currency
+    # and quotes; "all" that the weights know.
+    cfg.MODEL.STRIPS.CHARSET = ""
+    # The only characters that can be read, such as "0123456789."; empty: all of them. A space stays the gap between words.
+    cfg.MODEL.STRIPS.ALLOW = ""
     # Boxes of at least this detection score are read, in place of ROI_HEADS.SCORE_THRESH_TEST; of those, only the ones
     # that a sure reading can lift to SCORE_THRESH: with 0.6, boxes of at least 0.36.
     cfg.MODEL.STRIPS.DETECTION_THRESH = 0.1

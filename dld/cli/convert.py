@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--onnx", required=True, metavar="FILE", help="PP-OCRv6_rec_small.onnx")
     parser.add_argument("--output", required=True, metavar="FILE", help="file to write, ending in .safetensors")
-    parser.add_argument("--charset", metavar="FILE", help="UTF-8 file with the characters to keep; default: European ones")
+    parser.add_argument(
+        "--charset", metavar="FILE", help="all, or a UTF-8 file with the characters to keep; default: European ones"
+    )
 
 
 def european(characters: Iterable[str]) -> list[str]:
@@ -79,7 +81,9 @@ def run(args: argparse.Namespace) -> None:
     apart = largest_difference(reader, args.onnx)
     if apart is not None and not apart <= TOLERANCE:  # nan is no agreement
         raise ValueError(f"{args.onnx}: the result differs from onnxruntime by {apart:.2g}, more than {TOLERANCE:g}")
-    reader.keep_characters(Charset.from_file(args.charset) if args.charset else Charset(european(reader.charset.characters)))
+    if args.charset != "all":
+        known = reader.charset.characters
+        reader.keep_characters(Charset.from_file(args.charset) if args.charset else Charset(european(known)))
     about = {"source": Path(args.onnx).name, "licence": "Apache-2.0, PaddleOCR"}
     save_safetensors(args.output, reader.state_dict(), about)
     difference = "not compared (no onnxruntime)" if apart is None else f"within {apart:.1g} of onnxruntime"

@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--scale", default="auto", help="auto (default), or the share of full resolution to read at: 0.5")
     choice.add_argument("--budget", type=float, metavar="SHARE", help="largest cost as a share of the teacher's: 0.6")
+    parser.add_argument("--charset", default="", choices=["ascii", "latin", "all"], help="characters to read, where strips are")
+    parser.add_argument("--allow", default="", metavar="CHARACTERS", help="read no others: 0123456789.")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
@@ -110,14 +112,15 @@ def run(args: argparse.Namespace) -> int:
 def load_spotter(args: argparse.Namespace) -> TextSpotter:
     """The spotter that the options ask for."""
     from dld.engine.setup import load_config
-    from dld.inference.predictor import TextSpotter, checked_device
+    from dld.inference.predictor import TextSpotter, checked_device, reading_options
     from dld.model_zoo import weights_address
 
     weights = weights_address(args.weights)
     if not args.config_file:
-        return TextSpotter.from_checkpoint(weights, args.opts, args.device)
+        return TextSpotter.from_checkpoint(weights, args.opts, args.device, charset=args.charset, allow=args.allow)
     device = ["MODEL.DEVICE", checked_device(args.device)] if args.device else []
-    return TextSpotter(load_config(args.config_file, [*args.opts, *device, "MODEL.WEIGHTS", weights]))
+    asked = [*device, *reading_options(args.charset, args.allow), "MODEL.WEIGHTS", weights]
+    return TextSpotter(load_config(args.config_file, [*args.opts, *asked]))
 
 
 @dataclass(eq=False)

@@ -39,14 +39,14 @@ OPSET = 17  # RoIAlign that is aligned as torch's needs 16
 class GraphPart(NamedTuple):
     """One graph to be: its module, the names of what goes in and out, and an example of what goes in.
 
-    `axes` names the dimensions of every input that may differ from call to call; None: those of `_DYNAMIC`.
+    `axes` names the dimensions of each input that may differ from call to call; None: those of `_DYNAMIC`.
     """
 
     module: nn.Module
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     example: tuple[torch.Tensor, ...]
-    axes: dict[int, str] | None = None
+    axes: dict[str, dict[int, str]] | None = None
 
 
 # dimensions that may differ from call to call, by the number of dimensions of an input: images, rows, columns or words
@@ -116,7 +116,9 @@ def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, nois
     """The reader of strips, on noise (words, 3, rows, columns of `width`). Its rows are fixed."""
     strips = torch.rand(words, 3, rows, int(FORMS[rows].columns(width)), generator=noise) * 2 - 1
     reader = copy.deepcopy(reader).to("cpu", torch.float32)
-    return GraphPart(reader, ("strips",), ("ids", "probabilities"), (strips,), {0: "words", 3: "columns"})
+    allowed = torch.ones(reader.charset.num_outputs, dtype=torch.bool)
+    axes = {"strips": {0: "words", 3: "columns"}, "allowed": {}}
+    return GraphPart(reader, tuple(axes), ("ids", "probabilities"), (strips, allowed), axes)
 
 
 def spotter_settings(
@@ -132,7 +134,7 @@ def spotter_settings(
         "architecture": type(model).__name__,
         "levels": pyramid_levels(student),
         "recognizer_level": heads.recognizer_feature,
-        "charset": "".join(student.charset.characters),
+        "charset": "".join((student if student.reader is None else student.reader).charset.characters),
         "pixel_mean": student.pixel_mean.flatten().tolist(),
         "pixel_std": student.pixel_std.flatten().tolist(),
         "size_divisibility": student.backbone.size_divisibility,
@@ -171,6 +173,7 @@ def _reading_settings(student: TextSpottingRCNN) -> dict[str, Any]:
             "split_at_spaces": student.split_at_spaces,
             "rows": list(student.strip_rows),
             "most_enlarged": float(student.most_enlarged),
+            "allow": student.reader.allowed_characters,
         }
     heads = student.roi_heads
     return {
@@ -251,6 +254,8 @@ def _write_graph(part: GraphPart, path: Path) -> None:
 
 def _dynamic_axes(part: GraphPart) -> dict[str, dict[int, str]]:
     return {
-        name: {axis: label.format(name) for axis, label in (part.axes or _DYNAMIC[x.dim()]).items()}
+        name: {
+            axis: label.format(name) for axis, label in (_DYNAMIC[x.dim()] if part.axes is None else part.axes[name]).items()
+        }
         for name, x in zip(part.inputs, part.example, strict=True)
     }

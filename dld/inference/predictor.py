@@ -97,7 +97,13 @@ class TextSpotter(ReadsPictures):
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | os.PathLike, opts: Sequence = (), device: str | None = None, fuse: bool = True
+        cls,
+        path: str | os.PathLike,
+        opts: Sequence = (),
+        device: str | None = None,
+        fuse: bool = True,
+        charset: str = "",
+        allow: str = "",
     ) -> TextSpotter:
         """From a checkpoint of our trainer or packed weights, which hold their configuration.
 
@@ -106,13 +112,19 @@ class TextSpotter(ReadsPictures):
             opts: configuration overrides, KEY VALUE KEY VALUE ...
             device: "cpu", "cuda", "cuda:1", ...; None: a GPU where there is one (MODEL.DEVICE among `opts` goes before that).
             fuse: see the class.
+            charset: "ascii", "latin" (letters with accents, currency, quotes) or "all" that the reader of strips knows; empty:
+                what the weights were made for.
+            allow: the only characters that can be read, such as "0123456789."; empty: all of the charset. Spaces stay the gaps
+                between words.
 
         Raises:
             FileNotFoundError, ValueError, KeyError: naming the file, the key or the device.
         """
         cfg = config_from_checkpoint(path)
         cfg.MODEL.DEVICE = "cuda"  # not that of the training machine
-        merge_overrides(cfg, opts)
+        merge_overrides(cfg, [*opts, *reading_options(charset, allow)])
+        if (charset or allow) and not cfg.MODEL.RECOGNITION.READER:
+            raise ValueError("charset and allow need a reader of strips, MODEL.RECOGNITION.READER StripRecognizer")
         if device is not None:
             cfg.MODEL.DEVICE = checked_device(device)
         spotter = cls(cfg, fuse)
@@ -120,23 +132,27 @@ class TextSpotter(ReadsPictures):
         return spotter
 
     @classmethod
-    def from_pretrained(cls, name: str, device: str | None = None, opts: Sequence = ()) -> TextSpotter:
+    def from_pretrained(
+        cls, name: str, device: str | None = None, opts: Sequence = (), charset: str = "", allow: str = ""
+    ) -> TextSpotter:
         """From weights shipped with the package, whose hash is verified; `dld.model_zoo.list_weights()` names them.
 
         `dld://NAME` and the path of a file will do, too. Other arguments as in :meth:`from_checkpoint`.
         """
-        return cls.from_checkpoint(weights_address(name), opts, device)
+        return cls.from_checkpoint(weights_address(name), opts, device, charset=charset, allow=allow)
 
     @staticmethod
-    def from_onnx(folder: str | os.PathLike, device: str = "cpu") -> OnnxTextSpotter:
+    def from_onnx(folder: str | os.PathLike, device: str = "cpu", allow: str = "") -> OnnxTextSpotter:
         """From the graphs that `dld export` wrote into a folder, run by onnxruntime; needs no weights of torch.
+
+        The charset is that of the export; `allow` is that of :meth:`from_checkpoint`.
 
         Raises:
             FileNotFoundError, ValueError, ImportError: see :class:`~dld.runtime.onnx_spotter.OnnxTextSpotter`.
         """
         from dld.runtime.onnx_spotter import OnnxTextSpotter
 
-        return OnnxTextSpotter(folder, device)
+        return OnnxTextSpotter(folder, device, allow=allow)
 
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, self._view(scale, budget), channel_order)
@@ -173,6 +189,13 @@ class TextSpotter(ReadsPictures):
             results.append(with_pixels(result, source, channel_order, keep))
         self._memory.look()
         return results
+
+
+def reading_options(charset: str, allow: str) -> list[str]:
+    """Overrides for what strips are read with; arguments as in :meth:`TextSpotter.from_checkpoint`."""
+    options = ["MODEL.STRIPS.CHARSET", charset] if charset else []
+    # as a literal: what looks like a number is none
+    return options + (["MODEL.STRIPS.ALLOW", repr(allow)] if allow else [])
 
 
 def spot_items(spotter: TextSpotter, items: Iterable[Item], **options) -> Iterator[tuple[Item, SpottingResult]]:

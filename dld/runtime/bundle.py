@@ -54,7 +54,7 @@ REQUIRED = {
     "detections": "least score, threshold of suppression, most that are kept",
     "reading": (
         'how: "strips" cut from the picture, with their least score, whether they are split at spaces, their '
-        'heights and how much a word is enlarged at most; or "crops" of the '
+        'heights, how much a word is enlarged at most, and the only characters to read; or "crops" of the '
         "features (also where nothing is said), with most characters of a word, words read at once, width of the decoder's "
         "state, least score of a text"
     ),

@@ -17,6 +17,7 @@ from dld.runtime.bundle import GraphRunner, read_settings, strip_graph
 from dld.runtime.found_words import Found, strip_words, words_of
 from dld.runtime.graph_spotter import GraphSpotter
 from dld.runtime.scale_rule import ScaleRule
+from dld.strips.collapsing import allowed_classes
 from dld.strips.grouping import StripSize
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
 from dld.structures.image_sizes import group_by_scale, scaled_size
@@ -32,9 +33,10 @@ class OnnxTextSpotter(ReadsPictures):
         folder: with `spotter.json` and the graphs, whose hashes are verified.
         device: "cpu" or, with onnxruntime-gpu, "cuda"; None: a GPU where onnxruntime has one.
         threads: threads inside one operator; None: as many as there are cores.
+        allow: the only characters that can be read, such as "0123456789."; empty: all of them.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`~dld.runtime.bundle.read_settings`.
+        FileNotFoundError, ValueError: see :func:`~dld.runtime.bundle.read_settings`; characters that cannot be read.
         ImportError: onnxruntime is not installed.
 
     Example::
@@ -44,13 +46,22 @@ class OnnxTextSpotter(ReadsPictures):
             print(word.text, word.score, word.polygon)
     """
 
-    def __init__(self, folder: str | os.PathLike, device: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike, device: str | None = None, threads: int | None = None, allow: str = ""
+    ) -> None:
         self.folder = Path(folder)
         self.settings = read_settings(self.folder)
         self.run = GraphRunner(self.folder, self.settings, device, threads)
         self.spot = GraphSpotter(self.settings, self.run)
         self.rule = ScaleRule(self.settings["scales"], "selector" in self.settings["graphs"])
         self.characters = tuple(self.settings["charset"])
+        allow = allow or self.settings["reading"].get("allow", "")
+        readers = [session for name, session in self.run.sessions.items() if name.startswith("strips")]
+        # folders of before could not be told what may be read
+        self.takes_allowed = all(len(session.get_inputs()) == 2 for session in readers)
+        if allow and (self.spot.reads or not self.takes_allowed):
+            raise ValueError(f"{self.folder}: what may be read cannot be told to these graphs: export the weights again")
+        self.allowed = allowed_classes(allow, self.characters) if allow else np.ones(len(self.characters) + 1, bool)
 
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, scale, budget, channel_order)
@@ -107,7 +118,9 @@ class OnnxTextSpotter(ReadsPictures):
 
     def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels float32 (N, H, W, 3) -> ids and probabilities (N, L)."""
-        ids, probabilities = self.run(strip_graph(pixels.shape[1]), np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        strips = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        more = [self.allowed] if self.takes_allowed else []
+        ids, probabilities = self.run(strip_graph(pixels.shape[1]), strips, *more)
         return ids, probabilities
 
     def normalize(self, picture: np.ndarray) -> np.ndarray:

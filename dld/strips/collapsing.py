@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Characters", "collapse"]
+__all__ = ["Characters", "allowed_classes", "collapse"]
 
 
 class Characters(NamedTuple):
@@ -40,3 +41,22 @@ def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list
         at = starts[kept]
         found.append(Characters(row[at], certainty[at], (at + stops[kept]) / 2))
     return found
+
+
+def allowed_classes(allow: str, characters: Sequence[str]) -> np.ndarray:
+    """Which classes may be read: the blank, the space between words, and what is asked for.
+
+    Args:
+        allow: the characters, in any order.
+        characters: of the classes from 1 on.
+
+    Returns:
+        bool (classes,).
+
+    Raises:
+        ValueError: a character that is not known.
+    """
+    unknown = sorted(set(allow) - set(characters))
+    if unknown:
+        raise ValueError(f"only known characters can be allowed, not {' '.join(map(repr, unknown))}")
+    return np.array([True, *(c in allow or c == " " for c in characters)])

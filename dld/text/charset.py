@@ -12,8 +12,11 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Charset"]
+__all__ = ["Charset", "named_charset"]
 
+# beside ASCII: letters with accents of European languages, currency, quotes and dashes
+_LATIN = ((0xA1, 0x17F), (0x218, 0x21B), (0x1E9E, 0x1E9E), (0x2013, 0x2015), (0x2018, 0x201E), (0x2020, 0x2022))
+_LATIN += ((0x2026, 0x2026), (0x2030, 0x2030), (0x20A0, 0x20BF), (0x2122, 0x2122))
 DEFAULT_CHARSET_FILE = Path(__file__).with_name("ascii95.txt")
 
 
@@ -132,3 +135,24 @@ class Charset:
             if i != self.start:
                 out.append(self.characters[i - 1])
         return "".join(out)
+
+
+def named_charset(name: str, known: Sequence[str]) -> Charset:
+    """A charset by its name, of the characters that a reader knows.
+
+    Args:
+        name: "ascii", the 95 printable ones; "latin", these and letters with accents, currency, quotes and dashes, as far as
+            they are known; "all", whatever is known.
+        known: characters of the reader, in its order.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name == "ascii":
+        return Charset.default()
+    if name == "latin":
+        ascii_too = Charset.default().characters
+        return Charset([*ascii_too, *(c for c in known if any(a <= ord(c) <= b for a, b in _LATIN))])
+    if name == "all":
+        return Charset(known)
+    raise ValueError(f"MODEL.STRIPS.CHARSET must be ascii, latin, all or empty, got {name!r}")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +16,8 @@ from test_onnx_spotter import assert_same
 
 from dld.export.exporter import spotter_parts, spotter_settings
 from dld.export.parity import compare_graphs
-from dld.runtime.bundle import SETTINGS_FILE
+from dld.runtime import onnx_spotter
+from dld.runtime.bundle import SETTINGS_FILE, GraphRunner
 from dld.runtime.onnx_spotter import OnnxTextSpotter
 
 # strips are sampled at 1/32 of a pixel and in 256 steps: where an outline lies between two, rounding decides
@@ -41,8 +43,10 @@ def test_the_module_is_the_reader(strips):
 
 
 def test_only_words_and_columns_of_strips_may_differ(strips):
-    (strips_in,) = strips.onnx.run.sessions["strips"].get_inputs()
-    assert (strips_in.name, strips_in.shape) == ("strips", ["words", 3, 48, "columns"])
+    for name, rows in ("strips", 48), ("strips32", 32):
+        strips_in, allowed = strips.onnx.run.sessions[name].get_inputs()
+        assert (strips_in.name, strips_in.shape) == ("strips", ["words", 3, rows, "columns"])
+        assert (allowed.name, allowed.shape) == ("allowed", [len(strips.onnx.characters) + 1])
 
 
 def test_the_words(strips, pictures):
@@ -103,6 +107,7 @@ def test_settings_say_how_words_are_read(strips, teacher):
         "split_at_spaces": True,
         "rows": [48, 32],
         "most_enlarged": 2.0,
+        "allow": "",
     }
     assert settings["detections"]["score_threshold"] == 0.1
     assert teacher.onnx.settings["reading"]["how"] == "crops"
@@ -148,3 +153,39 @@ def test_reading_imports_neither_torch_nor_detectron2(strips, pictures, tmp_path
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == f"{len(strips.onnx(path).words)} set()"
+
+
+def test_only_allowed_characters_are_read_by_both(strips, pictures):
+    """Those of the plainest words: all others give way."""
+    model = copy.copy(strips.pytorch.model)
+    texts = "".join(w.text for p in pictures for w in strips.onnx(p).words)
+    allow = "".join(sorted(set(texts) - {" "})[:3])
+    assert len(set(texts)) > 3
+    limited = OnnxTextSpotter(strips.folder, "cpu", threads=1, allow=allow)
+    reader = copy.deepcopy(model.reader)
+    model.reader.allow(allow)
+    try:
+        for picture in pictures[:2]:
+            one = limited(picture)
+            same(strips.pytorch(picture), one)
+            assert set("".join(w.text for w in one.words)) <= set(allow)
+    finally:
+        model.reader.allow(reader.allowed_characters)
+
+
+def test_folders_of_before_read_all_characters(strips, monkeypatch):
+    """Their graphs take strips alone."""
+
+    class Before(GraphRunner):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.sessions = {k: SimpleNamespace(get_inputs=lambda v=v: v.get_inputs()[:1]) for k, v in self.sessions.items()}
+
+    monkeypatch.setattr(onnx_spotter, "GraphRunner", Before)
+    old = OnnxTextSpotter(strips.folder, "cpu", threads=1)
+    fed = []
+    monkeypatch.setattr(old, "run", lambda name, *x: fed.append(len(x)) or [np.zeros((2, 4), int), np.ones((2, 4))])
+    old._read_strips(np.zeros((2, 48, 96, 3), np.float32))
+    assert fed == [1]
+    with pytest.raises(ValueError, match="cannot be told to these graphs: export the weights again"):
+        OnnxTextSpotter(strips.folder, "cpu", allow="1")

@@ -229,7 +229,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             outlines,
             [x.scores.numpy() for x in found],
             self.reader.read_batch,
-            self.charset.characters,
+            self.reader.charset.characters,
             self.min_score,
             self.split_at_spaces,
             self.strip_rows,

@@ -15,8 +15,9 @@ from dld.config import configured_charset
 from dld.model_zoo import find_weights
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
+from dld.strips.collapsing import allowed_classes
 from dld.strips.heights import FORMS, LOW_ROWS
-from dld.text.charset import Charset
+from dld.text.charset import Charset, named_charset
 
 __all__ = ["StripRecognizer", "build_strip_recognizer", "load_strip_recognizer"]
 
@@ -46,6 +47,7 @@ class StripRecognizer(nn.Module):
         self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
         self.charset = charset
         self.register_buffer("charset_codes", charset.codes())
+        self.register_buffer("allowed", None, persistent=False)
         self.to(memory_format=torch.channels_last)
         self.requires_grad_(False).eval()
 
@@ -68,10 +70,29 @@ class StripRecognizer(nn.Module):
         network = self.at_rows(int(strips.shape[2]))
         return network.head(network.columns(strips)).float()
 
-    def forward(self, strips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The most probable class of every column and its probability, (N, L) each; 0 is the blank."""
-        probabilities, ids = self.logits(strips).softmax(-1).max(-1)
+    def forward(self, strips: torch.Tensor, allowed: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The most probable class of every column and its probability, (N, L) each; 0 is the blank.
+
+        Args:
+            strips: see :meth:`columns`.
+            allowed: bool (classes,), what may be read; None: see :meth:`allow`. Probabilities are those among these classes.
+        """
+        logits, allowed = self.logits(strips), self.allowed if allowed is None else allowed
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        probabilities, ids = logits.softmax(-1).max(-1)
         return ids, probabilities
+
+    def allow(self, characters: str) -> None:
+        """Read no other characters from now on; of an empty string: all. See :func:`allowed_classes`.
+
+        Raises:
+            ValueError: see :func:`allowed_classes`.
+        """
+        self.allowed = None
+        if characters:
+            allowed = allowed_classes(characters, self.charset.characters)
+            self.allowed = torch.from_numpy(allowed).to(self.head.weight.device)
 
     @torch.inference_mode()
     def read_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +102,13 @@ class StripRecognizer(nn.Module):
         strips = torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
         ids, probabilities = self(strips)
         return ids.cpu().numpy(), probabilities.cpu().numpy()
+
+    @property
+    def allowed_characters(self) -> str:
+        """What :meth:`allow` was told; empty: everything."""
+        if self.allowed is None:
+            return ""
+        return "".join(c for c, kept in zip(self.charset.characters, self.allowed[1:].tolist(), strict=True) if kept)
 
     def keep_characters(self, charset: Charset) -> None:
         """Cut the heads to the characters of another charset, in its order.
@@ -101,7 +129,7 @@ class StripRecognizer(nn.Module):
         head = nn.Linear(COLUMN_WIDTH, charset.num_outputs, device=self.head.weight.device, dtype=self.head.weight.dtype)
         head.weight.data.copy_(self.head.weight.data[rows])
         head.bias.data.copy_(self.head.bias.data[rows])
-        self.head, self.charset = head.requires_grad_(False), charset
+        self.head, self.charset, self.allowed = head.requires_grad_(False), charset, None
         self.charset_codes = charset.codes().to(self.charset_codes.device)
 
 
@@ -138,5 +166,7 @@ def build_strip_recognizer(cfg) -> StripRecognizer | None:
     reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
     if cfg.MODEL.STRIPS.LOW_WEIGHTS and min(cfg.MODEL.STRIPS.ROWS, default=LOW_ROWS + 1) <= LOW_ROWS:
         reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS)
-    reader.keep_characters(configured_charset(cfg))
+    name = cfg.MODEL.STRIPS.CHARSET
+    reader.keep_characters(named_charset(name, reader.charset.characters) if name else configured_charset(cfg))
+    reader.allow(cfg.MODEL.STRIPS.ALLOW)
     return reader

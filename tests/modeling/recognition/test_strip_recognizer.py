@@ -174,3 +174,19 @@ def test_low_strips_are_read_by_weights_of_their_own():
 
 def strips_of(rows):
     return torch.rand(1, 3, rows, int(FORMS[rows].columns(96)), generator=torch.Generator().manual_seed(rows)) * 2 - 1
+
+
+def test_only_allowed_characters_are_read_with_probabilities_among_them():
+    reader = new_reader()
+    x = strips(4, 160)
+    free, logits = reader(x)[0], reader.logits(x)
+    assert 3 in free, "without a rule it reads other characters, too"
+    reader.allow("ab")
+    ids, probabilities = reader(x)
+    assert reader.allowed_characters == "ab " and set(ids.unique().tolist()) <= {0, 1, 2, 9}
+    kept = logits[..., [0, 1, 2, 9]].softmax(-1).amax(-1)
+    torch.testing.assert_close(probabilities, kept)
+    for same in (reader(x, torch.ones(10, dtype=torch.bool)), (reader.allow(""), reader(x))[1]):
+        torch.testing.assert_close(same[0], free)
+    with pytest.raises(ValueError, match="not 'é'"):
+        reader.allow("é")

@@ -1,0 +1,46 @@
+"""What can be read: charsets by name, and characters that are allowed."""
+
+import pytest
+
+from dld.data.samples import sample_files
+from dld.inference.predictor import TextSpotter
+from dld.text.charset import Charset, named_charset
+
+SAMPLE = ["INPUT.MIN_SIZE_TEST", 320]
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return sample_files()[0]
+
+
+def test_named_charsets():
+    known = [*Charset.default().characters, *"éŁß€“ǃΩ中"]
+    assert named_charset("ascii", known) == Charset.default()
+    assert named_charset("latin", known).characters == (*Charset.default().characters, *"éŁß€“")
+    assert named_charset("all", known).characters == tuple(known)
+    with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.CHARSET must be ascii, latin, all or empty, got 'klingon'"):
+        named_charset("klingon", known)
+
+
+def test_the_shipped_reader_knows_accents():
+    spotter = TextSpotter.from_pretrained("teacher_tiny", device="cpu", charset="latin")
+    characters = set(spotter.model.reader.charset.characters)
+    assert set("ŁódźGyőrReykjavíkStraßeseñor€19,90Ærø½ŞşİığâîȘț“”’") <= characters
+    assert not characters & set("αΩ中")
+    assert len(TextSpotter.from_pretrained("teacher_tiny", device="cpu", charset="all").model.reader.charset) == 652
+
+
+def test_only_digits(sample):
+    free = TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=SAMPLE)(sample)
+    digits = TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=SAMPLE, allow="0123456789.")(sample)
+    assert any(c.isalpha() for word in free.words for c in word.text)
+    assert set("".join(word.text for word in digits.words)) <= set("0123456789.")
+
+
+def test_what_needs_strips_or_is_unknown_says_so():
+    for options in ({"charset": "latin"}, {"allow": "12"}):
+        with pytest.raises(ValueError, match="charset and allow need a reader of strips"):
+            TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=["MODEL.RECOGNITION.READER", ""], **options)
+    with pytest.raises(ValueError, match="only known characters can be allowed, not '中'"):
+        TextSpotter.from_pretrained("teacher_tiny", device="cpu", allow="1中")
