@@ -186,9 +186,8 @@ class _Job:
                     if film is not None:
                         film.add(result, frame.pixels)
                     self._add(result, frame=frame.index, seconds=round(frame.seconds, 3))
-                    texts = [word.text for word in result.words]
-                    if texts != shown:
-                        shown = texts
+                    if result.text != shown:
+                        shown = result.text
                         self._say(f"{reader.name} {frame.seconds:.2f} s: ", result)
             except ValueError as error:
                 self._skip(error)
@@ -201,7 +200,7 @@ class _Job:
 
     def _say(self, where: str, result) -> None:
         if not self.args.quiet:
-            tqdm.write(where + (" | ".join(word.text for word in result.words) or "(no words)"))
+            tqdm.write(where + (" | ".join(line.text for line in result.lines) or "(no words)"))
 
     def _skip(self, error: Exception) -> None:
         logger.warning("skipped: %s", error)

@@ -10,6 +10,12 @@ PYTHON_ONNX = """from dld import TextSpotter
 spotter = TextSpotter.from_onnx("exported/dld_tiny")   # device="cuda" with onnxruntime-gpu
 print([word.text for word in spotter("photo.jpg").words])
 results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.6)"""
+PYTHON_LINES = """from dld import TextSpotter
+
+result = TextSpotter.from_pretrained("teacher_tiny")("photo.jpg")
+print(result.text)                       # a line of text for each line, in the order of reading
+for line in result.lines:
+    print(line.block, line.text, line.box, [word.score for word in line.words])"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -131,6 +137,8 @@ PROJECT = {
     "dld benchmark ...": Run(change=((" ...", " --help"),), says="--only"),
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
+    PYTHON_LINES: Run(),
+    "python tests/page/measure_order.py 100": Run(change=(("100", "1"),), own_process=True, says="straight: "),
     PYTHON_ONNX: Run(needs="onnxruntime", first=f"{EXPORT} --opts {SMALL}", slow=True),
     "python tests/faults/kill_campaign.py --kills 20": Run(change=(("20", "1"),), own_process=True, slow=True),
     "python tests/faults/kill_campaign.py --distill --kills 5": Run(change=(("5", "1"),), own_process=True, slow=True),

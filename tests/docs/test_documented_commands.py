@@ -12,7 +12,18 @@ from markdown_commands import Command, commands_of
 from run_settings import Run
 from running import change_command, in_own_process, record, start
 
-PROJECT_DOCUMENTS = ("study", "training", "speed", "export", "robustness", "deployment", "departures", "install", "scores")
+PROJECT_DOCUMENTS = (
+    "study",
+    "training",
+    "speed",
+    "export",
+    "robustness",
+    "deployment",
+    "departures",
+    "install",
+    "scores",
+    "pages",
+)
 FILES = (
     "README.md",
     "CONTRIBUTING.md",
