@@ -59,6 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--scale", default="auto", help="auto (default), or the share of full resolution to read at: 0.5")
     choice.add_argument("--budget", type=float, metavar="SHARE", help="largest cost as a share of the teacher's: 0.6")
+    parser.add_argument(
+        "--rotation",
+        default="0",
+        metavar="DEGREES",
+        help="by which the pages are turned clockwise: 0 (default), 90, 180, 270; or auto: found for each, at a cost",
+    )
+    parser.add_argument(
+        "--tile",
+        default="auto",
+        metavar="PIXELS",
+        help="auto (default): long and huge pictures are read in tiles, too; off; or the side of the tiles",
+    )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
@@ -88,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = find_inputs(args.input, args.output)
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
+    options |= {"rotation": args.rotation, "tile": args.tile}
     spotter([], **options)  # says now what is wrong with the options
     with ExitStack() as stack:
         log = names = None

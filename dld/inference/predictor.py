@@ -138,6 +138,16 @@ class TextSpotter(ReadsPictures):
 
         return OnnxTextSpotter(folder, device)
 
+    @property
+    def input_sides(self) -> tuple[int, int]:
+        """Pixels of the short side at full resolution, and the most that the long side may have."""
+        return self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
+
+    @property
+    def counts_cost(self) -> bool:
+        """Whether results have a cost also where neither scale nor budget is given."""
+        return not isinstance(self.model, Spotter)
+
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, self._view(scale, budget), channel_order)
 

@@ -105,6 +105,19 @@ def test_scale_budget_and_frames_are_passed_on(run):
     assert len(lines("o4/results.jsonl")[0]["words"]) == 1
 
 
+def test_turns_and_tiles_are_passed_on(run, capsys):
+    assert run("--input", "in/a.png", "--output", "o1", "--rotation", "90", "--no-pictures") == 0
+    assert lines("o1/results.jsonl")[0]["rotation"] == 90
+    assert run("--input", "in/a.png", "--output", "o2", "--rotation", "auto", "--tile", "64", "--no-pictures") == 0
+    assert run("--input", "in/a.png", "--output", "o3", "--tile", "off", "--no-pictures") == 0
+    (found,), (plain,) = lines("o2/results.jsonl"), lines("o3/results.jsonl")
+    assert found["gflops"] > 2 * plain["gflops"] and "rotation" not in plain
+    capsys.readouterr()
+    for option, value, said in (("--rotation", "45", "rotation must be"), ("--tile", "9", "tile must be")):
+        assert run("--input", "in/a.png", option, value) == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
 def test_standard_input_and_no_output_folder(run, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO((folder / "in/a.png").read_bytes())))
     before = sorted(folder.rglob("*"))

@@ -138,6 +138,10 @@ PROJECT = {
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
     PYTHON_LINES: Run(),
+    "dld spot --input photos/ --output output/read --pretrained teacher_tiny --rotation auto": Run(
+        append=f"--opts {SMALL}", leaves=("output/read/e.jpg", "output/read/results.json"),
+    ),
+    "pytest tests/inference/test_turned_and_long.py": pytest_files("pytest tests/inference/test_turned_and_long.py"),
     "python tests/page/measure_order.py 100": Run(change=(("100", "1"),), own_process=True, says="straight: "),
     PYTHON_ONNX: Run(needs="onnxruntime", first=f"{EXPORT} --opts {SMALL}", slow=True),
     "python tests/faults/kill_campaign.py --kills 20": Run(change=(("20", "1"),), own_process=True, slow=True),
