@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("drawing", "model_zoo", "page", "strips", "text", "utils"),
     ("config", "config_files", "structures"),
-    ("data", "evaluation", "weights"),
+    ("data", "documents", "evaluation", "weights"),
     ("modeling",),
     ("engine", "runtime"),
     ("inference",),

@@ -19,6 +19,7 @@ from dld.cli.command import add_weights, run_command
 if TYPE_CHECKING:
     import numpy as np
 
+    from dld.inference.document_files import DocumentFiles
     from dld.inference.input_files import FreeNames
     from dld.inference.output_files import ResultLog
     from dld.inference.predictor import TextSpotter
@@ -53,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--camera", type=int, metavar="N", help="read camera N until interrupted with ctrl-c")
     parser.add_argument("--output", metavar="DIR", help="folder for drawings and json; without it the words are only printed")
+    parser.add_argument(
+        "--output-format",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="further files of pictures in the output folder: txt, hocr, alto, pdf (searchable); csv: one table of all words",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="write json only, no drawings and films")
     add_weights(parser)
     parser.add_argument("--config-file", default="", help="configuration; by default the one inside the checkpoint")
@@ -90,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
     """
+    from dld.documents.searchable_pdf import check_installed
+    from dld.inference.document_files import OUTPUT_FORMATS, DocumentFiles
     from dld.inference.input_files import FreeNames, find_inputs, is_video
     from dld.inference.output_files import ResultLog
 
@@ -97,17 +107,26 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("nothing to read: give --input or --camera")
     if args.max_frames is not None and args.max_frames < 1:
         raise ValueError(f"--max-frames must be at least 1, got {args.max_frames}")
+    unknown = [name for name in args.output_format if name not in OUTPUT_FORMATS]
+    if unknown:
+        raise ValueError(f"--output-format must be of {', '.join(OUTPUT_FORMATS)}, got {', '.join(unknown)}")
+    if args.output_format and args.output is None:
+        raise ValueError("--output-format writes files: give --output, too")
+    if "pdf" in args.output_format:
+        check_installed()
     inputs = find_inputs(args.input, args.output)
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
     options |= {"rotation": args.rotation, "tile": args.tile}
     spotter([], **options)  # says now what is wrong with the options
     with ExitStack() as stack:
-        log = names = None
+        log = names = documents = None
         if args.output is not None:
             names = FreeNames(args.output, inputs)
             log = stack.enter_context(ResultLog(names.fixed("results.jsonl"), names.fixed("results.json")))
-        job = _Job(args, spotter, options, log, None if args.no_pictures else names)
+            if args.output_format:
+                documents = stack.enter_context(DocumentFiles(names, args.output_format))
+        job = _Job(args, spotter, options, log, None if args.no_pictures else names, documents)
         try:
             job.pictures([path for path in inputs if not is_video(path)])
             for path in filter(is_video, inputs):
@@ -142,8 +161,17 @@ class _Picture:
 class _Job:
     """Reads inputs one after another and counts what became of them."""
 
-    def __init__(self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None) -> None:
+    def __init__(
+        self,
+        args,
+        spotter: TextSpotter,
+        options: dict,
+        log: ResultLog | None,
+        names: FreeNames | None,
+        documents: DocumentFiles | None,
+    ) -> None:
         self.args, self.spotter, self.options, self.log, self.names = args, spotter, options, log, names
+        self.documents = documents
         self.read = self.words = self.failed = 0
         self.interrupted = self.filming_camera = False
 
@@ -157,6 +185,8 @@ class _Job:
                 drawing = self.names.like(picture.path, ".jpg")
                 save_drawing(result, picture.pixels, drawing, self.args.font)
                 more["drawing"] = drawing.name
+            if self.documents is not None:
+                more["documents"] = self.documents.add(picture.path, result, picture.pixels)
             self._add(result, **more)
             self._say(f"{picture.path}: ", result)
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dld.documents.page import LONGEST_JPEG
 from dld.inference.video import VideoWriter
 from dld.structures.words import SpottingResult, write_results
 
 __all__ = ["DrawnFilm", "ResultLog", "save_drawing"]
-
-# JPEG knows no longer sides.
-LONGEST_JPEG = 65_500
 
 
 class ResultLog:

@@ -3,6 +3,7 @@
 The page is looked at in the frame of its level lines. The order is that of T. M. Breuel, "High Performance Document Layout
 Analysis" (2003): a line comes before another one that is below it and shares a part of its width, and before one that stands
 to its right, unless a line that spans both lies between them. Columns are read one after another, a heading over both first.
+Before that, wide empty strips across the page part it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ __all__ = ["reading_order"]
 
 # a line goes on the block above it up to this far below it, in heights, if its letters are at most so many times larger
 NEXT_LINE, LARGER = 1.4, 1.7
+# what stands below an empty strip across the page comes later, if the strip is so many lines high
+BAND = 2.0
 
 
 def reading_order(outlines: Sequence[np.ndarray], texts: Sequence[str], turn: int = 0) -> list[list[list[int]]]:
@@ -54,7 +57,8 @@ def _ordered(lines: list[list[int]], axes: WordAxes, points: list[np.ndarray]) -
     heights = np.array([float(np.median(axes.height[[i for line in item for i in line]])) for item in items])
     blocks: list[list[list[int]]] = []
     before = None
-    for k in _topological(boxes, heights):
+    order = [band[k] for band in _bands(boxes, heights) for k in _topological(boxes[band], heights[band])]
+    for k in order:
         if (
             before is not None
             and max(before, k) < len(level)
@@ -101,6 +105,16 @@ def _standing_blocks(lines: list[list[int]], axes: WordAxes, points: list[np.nda
         else:
             blocks.append([k])
     return [[lines[k] for k in block] for block in blocks]
+
+
+def _bands(boxes: np.ndarray, heights: np.ndarray) -> list[np.ndarray]:
+    """Items between empty strips across the page, from top to bottom."""
+    if not len(boxes):
+        return []
+    order = np.argsort(boxes[:, 1], kind="stable")
+    reached = np.maximum.accumulate(boxes[order, 3])
+    cuts = np.flatnonzero(boxes[order[1:], 1] - reached[:-1] > BAND * np.median(heights)) + 1
+    return np.split(order, cuts)
 
 
 def _topological(boxes: np.ndarray, heights: np.ndarray) -> list[int]:

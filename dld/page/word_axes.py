@@ -68,11 +68,14 @@ def axes_of(outlines: Sequence[np.ndarray], texts: Sequence[str]) -> WordAxes:
     usual = _weighted_median(slants[own & ~tall], extent[own & ~tall])
     boxes = np.array([[*p.min(0), *p.max(0)] for p in outlines]).reshape(-1, 4)
     _lean_on_neighbours(boxes, slants, tall, own)
-    for i in np.flatnonzero(~own):
+    for i in np.flatnonzero(~own).tolist():
         slants[i], tall[i] = _like_neighbours(i, np.flatnonzero(own), boxes, slants, tall, extent) or (usual, False)
-    parts = [_ends(outline, slant, bool(known)) for outline, slant, known in zip(outlines, slants, own, strict=True)]
-    columns = [np.array(column) for column in zip(*parts, strict=True)] if parts else [np.zeros((0, 2))] * 4 + [np.zeros(0)] * 2
-    return WordAxes(*columns, tall)
+    parts: list[tuple] = [
+        _ends(outline, slant, bool(known)) for outline, slant, known in zip(outlines, slants, own, strict=True)
+    ]
+    start, end, begins, ends, height, length = zip(*parts, strict=True) if parts else ([],) * 6
+    first, last, begin, stop = (np.array(column, np.float64).reshape(-1, 2) for column in (start, end, begins, ends))
+    return WordAxes(first, last, begin, stop, np.array(height, np.float64), np.array(length, np.float64), tall)
 
 
 def _principal(outline: np.ndarray) -> tuple[np.ndarray, float]:

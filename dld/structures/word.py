@@ -36,6 +36,14 @@ class Word:
         if self.polygon.ndim != 2 or self.polygon.shape[1] != 2:
             raise ValueError(f"polygon of word {self.text!r} has shape {self.polygon.shape}, expected (P, 2)")
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The smallest upright box around the word in pixels: x0, y0, x1, y1; not finite where it has no place."""
+        if not len(self.polygon):
+            return math.nan, math.nan, math.nan, math.nan
+        (x0, y0), (x1, y1) = self.polygon.min(0), self.polygon.max(0)
+        return float(x0), float(y0), float(x1), float(y1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain json types; a coordinate that is not finite becomes null."""
         return {

@@ -18,13 +18,17 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from dld.structures.text_lines import TextLine, text_lines
 from dld.structures.word import Word, exact_number
+from dld.structures.word_table import COLUMNS, word_rows
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["RESULTS_SCHEMA", "SpottingResult", "Word", "read_results", "result_from_instances", "write_results"]
 
@@ -71,6 +75,18 @@ class SpottingResult:
     def text(self) -> str:
         """All lines, each on a line of its own, in the order of reading."""
         return "\n".join(line.text for line in self.lines)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row a word in the order of reading: file, page, block, line, word, text, score, box and polygon in pixels.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_dataframe() needs pandas: pip install pandas") from None
+        return pandas.DataFrame(word_rows(self.lines, self.file_name), columns=list(COLUMNS))
 
     def draw(self, image: np.ndarray | None = None, font_path: str | os.PathLike | None = None, **options) -> Image.Image:
         """The image with its words, scale and cost, as an RGB picture of PIL: `result.draw().save("out.jpg")`.

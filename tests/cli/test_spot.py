@@ -1,10 +1,12 @@
 """`dld spot` as a user meets it: what is printed, what is written, what is skipped, and the exit code."""
 
+import csv
 import io
 import json
 import os
 import sys
 import types
+from xml.etree import ElementTree as ET
 
 import cv2
 import numpy as np
@@ -103,6 +105,49 @@ def test_scale_budget_and_frames_are_passed_on(run):
     assert lines("o3/results.jsonl")[0]["scale"] is None
     assert run("--input", "in/a.png", "--output", "o4", "--opts", "TEST.DETECTIONS_PER_IMAGE", "1") == 0
     assert len(lines("o4/results.jsonl")[0]["words"]) == 1
+
+
+def test_documents_of_every_format(run, folder, capsys):
+    formats = ["txt", "csv", "hocr", "alto"]
+    assert run("--input", "in", "clip.mp4", "--output", "out", "--output-format", *formats, "--no-pictures", "--quiet") == 0
+    read = [line for line in lines() if "frame" not in line]
+    assert [line["documents"] for line in read] == [
+        {"txt": f"{n}.txt", "hocr": f"{n}.hocr", "alto": f"{n}.alto.xml"} for n in ("a", "b", "a_1")
+    ]
+    with open("out/words.csv", encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    for line in read:
+        expected = [" ".join(line["words"][i]["text"] for i in indices) for indices in line["lines"]]
+        own = [row for row in rows if row["file"] == line["file_name"]]
+        assert [row["text"] for row in own] == [line["words"][i]["text"] for indices in line["lines"] for i in indices]
+        assert (folder / "out" / line["documents"]["txt"]).read_text(encoding="utf-8").splitlines() == expected
+        for name in ("hocr", "alto"):
+            assert (
+                ET.parse(folder / "out" / line["documents"][name])
+                .getroot()
+                .tag.endswith({"hocr": "html", "alto": "alto"}[name])
+            )
+    assert {row["file"] for row in rows} <= {"in/a.png", "in/b.png", "in/deep/a.png"}
+
+
+def test_a_searchable_pdf(run, folder):
+    pytest.importorskip("reportlab")
+    assert run("--input", "in/a.png", "--output", "in", "--output-format", "pdf") == 0
+    assert (folder / "in" / "a.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_formats_that_cannot_be_written_are_said_before_anything_is_read(run, folder, monkeypatch, capsys):
+    assert run("--input", "in", "--output", "out", "--output-format", "txt", "docx") == 2
+    assert "--output-format must be of txt, csv, hocr, alto, pdf, got docx" in capsys.readouterr().err
+    assert run("--input", "in", "--output-format", "txt") == 2
+    assert "give --output, too" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    assert run("--input", "in", "--output", "out", "--output-format", "pdf") == 2
+    assert 'pip install "dld[pdf]"' in capsys.readouterr().err
+    (folder / "out").mkdir()
+    (folder / "out" / "words.csv").write_text("mine")
+    assert run("--input", "out/words.csv", "in/a.png", "--output", "out", "--output-format", "csv") == 2
+    assert (folder / "out" / "words.csv").read_text() == "mine"
 
 
 def test_turns_and_tiles_are_passed_on(run, capsys):

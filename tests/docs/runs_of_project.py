@@ -16,6 +16,12 @@ result = TextSpotter.from_pretrained("teacher_tiny")("photo.jpg")
 print(result.text)                       # a line of text for each line, in the order of reading
 for line in result.lines:
     print(line.block, line.text, line.box, [word.score for word in line.words])"""
+PYTHON_DOCUMENT = """from dld import TextSpotter
+from dld.documents.formats import FORMATS
+from dld.documents.page import DocumentPage
+
+result = TextSpotter.from_pretrained("teacher_tiny")("photo.jpg")
+open("photo.hocr", "wb").write(FORMATS["hocr"].write([DocumentPage(result)]))"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -138,6 +144,11 @@ PROJECT = {
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
     PYTHON_LINES: Run(),
+    PYTHON_DOCUMENT: Run(leaves=("photo.hocr",)),
+    "dld spot --input photos/ --output output/read --pretrained teacher_tiny --output-format txt csv hocr alto": Run(
+        append=f"--opts {SMALL}",
+        leaves=("output/read/e.txt", "output/read/words.csv", "output/read/e.hocr", "output/read/e.alto.xml"),
+    ),
     "dld spot --input photos/ --output output/read --pretrained teacher_tiny --rotation auto": Run(
         append=f"--opts {SMALL}", leaves=("output/read/e.jpg", "output/read/results.json"),
     ),

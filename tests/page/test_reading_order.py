@@ -53,6 +53,11 @@ def test_a_heading_over_two_columns_comes_first_and_columns_are_read_one_after_t
     assert lines_read(page) == ["HEADING", "left1", "left2", "right1", "right2"]
 
 
+def test_what_stands_below_an_empty_strip_comes_later_however_far_left_it_is():
+    page = page_of(("below", 0, 100, 60, 120), ("right", 200, 5, 260, 25), ("left", 0, 0, 60, 20))
+    assert lines_read(page) == ["left", "right", "below"]
+
+
 def test_a_narrow_gutter_is_told_from_a_wide_space_by_the_line_below():
     rows = [("ab", 0, 0, 60, 20), ("cd", 85, 0, 160, 20)]
     assert lines_read(page_of(*rows)) == ["ab cd"]
