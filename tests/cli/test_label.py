@@ -95,6 +95,17 @@ def test_unreadable_photos_are_skipped_with_a_warning_and_exit_code_1(run, photo
     assert len(read_annotations("labels.json")) == 2
 
 
+def test_a_name_that_is_no_utf8_is_labelled_checked_and_trained_on(run, photos, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    os.rename("photos/lying.png", f"photos/{name}")
+    assert run() == 0
+    assert [image.file_name for image in read_annotations("labels.json")] == [name, "deep/turned.jpg"]
+    assert check.main(["--json", "labels.json", "--images", "photos"]) == 0
+    assert "no problems found" in capsys.readouterr().out
+    (record,) = (r for r in load_text_json("labels.json", "photos") if r["file_name"].endswith(name))
+    assert read_dict_image(record).shape == (80, 120, 3)
+
+
 def test_labels_that_are_there_are_not_written_over_unasked(run, capsys):
     with open("labels.json", "w") as f:
         f.write("corrected by hand")
