@@ -85,6 +85,21 @@ def test_official_folders_become_a_data_set_that_loads(root, name, capsys):
     assert read_image(record["file_name"]).shape == (48, 64, 3)
 
 
+def test_total_texts_later_matlab_files_are_found_and_read(root, capsys):
+    io = pytest.importorskip("scipy.io")
+    rows = np.empty((1, 6), dtype=object)
+    rows[0] = ["x:", np.array([[5, 25, 25, 5]]), "y:", np.array([[5, 5, 15, 15]]), np.array(["OPEN"]), np.array(["h"])]
+    image(root / "Images" / "Train" / "img11.jpg")
+    (root / "gt" / "Polygon" / "Train").mkdir(parents=True)
+    io.savemat(root / "gt" / "Polygon" / "Train" / "gt_img11.mat", {"gt": rows})
+    assert main(["totaltext_train", "--root", str(root)]) == 0
+    assert "totaltext_train: 1 images, 1 words of which 0 are don't-care" in capsys.readouterr().out
+    assert prepared(root, "totaltext_train")[0].words[0].polygon.tolist() == [[5, 5], [25, 5], [25, 15], [5, 15]]
+    where = ["--images", str(root / "Images" / "Train"), "--gt", str(root / "gt" / "Polygon" / "Train")]
+    assert main(["mine", "--format", "totaltext", *where]) == 0
+    assert prepared(root, "mine")[0].words[0].text == "OPEN"
+
+
 def test_total_texts_tenth_is_held_out_and_its_odd_words_are_counted(root, capsys):
     for i in (9, 10, 20, 101):
         image(root / f"Images/Train/img{i}.jpg")
