@@ -6,6 +6,7 @@ import argparse
 import itertools
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("nothing to read: give --input or --camera")
     if args.max_frames is not None and args.max_frames < 1:
         raise ValueError(f"--max-frames must be at least 1, got {args.max_frames}")
-    inputs = find_inputs(args.input, args.output)
+    passed_over: Counter[str] = Counter()
+    inputs = find_inputs(args.input, args.output, passed_over)
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
     spotter([], **options)  # says now what is wrong with the options
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             # how one stops a camera
             job.interrupted = not job.filming_camera
-    return job.report()
+    return job.report(passed_over)
 
 
 def load_spotter(args: argparse.Namespace) -> TextSpotter:
@@ -207,10 +209,14 @@ class _Job:
         logger.warning("skipped: %s", error)
         self.failed += 1
 
-    def report(self) -> int:
+    def report(self, passed_over: Counter[str]) -> int:
+        from dld.inference.input_files import list_passed_over
+
         where = f" -> {self.log.document}" if self.log is not None else ""
         counts = f"{_count(self.read, 'image')}, {_count(self.words, 'word')}"
         print(f"{counts}{where}", file=sys.stderr if self.log is None else sys.stdout)
+        if passed_over:
+            print(list_passed_over(passed_over), file=sys.stderr)
         if self.failed:
             print(f"{_count(self.failed, 'input')} could not be read", file=sys.stderr)
         if self.interrupted:

@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image
 
+from dld.data.extra_formats import why_unknown
+
 __all__ = ["MAX_PIXELS", "Picture", "is_picture", "read_picture"]
 
 # what one picture may come as
@@ -99,7 +101,7 @@ def _open(file: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarr
     except Image.DecompressionBombError as error:
         raise ValueError(f"cannot read image {name}: more than {MAX_PIXELS:,} pixels; cut it up or reduce it") from error
     except Exception as error:  # what plugins raise about damaged files is of many kinds
-        reason = "not a picture in any known format" if isinstance(error, Image.UnidentifiedImageError) else error
+        reason = why_unknown(file) if isinstance(error, Image.UnidentifiedImageError) else error
         raise ValueError(f"cannot read image {name}: {reason}") from error
     with image:
         if size and sorted(size) != sorted(image.size):

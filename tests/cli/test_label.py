@@ -87,6 +87,13 @@ def test_the_threshold_decides(run, capsys):
     assert "3 images, 0 words and 5 doubtful" in capsys.readouterr().out
 
 
+def test_companions_of_macos_are_no_photos_and_other_files_are_counted(run, photos, capsys):
+    (photos / "._dark.png").write_bytes(b"\0\5\x16\7")
+    (photos / "notes.txt").touch()
+    assert run() == 0
+    assert capsys.readouterr().err.strip() == "1 file in the folders is passed over: 1 .txt"
+
+
 def test_unreadable_photos_are_skipped_with_a_warning_and_exit_code_1(run, photos, capsys, caplog):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     assert run() == 1

@@ -70,6 +70,15 @@ def test_a_folder_of_pictures(run, folder, tiny_weights, capsys):
     assert drawn.shape == plain.shape and np.abs(drawn - plain).max() > 100
 
 
+def test_what_a_folder_holds_besides_pictures_is_counted(run, folder, capsys):
+    (folder / "in" / "notes.txt").touch()
+    (folder / "in" / "._a.png").write_bytes(b"\0\5\x16\7")  # beside every file that macOS writes on a foreign disk
+    shutil.copy("clip.mp4", "in/deep/clip.mp4")
+    assert run("--input", "in", "--quiet") == 0
+    said = capsys.readouterr().err
+    assert "3 images, " in said and "2 files in the folders are passed over: 1 .txt, 1 .mp4" in said
+
+
 def test_unreadable_files_are_skipped_with_a_warning_and_exit_code_1(run, capsys, caplog):
     assert run("--input", "broken.jpg", "in/a.png", "--output", "out", "--no-pictures", "--quiet") == 1
     assert "skipped: cannot read image broken.jpg" in caplog.text

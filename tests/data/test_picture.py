@@ -6,10 +6,12 @@ import os
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dld.data import picture
 from dld.data.dataset_mapper import read_dict_image
+from dld.data.datasets.image_files import image_size
+from dld.data.extra_formats import needed_extra
 from dld.data.picture import is_picture, read_picture
 
 # red, green, blue and white, two rows of two: each corner is told from the others
@@ -173,6 +175,40 @@ def test_more_pixels_than_fit_are_refused_before_they_are_decoded(tmp_path, monk
 def test_what_cannot_be_read_is_said(source, message):
     with pytest.raises(ValueError, match=message):
         read_picture(source)
+
+
+HEIC = b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf" + bytes(40)
+AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(40)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEIC, r'HEIC is read with an extra, pip install "dld\[heic\]"'),
+        (HEIC.replace(b"mif1", b"heic"), r'HEIC is read with an extra, pip install "dld\[heic\]"'),
+        (b"%PDF-1.7 and so on", r'PDF is read with an extra, pip install "dld\[pdf\]"'),
+        (b"\n\n%PDF-1.7", r'PDF is read with an extra, pip install "dld\[pdf\]"'),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "not a picture in any known format"),
+        (b"\xff\xff\xff\xffftyp", "not a picture in any known format"),
+    ],
+)
+def test_files_that_need_an_extra_name_it_whatever_they_are_called(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr(Image, "open", unidentified)  # as without the extra, be it installed or not
+    (tmp_path / "IMG_1.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot read image .*IMG_1\.jpg: " + message):
+        read_picture(tmp_path / "IMG_1.jpg")
+    with pytest.raises(ValueError, match=r"cannot read image .*IMG_1\.jpg: " + message):
+        image_size(tmp_path / "IMG_1.jpg")
+    with pytest.raises(ValueError, match="cannot read image picture: " + message):
+        read_picture(content)
+
+
+def unidentified(*_):
+    raise UnidentifiedImageError("cannot identify image file")
+
+
+def test_avif_is_not_taken_for_heic():
+    assert needed_extra(AVIF) is None and needed_extra(HEIC) == ("HEIC", "heic")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
