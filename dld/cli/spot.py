@@ -6,6 +6,7 @@ import argparse
 import itertools
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--output-format writes files: give --output, too")
     if "pdf" in args.output_format:
         check_installed()
-    inputs = find_inputs(args.input, args.output)
+    passed_over: Counter[str] = Counter()
+    inputs = find_inputs(args.input, args.output, passed_over)
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
     options |= {"rotation": args.rotation, "tile": args.tile}
@@ -136,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             # how one stops a camera
             job.interrupted = not job.filming_camera
-    return job.report()
+    return job.report(passed_over)
 
 
 def load_spotter(args: argparse.Namespace) -> TextSpotter:
@@ -249,10 +251,14 @@ class _Job:
         logger.warning("skipped: %s", error)
         self.failed += 1
 
-    def report(self) -> int:
+    def report(self, passed_over: Counter[str]) -> int:
+        from dld.inference.input_files import list_passed_over
+
         where = f" -> {self.log.document}" if self.log is not None else ""
         counts = f"{_count(self.read, 'image')}, {_count(self.words, 'word')}"
         print(f"{counts}{where}", file=sys.stderr if self.log is None else sys.stdout)
+        if passed_over:
+            print(list_passed_over(passed_over), file=sys.stderr)
         if self.failed:
             print(f"{_count(self.failed, 'input')} could not be read", file=sys.stderr)
         if self.interrupted:

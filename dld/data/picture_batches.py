@@ -150,7 +150,7 @@ class ReadsPictures(ABC):
         """Words of one picture, or of each of several in their order.
 
         Args:
-            images: one picture, as a path, an array of uint8 or uint16 (BGR unless `channel_order` says otherwise), a PIL
+            images: one picture, as a path, an array of numbers (BGR unless `channel_order` says otherwise), a PIL
                 image, bytes or an open binary file (see :func:`~dld.data.picture.read_picture`); or a list or tuple of
                 pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
                 `batch_size` pictures ahead and keeps none.

@@ -30,7 +30,8 @@ class ResultLog:
         self.lines, self.document = lines, document
         lines.parent.mkdir(parents=True, exist_ok=True)
         document.unlink(missing_ok=True)  # of an earlier run: it would belong to other lines until the end
-        self._file = open(lines, "w", encoding="utf-8")  # noqa: SIM115  closed by close()
+        # a file name that is no UTF-8 is escaped, and json reads it back as it was
+        self._file = open(lines, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed by close()
 
     def add(self, result: SpottingResult, **more) -> None:
         """Write a line now; `more` are further plain values."""

@@ -127,7 +127,9 @@ class SpottingResult:
         }
 
     def to_json(self, indent: int | None = None) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+        """One line of json, or more with `indent`; a file name that is no UTF-8 is escaped, and read back as it was."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SpottingResult":

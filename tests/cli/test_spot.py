@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 import types
 from xml.etree import ElementTree as ET
@@ -69,6 +70,15 @@ def test_a_folder_of_pictures(run, folder, tiny_weights, capsys):
         assert [w.text for w in result.words] == [w.text for w in expected.words] and result.scale == expected.scale
     drawn, plain = np.asarray(Image.open("out/b.jpg")).astype(int), np.asarray(Image.open("in/b.png")).astype(int)
     assert drawn.shape == plain.shape and np.abs(drawn - plain).max() > 100
+
+
+def test_what_a_folder_holds_besides_pictures_is_counted(run, folder, capsys):
+    (folder / "in" / "notes.txt").touch()
+    (folder / "in" / "._a.png").write_bytes(b"\0\5\x16\7")  # beside every file that macOS writes on a foreign disk
+    shutil.copy("clip.mp4", "in/deep/clip.mp4")
+    assert run("--input", "in", "--quiet") == 0
+    said = capsys.readouterr().err
+    assert "3 images, " in said and "2 files in the folders are passed over: 1 .txt, 1 .mp4" in said
 
 
 def test_unreadable_files_are_skipped_with_a_warning_and_exit_code_1(run, capsys, caplog):
@@ -267,3 +277,23 @@ def test_a_configuration_file_goes_before_the_one_inside(run, tiny_cfg, tmp_path
     arguments = ("--input", "in/a.png", "--output", "out", "--config-file", "own.yaml")
     assert run(*arguments, kind="teacher") == 0
     assert len(lines()[0]["words"]) == 2
+
+
+def test_names_that_are_no_utf8_or_that_the_terminal_cannot_print_are_read_like_all_others(run, folder, monkeypatch):
+    odd = os.fsdecode(b"in/caf\xe9.png"), "in/菜单.png", os.fsdecode(b"in/caf\xe9.mp4")
+    for source, name in (("in/a.png", odd[0]), ("in/b.png", odd[1]), ("clip.mp4", odd[2])):
+        shutil.copy(source, name)
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="cp1252"))  # as consoles of Windows are
+    assert run("--input", *odd, "--output", "out", "--max-frames", "1") == 0
+    sys.stdout.flush()
+    said = printed.getvalue().decode("cp1252").splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "in/caf\\udce9.png", "in/\\u83dc\\u5355.png", "in/caf\\udce9.mp4 0.00 s", "3 images, " + said[3].split(", ")[1],
+    ]  # fmt: skip
+    # the files are UTF-8, and what json reads from them opens the picture
+    assert [line["file_name"] for line in lines()] == [r.file_name for r in read_results("out/results.json")] == list(odd)
+    names = "caf\\udce9.jpg", "caf\\udce9.mp4", "results.json", "results.jsonl", "菜单.jpg"
+    assert sorted(path.name for path in (folder / "out").iterdir()) == list(names)
+    assert [line.get("drawing") for line in lines()] == ["caf\\udce9.jpg", "菜单.jpg", None]
+    assert json.loads(read_results("out/results.json")[0].to_json().encode("utf-8"))["file_name"] == odd[0]
