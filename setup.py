@@ -91,7 +91,7 @@ setup(
         "matlab": MATLAB,
         "pdf": PDF,
         "readers": READERS,
-        "test": TEST + MATLAB + EXPORT,
+        "test": TEST + MATLAB + EXPORT + PDF + HEIC,
     },
     entry_points={"console_scripts": ["dld = dld.cli.main:main"]},
 )

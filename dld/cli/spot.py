@@ -80,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="auto (default): long and huge pictures are read in tiles, too; off; or the side of the tiles",
     )
+    parser.add_argument(
+        "--pages",
+        action="store_true",
+        help="read all pages of TIFF and PDF, all frames of animated pictures, not the first alone",
+    )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
@@ -158,6 +163,7 @@ def load_spotter(args: argparse.Namespace) -> TextSpotter:
 class _Picture:
     path: Path
     pixels: np.ndarray
+    page: int | None = None  # from 1, of files that have several and are read whole
 
 
 class _Job:
@@ -183,27 +189,44 @@ class _Job:
 
         for picture, result in spot_items(self.spotter, self._readable(paths), **self.options):
             result.file_name, more = str(picture.path), {}
+            if picture.page is not None:
+                result.image_id, more["page"] = f"{picture.path.stem}_page{picture.page}", picture.page
             if self.names is not None:
                 drawing = self.names.like(picture.path, ".jpg")
                 save_drawing(result, picture.pixels, drawing, self.args.font)
                 more["drawing"] = drawing.name
             if self.documents is not None:
-                more["documents"] = self.documents.add(picture.path, result, picture.pixels)
+                more["documents"] = self.documents.add(picture.path, result, picture.pixels, picture.page or 1)
             self._add(result, **more)
-            self._say(f"{picture.path}: ", result)
+            where = picture.path if picture.page is None else f"{picture.path} page {picture.page}"
+            self._say(f"{where}: ", result)
 
     def _readable(self, paths: list[Path]) -> Iterator[_Picture]:
+        from dld.data.pages import count_pages, read_pages
         from dld.data.picture import read_picture
         from dld.inference.input_files import STDIN
 
         # without bar for a single one, and where nobody looks at the terminal
         for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True):
+            source = sys.stdin.buffer.read() if path == STDIN else path
             try:
-                pixels = read_picture(sys.stdin.buffer if path == STDIN else path)
+                if self.args.pages:
+                    pages = count_pages(source)
+                    for number, pixels in enumerate(read_pages(source), 1):
+                        yield _Picture(path, pixels, number if pages > 1 else None)
+                else:
+                    yield _Picture(path, read_picture(source))
+                    self._tell_of_pages(source)
             except (OSError, ValueError) as error:
                 self._skip(error)
-            else:
-                yield _Picture(path, pixels)
+
+    @staticmethod
+    def _tell_of_pages(source: Path | bytes) -> None:
+        from dld.data.pages import not_read
+
+        more = 0 if isinstance(source, bytes) else not_read(source)
+        if more:
+            logger.warning("%s: %s not read; --pages reads them", source, _count(more, "more page"))
 
     def film(self, source: Path | int) -> None:
         from dld.inference.output_files import DrawnFilm

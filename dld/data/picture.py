@@ -8,7 +8,8 @@ binary files.
 - Transparency is laid over white, light drawing on a transparent ground over black.
 - A channel of 16 bits keeps its upper 8; of other ranges see :func:`~dld.data.pixel_values.eight_bits`. What had to be assumed
   is said as a warning.
-- Animations and files of several pages give their first picture.
+- Animations and files of several pages give their first picture; :mod:`dld.data.pages` reads all of them.
+- HEIC and pages of PDF are read with the extras `heic` and `pdf`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image
 
-from dld.data.extra_formats import why_unknown
+from dld.data.extra_formats import open_image, pdfium_of, why_unknown
+from dld.data.pdf_pages import render_page
 from dld.data.pixel_values import MAX_PIXELS, decode_deep, eight_bits, opaque_rgb
 
 __all__ = ["MAX_PIXELS", "Picture", "is_picture", "read_picture"]
@@ -97,13 +99,20 @@ def _all_bytes(file: Any) -> bytes:
 
 def _open(file: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
     try:
-        image = Image.open(file)
+        image = open_image(file)
     except Image.DecompressionBombError as error:
         raise ValueError(f"cannot read image {name}: more than {MAX_PIXELS:,} pixels; cut it up or reduce it") from error
     except Image.UnidentifiedImageError as error:
         deep = decode_deep(file)
         if deep is not None:
             return _of_array(deep, "BGR", name)
+        try:
+            document = pdfium_of(file)
+            if document is not None:
+                with document:
+                    return render_page(document, 0)
+        except ValueError as reason:
+            raise ValueError(f"cannot read image {name}: {reason}") from error
         raise ValueError(f"cannot read image {name}: {why_unknown(file)}") from error
     except Exception as error:  # what plugins raise about damaged files is of many kinds
         raise ValueError(f"cannot read image {name}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from dld.data.pages import not_read
 from dld.data.picture import Picture, is_picture, read_picture
 from dld.data.picture_views import ReadPixels, ViewReader, check_rotation
 from dld.data.tiles import check_tile, tiles_of
@@ -16,6 +18,8 @@ from dld.structures.scale_options import check_budget, check_scale
 from dld.structures.words import SpottingResult
 
 __all__ = ["ReadBatch", "ReadsPictures", "open_batch", "path_of", "read_in_batches", "with_pixels"]
+
+logger = logging.getLogger(__name__)
 
 # (sources, place of the first of them or None, whether pixels stay within reach of the results) -> their results
 ReadBatch = Callable[[Sequence[Any], int | None, bool], list[SpottingResult]]
@@ -93,6 +97,9 @@ def _read_sources(
     """Results of one batch, see :data:`ReadBatch`."""
     results = reader(open_batch(sources, channel_order, first))
     for source, result in zip(sources, results, strict=True):
+        more = not_read(source) if path_of(source) is not None else 0
+        if more:
+            logger.warning("%s: %d more page%s not read; dld.data.pages.read_pages gives all", source, more, "s"[: more > 1])
         result.file_name = path_of(source)
         with_pixels(result, source, channel_order, keep)
     return results

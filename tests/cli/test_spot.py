@@ -160,6 +160,27 @@ def test_formats_that_cannot_be_written_are_said_before_anything_is_read(run, fo
     assert (folder / "out" / "words.csv").read_text() == "mine"
 
 
+def test_pages_are_read_when_they_are_asked_for_and_else_counted(run, folder, capsys, caplog):
+    pages = [Image.open(f"in/{name}.png").convert("RGB") for name in ("a", "b", "deep/a")]
+    pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+    assert run("--input", "scan.tif", "--output", "o1", "--no-pictures") == 0
+    assert "scan.tif: 2 more pages not read; --pages reads them" in caplog.text and len(lines("o1/results.jsonl")) == 1
+    capsys.readouterr()
+    assert run("--input", "scan.tif", "in/b.png", "--output", "o2", "--pages", "--output-format", "txt", "csv") == 0
+    found = lines("o2/results.jsonl")
+    assert [(f["image_id"], f.get("page"), f["drawing"]) for f in found] == [
+        ("scan_page1", 1, "scan.jpg"), ("scan_page2", 2, "scan_1.jpg"), ("scan_page3", 3, "scan_2.jpg"), (None, None, "b.jpg"),
+    ]  # fmt: skip
+    assert [f["documents"]["txt"] for f in found] == ["scan.txt"] * 3 + ["b.txt"]
+    assert (folder / "o2" / "scan.txt").read_text(encoding="utf-8").count("\f") == 2
+    assert "scan.tif page 2: " in capsys.readouterr().out
+    with open("o2/words.csv", encoding="utf-8", newline="") as f:
+        assert {(row["file"], row["page"]) for row in csv.DictReader(f)} <= {
+            ("in/b.png", "1"),
+            *(("scan.tif", k) for k in "123"),
+        }
+
+
 def test_turns_and_tiles_are_passed_on(run, capsys):
     assert run("--input", "in/a.png", "--output", "o1", "--rotation", "90", "--no-pictures") == 0
     assert lines("o1/results.jsonl")[0]["rotation"] == 90

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 
 import cv2
 import numpy as np
@@ -320,7 +321,9 @@ AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(40)
     ],
 )
 def test_files_that_need_an_extra_name_it_whatever_they_are_called(tmp_path, monkeypatch, content, message):
-    monkeypatch.setattr(Image, "open", unidentified)  # as without the extra, be it installed or not
+    monkeypatch.setattr(Image, "open", unidentified)
+    for module in ("pillow_heif", "pypdfium2"):
+        monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "IMG_1.jpg").write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot read image .*IMG_1\.jpg: " + message):
         read_picture(tmp_path / "IMG_1.jpg")

@@ -22,6 +22,12 @@ from dld.documents.page import DocumentPage
 
 result = TextSpotter.from_pretrained("teacher_tiny")("photo.jpg")
 open("photo.hocr", "wb").write(FORMATS["hocr"].write([DocumentPage(result)]))"""
+PYTHON_PAGES = """from dld import TextSpotter
+from dld.data.pages import read_pages
+
+spotter = TextSpotter.from_pretrained("teacher_tiny")
+for number, result in enumerate(spotter(read_pages("scan.tif")), 1):
+    print(number, result.text)"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -144,6 +150,10 @@ PROJECT = {
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
     PYTHON_LINES: Run(),
+    PYTHON_PAGES: Run(says="\n2 "),
+    "dld spot --input scans/ --output output/read --pretrained teacher_tiny --pages": Run(
+        append=f"--opts {SMALL}", says="2 images", leaves=("output/read/report_1.jpg",),
+    ),
     PYTHON_DOCUMENT: Run(leaves=("photo.hocr",)),
     "dld spot --input photos/ --output output/read --pretrained teacher_tiny --output-format txt csv hocr alto": Run(
         append=f"--opts {SMALL}",

@@ -51,6 +51,7 @@ def test_only_installing_and_shipping_are_not_run():
     assert not set(RUNS) & set(NOT_RUN)
     assert {text for text in NOT_RUN if "pack_weights.py" not in text} == {
         'pip install "dld[export]"',
+        'pip install "dld[heic]"',
         'pip install "dld[pdf]"',
         "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'",
         "pip install -e .",

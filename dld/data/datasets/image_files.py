@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dld.data.extra_formats import why_unknown
+from dld.data.extra_formats import open_image, why_unknown
 
 __all__ = ["IMAGE_EXTENSIONS", "image_size", "link_or_copy", "list_images", "orient_points"]
 
@@ -45,7 +45,7 @@ def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"image {path} does not exist")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             # PIL gives the size of a TIFF as it will be upright, and forgets the orientation when it has loaded it
             tags = getattr(image, "tag_v2", None)
             width, height = (tags[IMAGE_WIDTH], tags[IMAGE_LENGTH]) if tags else image.size
