@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-import numpy as np
-
 from dld import __version__
-from dld.documents.page import DocumentPage, blocks_of, outer_box, xml_text
+from dld.documents.page import DocumentPage, blocks_of, certainty, outer_box, xml_text
 from dld.structures.text_lines import TextLine
 from dld.structures.word import Word
 
@@ -60,15 +58,15 @@ def _add_line(block: ET.Element, line: TextLine, name: str) -> None:
         if w > 1:
             ET.SubElement(node, "SP")
         attributes = {"ID": f"string_{name}_{w}", **_place(word.box), "CONTENT": xml_text(word.text)}
-        string = ET.SubElement(node, "String", {**attributes, "WC": f"{min(max(word.score, 0), 1):.4f}", **_characters(word)})
+        string = ET.SubElement(node, "String", {**attributes, "WC": f"{certainty(word.score):.4f}", **_characters(word)})
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in word.polygon.tolist())
         ET.SubElement(ET.SubElement(string, "Shape"), "Polygon", {"POINTS": points})
 
 
 def _characters(word: Word) -> dict[str, str]:
-    if not word.text or len(word.char_scores) != len(word.text) or not np.isfinite(word.char_scores).all():
+    if not word.text or len(word.char_scores) != len(word.text):
         return {}
-    return {"CC": " ".join(str(round(9 * (1 - min(max(score, 0), 1)))) for score in word.char_scores)}
+    return {"CC": " ".join(str(round(9 * (1 - certainty(score)))) for score in word.char_scores)}
 
 
 def _place(box: tuple[float, float, float, float]) -> dict[str, str]:

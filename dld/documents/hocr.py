@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from dld import __version__
-from dld.documents.page import DocumentPage, blocks_of, outer_box, xml_text
+from dld.documents.page import DocumentPage, blocks_of, certainty, outer_box, xml_text
 from dld.structures.text_lines import TextLine
 
 __all__ = ["hocr"]
@@ -49,7 +49,7 @@ def _add_line(parent: ET.Element, line: TextLine, name: str, turn: str) -> None:
     node = ET.SubElement(parent, "span", {"class": "ocr_line", "id": f"line_{name}", "title": _bbox(line.box) + turn})
     for w, word in enumerate(line.words, 1):
         outline = " ".join(str(round(value)) for point in word.polygon.tolist() for value in point)
-        confidence = min(max(round(100 * word.score), 0), 100)
+        confidence = round(100 * certainty(word.score))
         title = f"{_bbox(word.box)}; poly {outline}; x_wconf {confidence}"
         span = ET.SubElement(node, "span", {"class": "ocrx_word", "id": f"word_{name}_{w}", "title": title})
         span.text = xml_text(word.text)

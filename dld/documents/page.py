@@ -14,7 +14,7 @@ from PIL import Image
 from dld.structures.text_lines import TextLine
 from dld.structures.words import SpottingResult
 
-__all__ = ["LONGEST_JPEG", "DocumentPage", "blocks_of", "outer_box", "xml_text"]
+__all__ = ["LONGEST_JPEG", "DocumentPage", "blocks_of", "certainty", "outer_box", "xml_text"]
 
 JPEG_QUALITY = 90
 # JPEG knows no longer sides.
@@ -49,6 +49,11 @@ def blocks_of(result: SpottingResult) -> Iterator[list[TextLine]]:
         placed = [line for line in lines if all(math.isfinite(value) for value in line.box)]
         if placed:
             yield placed
+
+
+def certainty(score: float) -> float:
+    """A score within [0, 1], 0 where it is not finite."""
+    return min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
 
 
 def outer_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:

@@ -151,6 +151,13 @@ def test_documents_of_nothing_and_of_words_without_a_place(name):
             ET.fromstring(content)
 
 
+@pytest.mark.parametrize("score, share", [(float("nan"), 0), (-1.0, 0), (2.0, 1)])
+def test_scores_out_of_range_are_written_within_it(score, share):
+    one = SpottingResult("a", None, 99, 99, [word("x", 10, 10, 20, 30, score)])
+    assert f'WC="{share:.4f}"'.encode() in write("alto", one)
+    assert f"x_wconf {100 * share}".encode() in write("hocr", one)
+
+
 def test_text_of_xml_keeps_what_xml_can_hold():
     assert xml_text("a\tб中\U0001f600") == "a\tб中\U0001f600"
     assert xml_text("\x00\x0b\x1f\ud83d\ufffe\uffff") == "\ufffd" * 6
