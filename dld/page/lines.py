@@ -12,8 +12,11 @@ from dld.page.word_axes import WordAxes
 __all__ = ["lines_of"]
 
 # in heights of the larger of two words: a space up to SPACE always joins, one beyond WIDEST never does, and one between them
-# joins unless the lines above or below have a wide space at the same place, which makes it the gutter of two columns
-SPACE, WIDEST = 0.75, 2.0
+# joins, for a word between may not have been found, unless it is the gutter of two columns: lines above or below have a wide space
+# at the same place or begin where it ends, and more of them than stand across
+SPACE, WIDEST = 0.75, 4.0
+# the lines next to one reach so far across it, and the edge of a space lies so far within it, in heights
+NEARBY, EDGE = 4.0, 0.4
 # how far two words may overlap along the line, in heights of the smaller one
 OVERLAP = 0.6
 # how much of the smaller word's height must lie beside the other one, and how many times higher that may be
@@ -113,8 +116,8 @@ def _chains(follower: np.ndarray) -> list[list[int]]:
 def _gutters(rows: list[list[int]], axes: WordAxes, gap: np.ndarray, follower: np.ndarray) -> list[int]:
     """Words after which a space between two columns comes."""
     wide = [i for row in rows for i in row[:-1] if gap[i] > SPACE]
-    if len(wide) < 2:
-        return []
+    # words that may begin a line of a column
+    openers = np.array([row[0] for row in rows] + [follower[i] for i in wide])
     # spaces in the frame of the line that each stands in
     left, right = axes.end[wide], axes.start[follower[wide]]
     height = np.maximum(axes.height[wide], axes.height[follower[wide]])
@@ -123,9 +126,20 @@ def _gutters(rows: list[list[int]], axes: WordAxes, gap: np.ndarray, follower: n
     for k, i in enumerate(wide):
         across = np.array([-along[k, 1], along[k, 0]])
         begin, stop = (left - left[k]) @ along[k], (right - left[k]) @ along[k]
-        away = np.abs((left - left[k]) @ across)
         common = np.minimum(stop, stop[k]) - np.maximum(begin, 0)
-        near = (away > 0.5 * height[k]) & (away < 3 * height[k]) & (common >= 0.5 * height[k])
-        if near.any():
+        alike = _beside((left - left[k]) @ across, height[k]) & (common >= 0.5 * height[k])
+        # words of those lines that stand across the edge of this space at which a column would begin, or end
+        first, last = (axes.start - left[k]) @ along[k], (axes.end - left[k]) @ along[k]
+        beside = _beside(((axes.start + axes.end) / 2 - left[k]) @ across, height[k])
+        edges = (stop[k] - EDGE * height[k], EDGE * height[k])
+        crossing = min(int((beside & (first < edge) & (last > edge)).sum()) for edge in edges)
+        opening = axes.start[openers] - left[k]
+        aligned = _beside(opening @ across, height[k]) & (np.abs(opening @ along[k] - stop[k]) < 0.5 * height[k])
+        if max(alike.sum(), aligned.sum()) > crossing:
             found.append(i)
     return found
+
+
+def _beside(away: np.ndarray, height: float) -> np.ndarray:
+    """Whether something lies on the lines next to one, by its distance across."""
+    return (np.abs(away) > 0.5 * height) & (np.abs(away) < NEARBY * height)

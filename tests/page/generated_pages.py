@@ -29,6 +29,11 @@ class Page:
         self.texts.append(text)
         self.lines.append(line)
 
+    def without(self, gone: np.ndarray) -> "Page":
+        """The page without some of its words, bool (N,)."""
+        kept = np.flatnonzero(~gone).tolist()
+        return Page(*([column[i] for i in kept] for column in (self.outlines, self.texts, self.lines)))
+
     def moved(self, change) -> "Page":
         """The page with `change` applied to the points (P, 2) of every outline."""
         return Page([change(p) for p in self.outlines], self.texts, self.lines)

@@ -29,6 +29,11 @@ def test_the_next_word_is_read_next(kind, least):
     assert share_right(kind, 16) >= least
 
 
+@pytest.mark.parametrize("kind", ["straight", "two columns", "slanted"])
+def test_words_that_are_not_found_leave_the_others_in_order(kind):
+    assert share_right(kind, 12, missing=0.1) >= 0.95
+
+
 def test_lines_are_the_lines_that_were_set():
     rng = np.random.default_rng(3)
     page = Page()
