@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +83,12 @@ def run(args: argparse.Namespace) -> int:
         OSError, KeyError, ValueError: the message names the file or the option.
     """
     from dld.data.annotation import write_annotations
-    from dld.inference.input_files import find_inputs
+    from dld.inference.input_files import find_inputs, list_passed_over
     from dld.inference.labels import count_labels, image_ids
 
     check_options(args)
-    paths = find_inputs([str(args.input)])
+    passed_over: Counter[str] = Counter()
+    paths = find_inputs([str(args.input)], passed_over=passed_over)
     spotter = load_spotter(args)
     spotter([], batch_size=args.batch_size)  # says now what is wrong with the option
     job = _Job(args, spotter)
@@ -104,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{count_labels(images, len(job.images) - len(images))} -> {args.output}")
     else:
         print(f"no photo has a word of confidence {args.min_score:g} or more: no labels are written", file=sys.stderr)
+    if passed_over:
+        print(list_passed_over(passed_over), file=sys.stderr)
     if job.failed:
         print(f"{job.failed} photos could not be read", file=sys.stderr)
     if interrupted:

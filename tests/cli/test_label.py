@@ -87,12 +87,30 @@ def test_the_threshold_decides(run, capsys):
     assert "3 images, 0 words and 5 doubtful" in capsys.readouterr().out
 
 
+def test_companions_of_macos_are_no_photos_and_other_files_are_counted(run, photos, capsys):
+    (photos / "._dark.png").write_bytes(b"\0\5\x16\7")
+    (photos / "notes.txt").touch()
+    assert run() == 0
+    assert capsys.readouterr().err.strip() == "1 file in the folders is passed over: 1 .txt"
+
+
 def test_unreadable_photos_are_skipped_with_a_warning_and_exit_code_1(run, photos, capsys, caplog):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     assert run() == 1
     assert "skipped: cannot read image photos/broken.jpg" in caplog.text
     assert "1 photos could not be read" in capsys.readouterr().err
     assert len(read_annotations("labels.json")) == 2
+
+
+def test_a_name_that_is_no_utf8_is_labelled_checked_and_trained_on(run, photos, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    os.rename("photos/lying.png", f"photos/{name}")
+    assert run() == 0
+    assert [image.file_name for image in read_annotations("labels.json")] == [name, "deep/turned.jpg"]
+    assert check.main(["--json", "labels.json", "--images", "photos"]) == 0
+    assert "no problems found" in capsys.readouterr().out
+    (record,) = (r for r in load_text_json("labels.json", "photos") if r["file_name"].endswith(name))
+    assert read_dict_image(record).shape == (80, 120, 3)
 
 
 def test_labels_that_are_there_are_not_written_over_unasked(run, capsys):

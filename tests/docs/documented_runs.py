@@ -26,6 +26,8 @@ NOT_RUN = {
     f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny.safetensors --output dld/model_zoo/dld_tiny.safetensors "
     "--name dld_tiny --scores projects/DLD/results/synthwords_tiny.json projects/DLD/results/totaltext_tiny.json":
         "writes over the weights of the checkout itself; tests/cli/test_pack.py does it in a copy",
+    'pip install "dld[heic]"': "changes the environment of the tests; network",
+    'pip install "dld[pdf]"': "changes the environment of the tests; network",
     'pip install "dld[export]"': "changes the environment of the tests; network",
 }  # fmt: skip
 

@@ -69,6 +69,15 @@ def test_scale_and_budget(teacher, student, pictures, options):
             assert_same(spotter.pytorch(picture, **options), spotter.onnx(picture, **options))
 
 
+def test_turned_and_long_pictures(student, pictures):
+    turned = np.ascontiguousarray(np.rot90(pictures[0], -1))
+    strip = np.concatenate([pictures[0]] * 5)
+    for picture, options in ((turned, {"rotation": "auto"}), (turned, {"rotation": 90}), (strip, {}), (strip, {"tile": 200})):
+        ours, theirs = student.onnx(picture, **options), student.pytorch(picture, **options)
+        assert ours.rotation == theirs.rotation and ours.text == theirs.text
+        assert ours.gflops == pytest.approx(theirs.gflops, rel=0.02) and ours.cost == pytest.approx(theirs.cost, rel=0.02)
+
+
 def test_pictures_without_words(student, pictures):
     empty = np.full((200, 300, 3), 127, np.uint8)
     assert student.onnx(empty).words == [] and student.pytorch(empty).words == []

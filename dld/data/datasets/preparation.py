@@ -13,7 +13,7 @@ from dld.data.annotation import ImageAnnotation, write_annotations
 from dld.data.datasets.archives import TextFormat
 from dld.data.datasets.coco_text import read_coco_text
 from dld.data.datasets.image_files import IMAGE_EXTENSIONS, image_size, link_or_copy, list_images, orient_points
-from dld.data.repair import RepairCounts, repair_annotations
+from dld.data.repair import RepairCounts, refuse_crossed_outlines, repair_annotations
 
 __all__ = ["Collection", "collect_coco_text", "collect_text_files", "link_folder", "write_dataset"]
 
@@ -138,9 +138,10 @@ def write_dataset(folder: Path, name: str, collection: Collection) -> RepairCoun
     """Write `folder/images/` (hard links, or copies) and, last, `folder/annotations.json`.
 
     Raises:
-        ValueError: two images of one name without extension: they would share an id.
+        ValueError: two images of one name without extension: they would share an id; or most outlines cross themselves.
     """
     counts = repair_annotations(collection.images)
+    refuse_crossed_outlines(counts, name)
     for file_name, source in tqdm(collection.sources.items(), desc=f"linking {name}", unit="image", disable=None):
         link_or_copy(source, folder / "images" / file_name)
     write_annotations(folder / "annotations.json", collection.images, name)
