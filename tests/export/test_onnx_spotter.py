@@ -1,5 +1,6 @@
 """The exported spotter reads what the one in PyTorch reads."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import shapely
 from PIL import Image
 
 from dld.export.parity import compare_pictures, match_words, polygon_distance
+from dld.runtime.onnx_spotter import OnnxTextSpotter
 
 
 def assert_same(a, b, tolerance=1e-3) -> list[bool]:
@@ -45,6 +47,17 @@ def test_the_students_words_at_scales_of_its_choice(student, pictures):
     near = [x for one, other in results for x in assert_same(one, other)]
     assert len(near) >= 8 and np.mean(near) > 0.8
     assert len({one.scale for one, _ in results}) > 1
+
+
+def test_a_forked_process_reads_the_same(teacher, pictures):
+    spotter = OnnxTextSpotter(teacher.folder, "cpu", threads=2)
+    before = [word.text for word in spotter(pictures[0]).words]  # which starts the threads
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put([word.text for word in spotter(pictures[0]).words]))
+    child.start()
+    assert results.get(timeout=240) == before and before
+    child.join()
 
 
 def test_a_batch_gives_the_words_of_one_by_one(student, pictures):
