@@ -40,7 +40,10 @@ def _mask_outline(segmentation: Entry, size: tuple[int, int] | None) -> np.ndarr
     """The outline of a mask of run lengths: of the squares of its pixels, the convex hull of several parts."""
     from pycocotools import mask as masks
 
-    height, width = (int(side.of_kind(int)) for side in segmentation.items("size"))
+    sides = [side.of_kind(int) for side in segmentation.items("size")]
+    if len(sides) != 2:
+        raise segmentation.at("size").error(f"expected height and width, got {sides}")
+    height, width = sides
     if size is not None and (width, height) != size:
         raise segmentation.error(f"the mask has {width} x {height} pixels, its image {size[0]} x {size[1]}")
     if not 0 < width * height <= MOST_PIXELS:

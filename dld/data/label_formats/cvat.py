@@ -59,7 +59,7 @@ def _polygon(entry: Entry) -> np.ndarray:
         return box_outline(x0, y0, x1 - x0, y1 - y0, degrees)
     written = shape.get("points", "")
     try:
-        points = [[float(value) for value in pair.split(",")] for pair in written.split(";")]
+        points = [[float(x), float(y)] for x, y in (pair.split(",") for pair in written.split(";"))]
     except ValueError:
         raise entry.error(f"expected points as x,y;x,y;..., got {written!r:.60}") from None
     return Entry(entry.file, entry.place, points).outline()

@@ -97,7 +97,7 @@ class Entry:
             return None
         found = []
         for entry in (self.at(width), self.at(height)):
-            if entry.of_kind(float) != int(entry.value) or not 1 <= entry.value <= LARGEST_PIXEL:
+            if not 1 <= entry.of_kind(float) <= LARGEST_PIXEL or entry.value != int(entry.value):
                 raise entry._expected("pixels as an integer >= 1")
             found.append(int(entry.value))
         return found[0], found[1]

@@ -94,7 +94,8 @@ def _image_name(task: Entry) -> str:
 
 def _chosen(task: Entry, labels: Labels) -> Entry | None:
     """The annotation of a task that counts: the last that was not skipped; a prediction where there is none."""
-    annotations = [a for a in task.items("annotations") if not a.flag("was_cancelled")] if task.has("annotations") else []
+    annotations = task.items("annotations") if task.has("annotations") else []
+    annotations = [a for a in annotations if not a.of_kind(dict).get("was_cancelled")]
     predictions = task.items("predictions") if task.has("predictions") else []
     predictions = [p for p in predictions if p.has("result")]  # some exports hold their numbers only
     if len(annotations) > 1:
