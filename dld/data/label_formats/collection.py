@@ -45,7 +45,7 @@ def collect_labels(
 ) -> tuple[str, Collection]:
     """Read label files and match every image in them with its picture.
 
-    Pictures are found by the end of the path that the labels give. Their size says whether outlines were drawn on the picture
+    Pictures are found by `PictureFinder`. Their size says whether outlines were drawn on the picture
     turned upright by EXIF, as all of these tools show it, or on the pixels as stored.
 
     Args:
@@ -67,7 +67,7 @@ def collect_labels(
     taken: dict[Path, LabelledImage] = {}
     missing = []
     for image in tqdm(labels.images, desc="reading", unit="image", disable=None):
-        found = finder.find(image.name)
+        found = finder.find(image.name, image.entry.file)
         if found is None:
             missing.append(image)
             continue

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from dld.data.datasets.image_files import IMAGE_EXTENSIONS
 
 __all__ = ["PictureFinder", "plain_name"]
 
@@ -29,43 +33,53 @@ def _stored_name(name: str) -> str:
 
 
 class PictureFinder:
-    """Finds pictures in folders by the end of the path that a label file gives.
+    """Finds the pictures that label files name in folders of this machine.
 
     Args:
-        folders: where to look, in this order; sub-folders count as far as the label file names them.
+        folders: where pictures lie, in the order in which they are searched.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = list(folders)
-        self._stored: dict[Path, dict[str, list[str]]] = {}
+        self._by_name: dict[str, set[tuple[Path, Path]]] | None = None
 
-    def find(self, name: str) -> tuple[Path, Path] | None:
-        """The folder and the path of the picture in it, or None; the longest end of `name` that is there counts."""
-        for candidate in self._candidates(plain_name(name)):
-            for folder in self.folders:
-                if (folder / candidate).is_file():
-                    return folder, Path(candidate)
-        return self._find_stored(plain_name(name))
+    def find(self, name: str, label_file: Path | None = None) -> tuple[Path, Path] | None:
+        """The folder and the path of the picture in it, or None.
 
-    @staticmethod
-    def _candidates(name: str) -> Iterator[str]:
-        parts = name.split("/")
+        What counts is the path seen from the label file, if it leads into one of the folders; then the longest end of the
+        path that is there in a folder; then the only picture of that file name in the folders, or below them.
+        """
+        plain = plain_name(name)
+        beside = None if label_file is None else self._beside(name, label_file)
+        if beside is not None or not plain:
+            return beside
+        parts = plain.split("/")
         for i in range(len(parts)):
-            yield "/".join(parts[i:])
-        uploaded = _UPLOADED.match(parts[-1])
-        if uploaded:
-            yield parts[-1][uploaded.end() :]
+            inside = Path(*parts[i:])
+            for folder in self.folders:
+                if (folder / inside).is_file():
+                    return folder, inside
+        return self._only_one(parts[-1])
 
-    def _find_stored(self, name: str) -> tuple[Path, Path] | None:
-        """By the name that an upload makes of a picture's, where it is the only one."""
-        last = name.split("/")[-1]
+    def _beside(self, name: str, label_file: Path) -> tuple[Path, Path] | None:
+        path = Path(os.path.abspath(label_file.parent / name.replace("\\", "/")))
         for folder in self.folders:
-            if folder not in self._stored:
-                stored = self._stored[folder] = {}
-                for path in folder.iterdir():
-                    stored.setdefault(_stored_name(path.name), []).append(path.name)
-            for wanted in (last, _UPLOADED.sub("", last, count=1)):
-                found = self._stored[folder].get(wanted, [])
-                if len(found) == 1 and (folder / found[0]).is_file():
-                    return folder, Path(found[0])
+            if path.is_relative_to(os.path.abspath(folder)) and path.is_file():
+                return folder, path.relative_to(os.path.abspath(folder))
+        return None
+
+    def _only_one(self, name: str) -> tuple[Path, Path] | None:
+        if self._by_name is None:
+            self._by_name = defaultdict(set)
+            for folder in self.folders:
+                for path in folder.rglob("*"):
+                    if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith("."):
+                        for key in {path.name, _stored_name(path.name)}:
+                            self._by_name[key].add((folder, path.relative_to(folder)))
+        for key in (name, _UPLOADED.sub("", name, count=1)):
+            found = self._by_name.get(key, set())
+            direct = {(folder, inside) for folder, inside in found if len(inside.parts) == 1}
+            if found:
+                only = direct or found
+                return next(iter(only)) if len(only) == 1 else None
         return None

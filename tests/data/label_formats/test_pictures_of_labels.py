@@ -63,6 +63,18 @@ def test_the_longest_end_of_a_path_counts_and_nothing_outside_is_found(tmp_path)
     ]
     assert str(find("/data/upload/3/1a2b3c4d-b_1.jpg")[1]) == "b (1).jpg" and str(find("deadbeef.jpg")[1]) == "deadbeef.jpg"
     assert find("../secret.jpg") is None and find(str(tmp_path / "secret.jpg")) is None and find("") is None
+    picture(photos / "day" / "only.jpg")
+    assert str(PictureFinder([photos]).find("C:\\x\\only.jpg")[1]) == "day/only.jpg"
+
+
+def test_the_picture_beside_its_label_file_is_meant(tmp_path):
+    for day in ("1", "2"):
+        picture(tmp_path / day / "a.jpg")
+    find = PictureFinder([tmp_path]).find
+    assert str(find("a.jpg", tmp_path / "2" / "a.json")[1]) == "2/a.jpg"
+    assert str(find("..\\1\\a.jpg", tmp_path / "2" / "a.json")[1]) == "1/a.jpg"
+    assert find("a.jpg", tmp_path / "a.json") is None  # which of the two?
+    assert PictureFinder([tmp_path / "1"]).find("../2/b.jpg", tmp_path / "1" / "b.json") is None
 
 
 def test_the_size_says_which_pixels_were_labelled(tmp_path):
@@ -97,7 +109,7 @@ def test_missing_double_and_unlabelled_pictures_are_said(tmp_path):
 def test_a_bent_word_and_its_curves_have_one_shape():
     import shapely
 
-    at = np.linspace(np.pi, 2 * np.pi, 9)[1:-1]
+    at = np.linspace(7 / 6 * np.pi, 11 / 6 * np.pi, 7)
     upper = np.stack([100 + 80 * np.cos(at), 100 + 80 * np.sin(at)], 1)
     lower = np.stack([100 + 55 * np.cos(at), 100 + 55 * np.sin(at)], 1)[::-1]
     outline = np.concatenate([upper, lower])
