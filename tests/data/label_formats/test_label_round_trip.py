@@ -69,3 +69,15 @@ def test_each_json_is_of_one_format_only(photos, tmp_path, name):
         LABEL_FORMATS[name].write(path, images(), photos)
     content = json.loads(path.read_text(encoding="utf-8"))
     assert [f.name for f in LABEL_FORMATS.values() if f.ending == ".json" and f.fits(content)] == [name]
+
+
+@pytest.mark.parametrize("name", ["coco", "adelaidet"])
+def test_pycocotools_reads_what_was_written(photos, tmp_path, name, capsys):
+    coco = pytest.importorskip("pycocotools.coco")
+    LABEL_FORMATS[name].write(tmp_path / "labels.json", images(), photos)
+    read = coco.COCO(str(tmp_path / "labels.json"))
+    capsys.readouterr()
+    assert [image["file_name"] for image in read.loadImgs(read.getImgIds())] == list(NAMES)
+    assert len(read.getAnnIds(imgIds=[1])) == len(WORDS) and len(read.getAnnIds(imgIds=[1], iscrowd=True)) == 3
+    pixels = read.annToMask(read.loadAnns(read.getAnnIds(imgIds=[3]))[0]).sum()
+    assert pixels == pytest.approx(1094, abs=20)  # of the first word, by the shoelace formula
