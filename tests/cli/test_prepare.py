@@ -238,3 +238,49 @@ def test_synth_text_is_converted_and_its_images_linked(root, capsys):
     record = DatasetCatalog.get("synthtext_train")[0]
     assert record["annotations"][0]["text"] == "word" and read_image(record["file_name"]).shape == (48, 64, 3)
     assert "synthtext_train: 1 images, 1 words" in capsys.readouterr().out
+
+
+LABELS = {
+    "Label.txt": 'photos/a.png\t[{"transcription": "OPEN", "points": [[10, 10], [30, 10], [30, 20]], "difficult": false}]',
+    "annotations.xml": '<annotations><image name="a.png" width="64" height="48"><polygon label="word" '
+    'points="10,10;30,10;30,20"><attribute name="text">OPEN</attribute></polygon></image></annotations>',
+    "a.json": '{"shapes": [{"label": "OPEN", "points": [[10, 10], [30, 10], [30, 20]]}], "imagePath": "a.png"}',
+}
+
+
+@pytest.mark.parametrize("file", LABELS)
+def test_labels_of_tools_are_recognised(root, file, capsys):
+    image(root / "photos" / "a.png")
+    text(root / file, LABELS[file])
+    assert main(["mine", "--images", str(root / "photos"), "--gt", str(root / file)]) == 0
+    (found,) = prepared(root, "mine")
+    assert [(w.text, w.polygon.tolist()) for w in found.words] == [("OPEN", [[10, 10], [30, 10], [30, 20]])]
+    assert (root.parent / "datasets" / "mine" / "images" / "a.png").is_file()
+    assert main(["mine", "--root", str(root)]) == 0
+    assert prepared(root, "mine")[0].file_name == "photos/a.png"
+    capsys.readouterr()
+    assert main(["mine", "--format", "coco", "--root", str(root)]) == 2
+    assert "no labels of the format coco" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["icdar2013_train", "icdar2015_train", "icdar2017_mlt_train", "totaltext_train", "ctw1500_test"]
+)
+def test_kinds_of_public_data_sets_are_recognised(root, name, capsys):
+    image(root / "photos" / "1.png")
+    text(root / "labels" / "1.txt", CONTENTS[name])
+    assert main(["mine", "--images", str(root / "photos"), "--gt", str(root / "labels")]) == 0
+    assert f"format: {name.rpartition('_')[0]}\n" in capsys.readouterr().out
+    assert prepared(root, "mine")[0].words[0].text == "OPEN, 24h"
+
+
+def test_labels_of_no_known_format_and_a_broken_entry_are_one_line(root, capsys):
+    image(root / "photos" / "a.png")
+    text(root / "labels" / "a.txt", "no labels")
+    where = ["mine", "--images", str(root / "photos"), "--gt", str(root / "labels")]
+    assert main(where) == 2
+    assert "no labels of a known format" in (err := capsys.readouterr().err) and "cvat" in err and "icdar2015" in err
+    text(root / "labels" / "a.json", '{"shapes": [{"label": "OPEN", "points": [[10, 10]]}], "imagePath": "a.png"}')
+    assert main(where) == 2
+    assert "a.json: shapes[0].points: expected 3 to 1000 points, got 1\n" in capsys.readouterr().err
+    assert not (root.parent / "datasets").exists()
