@@ -1,4 +1,4 @@
-"""The one annotation all data sets are turned into: images, and on each the words with outline, text, ignore flag.
+"""The one annotation that all data sets are turned into: images, and on each the words with outline, text, ignore flag.
 
 A json file, schema "dld-text/1"::
 
@@ -124,7 +124,7 @@ def _word_problems(word: Any) -> Iterator[tuple[str | None, str]]:
 
 
 def is_plain_relative(name: str) -> bool:
-    """Whether a file name stays inside the folder it is relative to, on every system."""
+    """Tell whether a file name stays inside the folder it is relative to, on every system."""
     path = PurePosixPath(name)
     return "\\" not in name and "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
@@ -180,7 +180,7 @@ def find_schema_problems(document: Any) -> Iterator[SchemaProblem]:
 
 
 def read_document(path: str | Path) -> tuple[str, Any]:
-    """The text of a json file and what it holds.
+    """Read a json file; return its text and what it holds.
 
     Raises:
         FileNotFoundError: no such file.
@@ -201,7 +201,7 @@ def read_document(path: str | Path) -> tuple[str, Any]:
 
 
 def images_from_document(document: dict) -> list[ImageAnnotation]:
-    """The images of a document without schema problems."""
+    """Return the images of a document without schema problems."""
     return [
         ImageAnnotation(
             file_name=image["file_name"],
@@ -238,7 +238,7 @@ def read_annotations(path: str | Path) -> list[ImageAnnotation]:
 
 
 def word_to_json(word: TextAnnotation) -> dict:
-    """One word as the schema has it."""
+    """Return one word as the schema has it."""
     # whole numbers are written as such; all others in full, so that what was checked is what is read again
     points = [[int(v) if v == int(v) else v for v in point] for point in word.polygon.tolist()]
     record: dict[str, Any] = {"polygon": points, "text": word.text, "ignore": word.ignore}
@@ -247,7 +247,7 @@ def word_to_json(word: TextAnnotation) -> dict:
 
 
 def _lines(images: list[ImageAnnotation], name: str) -> Iterator[str]:
-    """The file piece by piece: a line per image, then a line per word, so that an editor and `diff` can work on it."""
+    """Yield the file piece by piece: a line per image, then a line per word, for editors and `diff`."""
     yield f'{{"schema": "{SCHEMA}", "name": {json.dumps(name)}, "images": ['
     for i, image in enumerate(images):
         head = {"file_name": image.file_name, "id": image.image_id, "width": image.width, "height": image.height}
@@ -272,7 +272,7 @@ def write_annotations(path: str | Path, images: list[ImageAnnotation], name: str
 
 
 def to_dataset_dict(image: ImageAnnotation, image_root: str | Path) -> dict[str, Any]:
-    """The image as a detectron2 dataset dict whose annotations also carry `polygon`, `text` and `ignore`.
+    """Return the image as a detectron2 dataset dict whose annotations also carry `polygon`, `text` and `ignore`.
 
     Returns:
         dict with file_name (absolute), image_id, height, width, and annotations: each with bbox (XYXY_ABS, not clipped

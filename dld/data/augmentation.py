@@ -15,7 +15,7 @@ __all__ = ["AffineView", "TextCrop", "color_jitter", "resized_shape", "rotation_
 
 
 def resized_shape(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """Height and width after the short side becomes `short`, unless the long one would exceed `longest` (pixels)."""
+    """Return height and width after the short side becomes `short`, unless the long one would exceed `longest` (pixels)."""
     scale = short / min(height, width)
     if scale * max(height, width) > longest:
         scale = longest / max(height, width)
@@ -23,7 +23,7 @@ def resized_shape(height: int, width: int, short: int, longest: int) -> tuple[in
 
 
 def rotation_matrix(degrees: float, height: int, width: int) -> np.ndarray:
-    """2 x 3 map that turns the image counter-clockwise about its centre."""
+    """Return the 2 x 3 map that turns the image counter-clockwise about its centre."""
     return cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
 
 
@@ -45,7 +45,7 @@ class TextCrop:
     def __call__(
         self, boxes: np.ndarray, readable: np.ndarray, height: int, width: int, scale: float, rng: np.random.Generator
     ) -> tuple[float, float, float, float]:
-        """Window x0, y0, x1, y1 in pixels of the unresized image.
+        """Draw a window; return x0, y0, x1, y1 in pixels of the unresized image.
 
         Args:
             boxes: words (R, 4) in the same pixels; readable: bool (R,).
@@ -95,7 +95,7 @@ class TextCrop:
 
 
 def cut_words(words: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Which words (R, 4) lie partly in and partly out of each window (W, 4): bool (W, R). Half a pixel is forgiven."""
+    """Find words (R, 4) that lie partly in and partly out of each window (W, 4): bool (W, R). Half a pixel is forgiven."""
     w, b = windows[:, None], words[None]
     inside = (b[..., :2] >= w[..., :2] - 0.5).all(-1) & (b[..., 2:] <= w[..., 2:] + 0.5).all(-1)
     touches = (b[..., :2] < w[..., 2:]).all(-1) & (b[..., 2:] > w[..., :2]).all(-1)
@@ -119,18 +119,18 @@ class AffineView:
     def of_window(
         cls, rotation: np.ndarray | None, window: tuple[float, float, float, float], scale: float, size: tuple[int, int]
     ) -> AffineView:
-        """The window x0, y0, x1, y1 of the rotated image, enlarged by `scale`, as a view of `size` (H, W)."""
+        """Return the window x0, y0, x1, y1 of the rotated image, enlarged by `scale`, as a view of `size` (H, W)."""
         rotation = np.array([[1.0, 0, 0], [0, 1, 0]]) if rotation is None else rotation
         matrix = rotation * scale
         matrix[:, 2] -= scale * np.asarray(window[:2])
         return cls(matrix, *size)
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Map points (..., 2)."""
+        """Map points (..., 2) from source pixels to view pixels."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
     def pixels(self, image: np.ndarray, fill: tuple[int, int, int]) -> np.ndarray:
-        """The view of an uint8 image (H, W, 3); what lies outside of it is `fill`. Shrinking is antialiased."""
+        """Render the view of a uint8 image (H, W, 3), antialiased; what lies outside the image becomes `fill`."""
         shrink = float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
         if shrink < 0.9:
             # a pixel of the view covers 1 / shrink source pixels: without a low-pass thin strokes alias away
@@ -153,7 +153,7 @@ def color_jitter(
 ) -> np.ndarray:
     """Multiply brightness, contrast (about the mean) and saturation (about the grey value) by 1 +- these shares.
 
-    The three are one 3 x 3 colour matrix and one offset, applied to an uint8 BGR image (H, W, 3) in one pass.
+    The three are one 3 x 3 colour matrix and one offset, applied to a uint8 BGR image (H, W, 3) in one pass.
     """
     b, c, s = (1 + rng.uniform(-x, x) for x in (brightness, contrast, saturation))
     grey = np.array([0.114, 0.587, 0.299])

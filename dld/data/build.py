@@ -27,7 +27,7 @@ ATTEMPTS = 10
 
 
 def get_text_dataset(name: str):
-    """The registered data set: a list of dicts or a map-style Dataset.
+    """Return the registered data set: a list of dicts or a map-style Dataset.
 
     Raises:
         KeyError: unknown name; the message lists the text data sets.
@@ -60,7 +60,7 @@ class MixtureDataset(Dataset):
             raise ValueError(f"{len(datasets)} training sets need as many weights >= 0, got {weights.tolist()}")
         self.datasets, self.mapper, self.seed = list(datasets), mapper, seed
         exact = weights / weights.sum() * BLOCK
-        # at least one place each: beside 800,000 generated images 229 photographs would never be drawn
+        # at least one place each: beside 800,000 generated images 229 photos would never be drawn
         self.places = np.maximum(np.floor(exact), weights > 0).astype(int)
         order = np.argsort(-(exact - self.places), kind="stable")
         self.places[order[: max(BLOCK - self.places.sum(), 0)]] += 1
@@ -72,7 +72,7 @@ class MixtureDataset(Dataset):
         return 2**62
 
     def locate(self, position: int) -> tuple[int, int]:
-        """Data set and index in it of a position."""
+        """Return the data set of a position and the index in it."""
         block, offset = divmod(position, BLOCK)
         if self._block is None or self._block[0] != block:
             kinds = np.repeat(np.arange(len(self.datasets)), self.places)
@@ -139,7 +139,7 @@ def start_worker(worker_id: int) -> None:
 
 
 def build_train_loader(cfg, rank: int = 0, world: int = 1, mapper=None) -> DataLoader:
-    """Endless loader over `cfg.DATASETS.TRAIN`; `loader.batch_sampler.start_iteration` says where it begins."""
+    """Build the endless loader over `cfg.DATASETS.TRAIN`; `loader.batch_sampler.start_iteration` says where it begins."""
     names = list(cfg.DATASETS.TRAIN)
     if not names:
         raise ValueError("DATASETS.TRAIN is empty")
@@ -188,7 +188,7 @@ def report_dont_care(names: list[str], datasets: list, mapper: TextDatasetMapper
 
 
 def build_test_loader(cfg, name: str, mapper=None) -> DataLoader:
-    """Loader over one test set, split over the processes."""
+    """Build the loader over one test set, split over the processes."""
     return build_detection_test_loader(
         get_text_dataset(name),
         mapper=mapper or TextDatasetMapper(cfg, False),

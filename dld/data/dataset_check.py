@@ -47,7 +47,7 @@ class Finding:
     word: int | None = None
 
     def where(self) -> str:
-        """Image and word, by index and id."""
+        """Return image and word, by index and id."""
         place = "" if self.image is None else f"images[{self.image}]"
         place += "" if self.word is None else f".words[{self.word}]"
         return place + (f" ({self.image_id})" if self.image_id else "")
@@ -84,7 +84,7 @@ class _Lines:
 def _word_findings(
     image: ImageAnnotation, word: TextAnnotation, covers: Callable[[str], bool], max_length: int
 ) -> Iterator[tuple[str, str, str]]:
-    """Severity, kind and message of what is wrong with one word."""
+    """Yield severity, kind and message of what is wrong with one word."""
     x0, y0, x1, y1 = polygon_box(word.polygon)
     severe = "warning" if word.ignore else "error"
     if not is_simple(word.polygon):
@@ -175,7 +175,7 @@ def check_annotations(
 
 
 def word_heights(polygons: list[np.ndarray]) -> np.ndarray:
-    """Heights of words in pixels, float64 (R,): of the rectangle with the same area and perimeter as each polygon.
+    """Compute heights of words in pixels, float64 (R,): of the rectangle with the area and the perimeter of each polygon.
 
     Unlike a box's, this height does not grow when a word is slanted or bent. With area a and perimeter p it is the
     smaller root of h^2 - h p / 2 + a = 0.
@@ -186,7 +186,7 @@ def word_heights(polygons: list[np.ndarray]) -> np.ndarray:
 
 
 def dataset_statistics(images: list[ImageAnnotation]) -> dict[str, Any]:
-    """Counts, and quantiles of the height of readable words, of a data set; plain numbers for a json."""
+    """Count what a data set holds, with quantiles of the height of readable words; return plain numbers for a json."""
     per_image = [len(image.words) for image in images]
     words = [word for image in images for word in image.words]
     readable = [word for word in words if not word.ignore]

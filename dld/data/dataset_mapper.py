@@ -1,4 +1,4 @@
-"""From a dataset dict to what the spotter is fed."""
+"""Turns a dataset dict into what the spotter is fed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_OUTLINE_POINTS = 100
 
 
 def read_dict_image(dataset_dict: dict) -> np.ndarray:
-    """The image of a dataset dict, uint8 BGR (H, W, 3): the one it carries, or its file as inference reads it, upright.
+    """Return the image of a dataset dict, uint8 BGR (H, W, 3): the one it carries, or its file read upright as in inference.
 
     Raises:
         ValueError: the file cannot be read as an image, or is not of the annotated size (the message names it).
@@ -50,8 +50,8 @@ def read_dict_image(dataset_dict: dict) -> np.ndarray:
 class TextDatasetMapper:
     """Reads and augments an image, and turns its words into `Instances`.
 
-    At test: `image` float tensor (3, H', W') resized to the test short side, `photo` uint8 BGR (H, W, 3) as it was read, which
-    strips are cut from; `height`, `width` of the original and its `annotations` stay for the evaluator. In training
+    At test: `image` float tensor (3, H', W') resized to the test short side; `photo` uint8 BGR (H, W, 3) as it was read, from
+    which strips are cut; `height`, `width` of the original and its `annotations`, for the evaluator. In training:
     `instances`, see :func:`words_to_instances`, and `sampling_seed`.
 
     Args:
@@ -174,7 +174,7 @@ class TextDatasetMapper:
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W, 3) to a float32 tensor (3, H, W) of the same values."""
+    """Convert uint8 (H, W, 3) to a float32 tensor (3, H, W) of the same values."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
 
 
@@ -187,7 +187,7 @@ def words_to_instances(
     max_read_words: int = 64,
     rng: np.random.Generator | None = None,
 ) -> Instances:
-    """Training targets of one image.
+    """Make the training targets of one image.
 
     A word of which the image's edge cuts off more than a tenth of its area, or more than a quarter of its height (about
     half a letter, at either end of a long word), becomes don't care; one outside is dropped. If there are more than

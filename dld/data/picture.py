@@ -1,4 +1,4 @@
-"""A picture in whatever form it comes -> uint8 BGR pixels, upright.
+"""Reads a picture in whatever form it comes into uint8 BGR pixels, upright.
 
 What is read: everything Pillow opens (JPEG, PNG, TIFF, WebP, BMP, GIF, ...), NumPy arrays, PIL images, bytes and open
 binary files.
@@ -45,12 +45,12 @@ _CHANNEL_ORDERS = ("BGR", "RGB")
 
 
 def is_picture(source: Any) -> bool:
-    """Whether it is one picture; else it may be several (a list, an iterator), or nothing that can be read."""
+    """Tell whether `source` is one picture; else it may be several (a list, an iterator), or nothing that can be read."""
     return isinstance(source, (str, os.PathLike, np.ndarray, Image.Image, bytes, bytearray)) or hasattr(source, "read")
 
 
 def read_picture(source: Any, channel_order: str = "BGR", size: tuple[int, int] | None = None) -> np.ndarray:
-    """Pixels of one picture.
+    """Read the pixels of one picture.
 
     Args:
         source: a path; bytes or an open binary file of an encoded picture; a PIL image, of which the frame it stands at is
@@ -60,7 +60,7 @@ def read_picture(source: Any, channel_order: str = "BGR", size: tuple[int, int] 
             taken for its pixels.
 
     Returns:
-        uint8 (H, W, 3) in BGR. A colour array that is that already is given back itself, not copied.
+        uint8 (H, W, 3) in BGR. An array that has this form already is returned itself, not copied.
 
     Raises:
         FileNotFoundError: no such file.

@@ -31,7 +31,7 @@ GLANCE = 0.4
 def read_in_batches(
     images: Any, batch_size: int, read: ReadBatch
 ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
-    """The result of one picture, a list for a list or tuple, an iterator for any other iterable.
+    """Return the result of one picture, a list for a list or tuple, an iterator for any other iterable.
 
     Args:
         images: see :meth:`ReadsPictures.__call__`.
@@ -47,7 +47,7 @@ def read_in_batches(
             return list(_in_chunks(images, batch_size, read, True))
         if isinstance(images, Iterable) and not hasattr(images, "__array__"):
             return _in_chunks(images, batch_size, read, False)
-    return read([images], None, True)[0]  # of what is no picture it says what is expected
+    return read([images], None, True)[0]  # for anything else than a picture it raises and says what is expected
 
 
 def _in_chunks(pictures: Iterable, size: int, read: ReadBatch, keep: bool) -> Iterator[SpottingResult]:
@@ -62,7 +62,7 @@ def _in_chunks(pictures: Iterable, size: int, read: ReadBatch, keep: bool) -> It
 
 
 def open_batch(sources: Sequence[Any], channel_order: str, first: int | None) -> list[np.ndarray]:
-    """Pixels of each source, uint8 BGR (H, W, 3).
+    """Read the pixels of each source, uint8 BGR (H, W, 3).
 
     Args:
         first: place of the first source in what was given; None: it was given alone.
@@ -80,12 +80,12 @@ def open_batch(sources: Sequence[Any], channel_order: str, first: int | None) ->
 
 
 def path_of(source: Any) -> str | None:
-    """The path of a source that is one."""
+    """Return the path if the source is one, else None."""
     return str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else None
 
 
 def with_pixels(result: SpottingResult, source: Any, channel_order: str, keep: bool) -> SpottingResult:
-    """The result, which can draw itself: from the file that it was read from or, with `keep`, from the source itself."""
+    """Return the result, able to draw itself: from the file it was read from or, with `keep`, from the source itself."""
     if keep or path_of(source) is not None:
         result.pixels = partial(read_picture, source, channel_order)
     return result
@@ -154,7 +154,7 @@ class ReadsPictures(ABC):
         rotation: str | int = 0,
         tile: str | int | None = "auto",
     ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
-        """Words of one picture, or of each of several in their order.
+        """Read the words of one picture, or of each of several in their order.
 
         Args:
             images: one picture, as a path, an array of numbers (BGR unless `channel_order` says otherwise), a PIL
@@ -213,4 +213,4 @@ class ReadsPictures(ABC):
 
     @abstractmethod
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
-        """What reads a batch at a scale, or within a budget; at most one of the two is given, and both are checked."""
+        """Check scale and budget, of which at most one is given, and return what reads a batch at them."""

@@ -53,14 +53,14 @@ class RepairCounts:
 
 
 def _box_outline(points: np.ndarray) -> np.ndarray:
-    """The upright box of the points, at least one pixel on each side, as four points."""
+    """Return the upright box of the points, at least one pixel on each side, as four points."""
     x0, y0, x1, y1 = polygon_box(points)
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
 
 def _valid(words: Sequence[TextAnnotation]) -> np.ndarray:
-    """Which words have a simple outline with an area, bool (R,); all polygons in one call of shapely."""
+    """Find words with a simple outline that has an area, bool (R,); all polygons in one call of shapely."""
     valid = np.zeros(len(words), dtype=bool)
     rows = [i for i, word in enumerate(words) if len(word.polygon) >= 3 and np.isfinite(word.polygon).all()]
     if rows:

@@ -1,4 +1,4 @@
-"""Which folders the unpacked official archives hold, how their files are named, and who reads them."""
+"""Which folders the unpacked official archives hold, how their files are named, and what reads them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TextFormat:
     names: tuple[str, ...]
 
     def find(self, stem: str, folders: list[Path]) -> Path | None:
-        """The ground-truth file of an image, or None."""
+        """Return the ground-truth file of an image, or None."""
         candidates = (folder / name.format(stem=stem) for folder in folders for name in self.names)
         return next((path for path in candidates if path.is_file()), None)
 
@@ -108,7 +108,7 @@ ARCHIVES = {
 
 
 def _walk(root: Path, depth: int = SEARCH_DEPTH) -> Iterator[Path]:
-    """`root` and the folders in it, nearest first, hidden ones left out."""
+    """Yield `root` and the folders in it, nearest first, hidden ones left out."""
     level = [root]
     for _ in range(depth + 1):
         yield from level
@@ -126,7 +126,7 @@ def _matches(path: Path, root: Path, end: str) -> bool:
 
 
 def find_folders(root: Path, ends: tuple[str, ...], extensions: frozenset[str] = IMAGE_EXTENSIONS) -> list[Path]:
-    """The folders below `root` whose path ends in the first of `ends` that occurs, and which hold files themselves.
+    """Return the folders below `root` whose path ends in the first of `ends` that occurs, and which hold files themselves.
 
     Args:
         root: where archives were unpacked; a folder of the same name inside one, as some archives make, is found too.
@@ -144,7 +144,7 @@ def find_folders(root: Path, ends: tuple[str, ...], extensions: frozenset[str] =
 
 
 def find_file(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The first file below `root` with one of these names (`*` allowed, upper and lower case alike)."""
+    """Return the first file below `root` with one of these names (`*` allowed, upper and lower case alike), or None."""
     folders = list(_walk(root.absolute()))
     for name in names:
         for folder in folders:

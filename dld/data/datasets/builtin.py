@@ -28,7 +28,7 @@ __all__ = [
     "register_all",
 ]
 
-# name -> protocol it is scored by
+# name -> protocol that scores it
 BUILTIN = {
     "icdar2013_train": "icdar2013",
     "icdar2013_test": "icdar2013",
@@ -47,12 +47,12 @@ BUILTIN = {
 
 
 def datasets_root() -> Path:
-    """The folder of all data sets: `$DETECTRON2_DATASETS`, or `datasets` in the working directory."""
+    """Return the folder of all data sets: `$DETECTRON2_DATASETS`, or `datasets` in the working directory."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser().absolute()
 
 
 def dataset_files(name: str) -> tuple[Path, Path]:
-    """Annotation file and folder of images of a built-in data set, as the environment says now."""
+    """Return annotation file and folder of images of a built-in data set, as the environment says now."""
     folder = datasets_root() / name
     return folder / (RECORDS if name == "synthtext_train" else "annotations.json"), folder / "images"
 
@@ -99,7 +99,7 @@ def check_prepared(names: Iterable[str]) -> None:
 
 
 def load_builtin(name: str) -> list[dict] | Dataset:
-    """Dataset dicts of a prepared data set; a streamed torch data set for SynthText.
+    """Load the dataset dicts of a prepared data set; return a streamed torch data set for SynthText.
 
     Raises:
         FileNotFoundError: not prepared; names the command that does it.

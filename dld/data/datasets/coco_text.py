@@ -29,7 +29,7 @@ def _outline(ann: dict) -> np.ndarray:
 
 
 def read_coco_text(json_file: str | Path, split: str = "train") -> list[ImageAnnotation]:
-    """The images of one split that hold text (two thirds of the photos hold none and are left out).
+    """Read the images of one split that hold text (two thirds of the photos hold none and are left out).
 
     Args:
         json_file: `cocotext.v2.json`.

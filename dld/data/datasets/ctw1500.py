@@ -59,7 +59,7 @@ def _parse_xml(path: Path) -> list[TextAnnotation]:
 
 
 def _numbered(path: Path) -> list[tuple[int, str]]:
-    """All lines, the empty ones put back, so that the parser's line numbers are those of the file."""
+    """Return all lines, the empty ones put back, so that the parser's line numbers are those of the file."""
     lines = list(read_lines(path))
     full = [""] * (lines[-1][0] if lines else 0)
     for number, line in lines:
@@ -68,7 +68,7 @@ def _numbered(path: Path) -> list[tuple[int, str]]:
 
 
 def _absolute(points: np.ndarray) -> np.ndarray:
-    """Points of a line without text: 16 pairs whose first two are a box around the rest are box and offsets."""
+    """Return the points of a line without text; 16 pairs are box and offsets if the first two are a box around the rest."""
     if len(points) == 16:
         size = points[1] - points[0]
         if (points[2:] >= 0).all() and (points[2:] <= size).all():
@@ -91,7 +91,7 @@ def _parse_text(path: Path) -> list[TextAnnotation]:
 
 
 def parse_ctw1500(path: str | Path) -> list[TextAnnotation]:
-    """The lines of text of one label file, .xml or .txt.
+    """Read the lines of text of one label file, .xml or .txt.
 
     Raises:
         FileNotFoundError: no such file.

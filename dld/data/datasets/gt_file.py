@@ -17,13 +17,13 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 
 def malformed(path: str | Path, line_number: int, line: str, expected: str) -> ValueError:
-    """The error for a line that cannot be read; `expected` says how it should look."""
+    """Make the error for a line that cannot be read; `expected` says how it should look."""
     shown = line if len(line) <= 100 else line[:97] + "..."
     return ValueError(f"{path}:{line_number}: expected {expected}, got {shown!r}")
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The lines that hold something, with their numbers from 1; a byte order mark (ICDAR 2015) is dropped.
+    """Yield the lines that hold something, with their numbers from 1; a byte order mark (ICDAR 2015) is dropped.
 
     Raises:
         FileNotFoundError: no such file.
@@ -43,7 +43,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def parse_points(values: Sequence[str]) -> np.ndarray:
-    """x1, y1, x2, y2, ... as strings to float64 (P, 2).
+    """Convert strings x1, y1, x2, y2, ... to float64 (P, 2).
 
     Raises:
         ValueError: an odd count, more than MOST_POINTS, or something that is no finite number of pixels.
@@ -56,6 +56,6 @@ def parse_points(values: Sequence[str]) -> np.ndarray:
 
 
 def unquote(text: str) -> str:
-    r"""A transcription without the quotes around it, `\"` and `\\` in them resolved, as the official scoring does."""
+    r"""Drop the quotes around a transcription and resolve `\"` and `\\` in them, as the official scoring does."""
     match = _QUOTED.fullmatch(text)
     return (_ESCAPED.sub(r"\1", match[1]) if match else text).strip()

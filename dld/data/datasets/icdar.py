@@ -35,7 +35,7 @@ def _word(points: np.ndarray, text: str, language: str | None = None) -> TextAnn
 
 
 def _parse_corners(path: str | Path, extra: int, expected: str) -> list[TextAnnotation]:
-    """Lines of eight coordinates, `extra` fields and a transcription, which keeps its commas."""
+    """Read lines of eight coordinates, `extra` fields and a transcription, which keeps its commas."""
     words = []
     for number, line in read_lines(path):
         fields = line.split(",", 8 + extra)
@@ -50,22 +50,22 @@ def _parse_corners(path: str | Path, extra: int, expected: str) -> list[TextAnno
 
 
 def parse_icdar2015(path: str | Path) -> list[TextAnnotation]:
-    """The words of a 2015 file.
+    """Read the words of a 2015 file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a malformed line; names the file, the line and what is expected. So do the others here.
+        ValueError: a malformed line; names the file, the line and what is expected. The other parsers here raise the same.
     """
     return _parse_corners(path, 0, "x1,y1,x2,y2,x3,y3,x4,y4,transcription")
 
 
 def parse_icdar2017_mlt(path: str | Path) -> list[TextAnnotation]:
-    """The words of a 2017-MLT file, each with its `language` ("Latin", "Arabic", ...)."""
+    """Read the words of a 2017-MLT file, each with its `language` ("Latin", "Arabic", ...)."""
     return _parse_corners(path, 1, "x1,y1,x2,y2,x3,y3,x4,y4,language,transcription")
 
 
 def parse_icdar2013(path: str | Path) -> list[TextAnnotation]:
-    """The words of a 2013 file: upright boxes in either punctuation, as four corners clockwise from the top left."""
+    """Read the words of a 2013 file: upright boxes in either punctuation, as four corners clockwise from the top left."""
     words = []
     for number, line in read_lines(path):
         try:

@@ -1,4 +1,4 @@
-"""Image files on disk: which they are, how large they are as the models will see them, how they get into our layout."""
+"""Image files on disk: which they are, how large they are as the models see them, how they get into our layout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
-    """Width and height in pixels after the EXIF orientation was applied, and that orientation (1: none).
+    """Return width and height in pixels after the EXIF orientation was applied, and that orientation (1: none).
 
     This is the size of what :func:`dld.data.picture.read_picture` returns, which turns images upright.
 
@@ -61,7 +61,7 @@ def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
 
 
 def orient_points(points: np.ndarray, orientation: int, width: float, height: float) -> np.ndarray:
-    """Points of the stored pixels in the image turned upright.
+    """Map points of the stored pixels into the image turned upright.
 
     Args:
         points: (P, 2) in pixels of the image as stored.
@@ -82,12 +82,12 @@ def orient_points(points: np.ndarray, orientation: int, width: float, height: fl
 
 
 def _natural(path: Path) -> list:
-    """img_2 before img_10."""
+    """Return the key that sorts img_2 before img_10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
 def list_images(folders: Iterable[Path]) -> list[Path]:
-    """The image files directly in these folders, ordered as people count."""
+    """Return the image files directly in these folders, ordered as people count."""
     found = (p for folder in folders for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS)
     # archives made on a Mac hold a "._name.jpg" beside each image
     return sorted((p for p in found if not p.name.startswith(".") and p.is_file()), key=_natural)

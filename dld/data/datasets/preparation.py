@@ -1,4 +1,4 @@
-"""From an official release to our layout: images matched with their ground truth, checked, counted and written."""
+"""Turns an official release into our layout: images matched with their ground truth, checked, counted and written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Collection:
     notes: list[str] = field(default_factory=list)
 
     def part(self, image_ids: set[str]) -> Collection:
-        """The images with these ids."""
+        """Return the images with these ids."""
         images = [image for image in self.images if image.image_id in image_ids]
         return Collection(images, {image.file_name: self.sources[image.file_name] for image in images})
 
@@ -110,7 +110,7 @@ def collect_text_files(
 def collect_coco_text(
     image_folders: list[Path], json_file: Path, allow_missing: bool = False, upright_pixels: bool = False
 ) -> Collection:
-    """The training images of COCO-Text, sizes read from the images. Arguments and errors as in `collect_text_files`."""
+    """Read the training images of COCO-Text, sizes from the images. Arguments and errors are those of `collect_text_files`."""
     collection, turned, missing = Collection(), [], []
     for image in tqdm(read_coco_text(json_file, "train"), desc="reading", unit="image", disable=None):
         path = next((f / image.file_name for f in image_folders if (f / image.file_name).is_file()), None)

@@ -37,11 +37,11 @@ RECORDS, INDEX = "annotations.jsonl", "annotations.npy"
 
 
 def words_from_matlab(boxes: np.ndarray, texts: np.ndarray) -> list[TextAnnotation]:
-    """The words of one image.
+    """Return the words of one image.
 
     Args:
         boxes: `wordBB`, (2, 4, R) x and y of four corners; (2, 4) where the image has one word.
-        texts: `txt`, strings of one or more words parted by spaces and line ends, R words in all.
+        texts: `txt`, strings of one or more words between spaces and line ends, R words in all.
 
     Raises:
         ValueError: other shapes, or another number of words than boxes.
@@ -68,7 +68,7 @@ def _read_matlab(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         table = loadmat(str(path), variable_names=keys)  # charBB, the largest part, is not read
         return tuple(table[key].reshape(-1) for key in keys)
-    except Exception as error:  # scipy raises all sorts of errors for damaged files
+    except Exception as error:  # scipy raises errors of many kinds for damaged files
         raise ValueError(f"{path}: expected SynthText's Matlab file with {', '.join(keys)} ({error!r})") from error
 
 

@@ -19,7 +19,7 @@ PROTOCOLS = ("icdar2013", "icdar2015", "totaltext", "ctw1500")
 
 
 def load_text_json(json_file: str | Path, image_root: str | Path) -> list[dict[str, Any]]:
-    """The dataset dicts of an annotation file, unusable polygons repaired or set to ignore (said once per file).
+    """Load the dataset dicts of an annotation file; repair unusable polygons or set them to ignore (logged once per file).
 
     Args:
         json_file: of the schema of `dld.data.annotation`.
@@ -38,7 +38,7 @@ def load_text_json(json_file: str | Path, image_root: str | Path) -> list[dict[s
 
 
 def set_text_metadata(name: str, json_file: str | Path, image_root: str | Path, protocol: str) -> None:
-    """What an evaluator and a visualizer need to know about data set `name`; may be set again with other paths.
+    """Store what an evaluator and a visualizer need to know about data set `name`; may be set again with other paths.
 
     Raises:
         ValueError: an unknown protocol.

@@ -40,7 +40,7 @@ _STEM = re.compile(r"img(\d+)")
 
 
 def is_validation_image(stem: str) -> bool:
-    """Whether a training image is held out: those whose number ends in 0 (`img120`) are `totaltext_val`."""
+    """Tell whether a training image is held out: those whose number ends in 0 (`img120`) are `totaltext_val`."""
     match = _STEM.fullmatch(stem)
     if match is None:
         raise ValueError(f"expected the name of a Total-Text image like 'img120', got {stem!r}")
@@ -48,7 +48,7 @@ def is_validation_image(stem: str) -> bool:
 
 
 def _string(raw: str) -> str:
-    """The text behind u'..', u".." or bare."""
+    """Return the text of u'..', of u".." or of a bare string."""
     raw = raw.strip()
     if not _QUOTED.fullmatch(raw):
         return raw
@@ -69,7 +69,7 @@ def _word(points: np.ndarray, text: str) -> TextAnnotation:
 
 
 def _records(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Records with the number of their first line; a line that does not start with `x:` continues the last one."""
+    """Yield records with the number of their first line; a line that does not start with `x:` continues the last one."""
     start, lines = 0, []
     for number, line in read_lines(path):
         if re.match(r"\s*x:", line) and lines:
@@ -106,7 +106,7 @@ def _parse_matlab(path: str | Path) -> list[TextAnnotation]:
         tables = loadmat(str(path))
     except FileNotFoundError:
         raise
-    except Exception as error:  # scipy raises all sorts of errors for damaged files
+    except Exception as error:  # scipy raises errors of many kinds for damaged files
         raise ValueError(f"{path}: not a Matlab file that can be read: {error}") from error
     table = next((tables[name] for name in MATLAB_TABLES if name in tables), None)
     if table is None or table.ndim != 2 or table.shape[1] < 5:

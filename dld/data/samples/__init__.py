@@ -15,5 +15,5 @@ ANNOTATIONS = Path(__file__).parent / "annotations.json"
 
 
 def sample_files() -> list[Path]:
-    """The pictures, by name."""
+    """Return the files of the pictures, by name."""
     return sorted(IMAGES.glob("*.jpg"))

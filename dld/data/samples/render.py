@@ -1,7 +1,7 @@
 """Draws the sample pictures again: `python -m dld.data.samples.render [FOLDER]`.
 
-They are synthwords from a random stream that neither training nor validation uses, on photographs that are in the public
-domain, with words of our own list. Nothing else of anybody's is in them but the fonts.
+They are synthwords from a random stream that neither training nor validation uses, on photos in the public domain, with
+words of our own list. Only the fonts in them are the work of others.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ PHOTOS = {
     "gravel.png": "CC0, cc0textures.com (Gravel04)",
     "rocket.jpg": "public domain, SpaceX",
 }
-"""Photographs of scikit-image that the pictures may show -> their terms, as the documentation of its `data` module has them."""
+"""Photos of scikit-image that the pictures may show -> their terms, as the documentation of its `data` module has them."""
 
 
 def _copy_photos(folder: Path) -> None:
@@ -88,10 +88,10 @@ def _copy_photos(folder: Path) -> None:
 
 
 def render_samples(folder: Path, names: frozenset[str] | None = None) -> list[ImageAnnotation]:
-    """Write `images/NAME.jpg` of every scene (or of those in `names`) and `annotations.json`; returns the annotations.
+    """Write `images/NAME.jpg` of every scene (or of those in `names`) and `annotations.json`; return the annotations.
 
     Raises:
-        ModuleNotFoundError, FileNotFoundError: the photographs are not installed.
+        ModuleNotFoundError, FileNotFoundError: the photos are not installed.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images = []
@@ -116,7 +116,7 @@ def render_samples(folder: Path, names: frozenset[str] | None = None) -> list[Im
 
 
 def font_licences() -> dict[str, list[str]]:
-    """Licence -> names of the installed font families that words may be set in, both sorted."""
+    """Return licence -> names of the installed font families that words may be set in, both sorted."""
     families: dict[str, list[str]] = {}
     for entry in importlib.metadata.entry_points(group="fontpkg.family"):
         about = entry.dist.metadata
@@ -126,7 +126,7 @@ def font_licences() -> dict[str, list[str]]:
 
 
 def credits_text() -> str:
-    """CREDITS.md: what the pictures are made of, and on what terms they may be passed on."""
+    """Return CREDITS.md: what the pictures are made of, and on what terms they may be passed on."""
     lines = [
         "# Credits of the sample pictures",
         "",

@@ -1,6 +1,6 @@
-"""What stands behind the signs: photographs that contain no text, and procedural walls, skies and clutter.
+"""What stands behind the signs: photos that contain no text, and procedural walls, skies and clutter.
 
-Photographs come from a folder of the user's, else from the wheel of scikit-image where that is installed.
+Photos come from a folder of the user, else from the wheel of scikit-image where that is installed.
 """
 
 import importlib.util
@@ -54,7 +54,7 @@ def _read_photo(path: Path) -> np.ndarray | None:
 
 
 def _fractal_noise(rng: np.random.Generator, side: int, roughness: float, stretch: float) -> np.ndarray:
-    """Grey picture (uint8, side x side) of octaves of smooth noise; ``stretch`` > 1 gives grain as in wood."""
+    """Make a grey image (uint8, side x side) of octaves of smooth noise; ``stretch`` > 1 gives grain as in wood."""
     total = np.zeros((side, side), np.float32)
     cells, weight = 3, 1.0
     while cells < side:
@@ -66,7 +66,7 @@ def _fractal_noise(rng: np.random.Generator, side: int, roughness: float, stretc
 
 
 class BackgroundBank:
-    """Decoded photographs and noise textures, and the recipes that make backgrounds of them."""
+    """Decoded photos and noise textures, and the recipes that make backgrounds of them."""
 
     def __init__(self, backgrounds_dir: str | None = None):
         paths = _folder_photos(backgrounds_dir) if backgrounds_dir else _package_photos()
@@ -78,7 +78,7 @@ class BackgroundBank:
         ]
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-        """A background (uint8 BGR, height x width x 3)."""
+        """Draw a background (uint8 BGR, height x width x 3)."""
         u = rng.random()
         if self.photos and u < 0.45:
             image = self._photo(rng, height, width)
@@ -114,7 +114,7 @@ class BackgroundBank:
         return cv2.LUT(image, table[None])
 
     def grey(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-        """A piece of a noise texture (uint8, height x width)."""
+        """Cut a piece of a noise texture (uint8, height x width)."""
         texture = self.textures[int(rng.integers(len(self.textures)))]
         side = int(rng.integers(_TEXTURE_SIDE // 6, _TEXTURE_SIDE))
         y, x = (int(rng.integers(_TEXTURE_SIDE - side + 1)) for _ in range(2))
@@ -136,7 +136,7 @@ class BackgroundBank:
         return cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
     def _street(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-        """Upright fields of different surfaces: shop fronts, walls, sky."""
+        """Draw upright fields of different surfaces: shop fronts, walls, sky."""
         image = self._texture(rng, height, width)
         x = 0
         while x < width:
@@ -154,9 +154,9 @@ class BackgroundBank:
 
 @lru_cache(maxsize=2)
 def load_backgrounds(backgrounds_dir: str | None = None) -> BackgroundBank:
-    """The bank for a folder (None: the packages' photographs), read once per process.
+    """Load the bank for a folder (None: the packages' photos), once per process.
 
     Raises:
-        FileNotFoundError: the folder is given and holds no picture.
+        FileNotFoundError: a folder is given and holds no picture.
     """
     return BackgroundBank(backgrounds_dir)

@@ -32,7 +32,7 @@ def _lines(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _lattice(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Bars, fences and gratings: parallel strokes at the pitch of letters."""
+    """Draw bars, fences and gratings: parallel strokes at the pitch of letters."""
     x0, y0, x1, y1 = _box(rng, image, 0.7)
     color, step = _clutter_color(rng), int(rng.integers(5, 40))
     thickness = max(1, int(step * rng.uniform(0.1, 0.5)))
@@ -57,7 +57,7 @@ def _bricks(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _rectangles(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Panes and panels, filled or framed, with nothing written on them."""
+    """Draw panes and panels, filled or framed, with nothing written on them."""
     for _ in range(int(rng.integers(1, 6))):
         x0, y0, x1, y1 = _box(rng, image)
         cv2.rectangle(image, (x0, y0), (x1, y1), _clutter_color(rng), -1 if rng.random() < 0.6 else _thickness(rng, image))
@@ -73,7 +73,7 @@ def _ellipses(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _polygons(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Arrows, stars and odd shapes in a row: the size and the spacing of letters, but no letters."""
+    """Draw arrows, stars and odd shapes in a row: the size and the spacing of letters, but no letters."""
     x0, y0, x1, y1 = _box(rng, image, 0.15)
     size, color = max(6, min(x1 - x0, y1 - y0)), _clutter_color(rng)
     corners = int(rng.integers(3, 9))
@@ -104,6 +104,6 @@ _CLUTTER = (_lines, _lattice, _bricks, _rectangles, _rectangles, _ellipses, _pol
 
 
 def add_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draws one to six groups of lines, lattices, bricks, panes, discs or arrows into ``image`` in place."""
+    """Draw one to six groups of lines, lattices, bricks, panes, discs or arrows into ``image`` (uint8 BGR) in place."""
     for _ in range(int(rng.integers(1, 7))):
         _CLUTTER[int(rng.integers(len(_CLUTTER)))](rng, image)

@@ -12,12 +12,12 @@ _SIGN_COLORS = (
 
 
 def luma(color) -> float:
-    """Brightness (0 to 255, ITU-R BT.601) of a BGR colour."""
+    """Compute the brightness (0 to 255, ITU-R BT.601) of a BGR colour."""
     return 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2]
 
 
 def random_color(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A colour as signs have them, or any colour."""
+    """Draw a colour that signs have, or any colour."""
     if rng.random() < 0.65:
         base = _SIGN_COLORS[int(rng.integers(len(_SIGN_COLORS)))]
         shift = rng.uniform(-18, 18, 3)
@@ -26,14 +26,14 @@ def random_color(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def muted_color(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A colour of walls, skies and streets: any brightness, mostly near grey."""
+    """Draw a colour of walls, skies and streets: any brightness, mostly near grey."""
     color = rng.uniform(0, 255, 3)
     grey, keep = rng.uniform(15, 245), min(1.0, rng.exponential(0.28))
     return tuple(float(min(max(grey + keep * (c - color.mean()), 0), 255)) for c in color)
 
 
 def _with_luma(color, wanted: float) -> tuple[float, float, float]:
-    """``color`` at brightness ``wanted``, its hue kept, its saturation lowered as far as the range 0..255 demands."""
+    """Bring ``color`` to brightness ``wanted``; keep its hue, lower its saturation as far as the range 0..255 demands."""
     chroma = [c - luma(color) for c in color]
     fit = 1.0
     for c in chroma:
@@ -45,7 +45,7 @@ def _with_luma(color, wanted: float) -> tuple[float, float, float]:
 
 
 def contrasting(rng: np.random.Generator, ground, difference: float) -> tuple[float, float, float]:
-    """A random hue, brighter or darker than ``ground`` by ``difference`` (less where there is no room for it)."""
+    """Draw a random hue, brighter or darker than ``ground`` by ``difference`` (less where there is no room for it)."""
     base = luma(ground)
     room_up, room_down = 255 - base, base
     up = rng.random() < 0.5

@@ -13,8 +13,7 @@ class SynthWordsConfig:
         size: (height, width) in pixels.
         max_words: most words in an image.
         density: in (0, 1]; 1 fills every image up to ``max_words`` (as far as there is room), 0.5 makes every number
-            of words from
-            1 to ``max_words`` equally likely, less leaves most images sparse.
+            of words from 1 to ``max_words`` equally likely, less leaves most images sparse.
         min_height, max_height: range of the height of capitals in pixels; every image draws its own part of that range.
         spread: an image's heights lie within a factor of at most this above and below its own centre (log-uniform in
             1..spread).
@@ -24,8 +23,8 @@ class SynthWordsConfig:
         phrase_rate: fraction of signs with more than a lone word.
         effects: strength of light, blur, noise and JPEG; 0 leaves the drawing clean.
         seed: first component of every image's random seed.
-        fonts_dir, backgrounds_dir, words_file: the user's own fonts, pictures and word list (None: the installed
-            packages').
+        fonts_dir, backgrounds_dir, words_file: the user's own fonts, pictures and word list (None: those of the installed
+            packages).
     """
 
     size: tuple[int, int] = (640, 640)

@@ -1,4 +1,4 @@
-"""What a camera does to the whole picture: uneven light, blur, a coarse sensor, noise and JPEG."""
+"""What a camera does to the whole image: uneven light, blur, a coarse sensor, noise and JPEG."""
 
 from functools import lru_cache
 
@@ -12,14 +12,14 @@ _NOISE_SIDE = 1024
 
 @lru_cache(maxsize=1)
 def _noise_tile() -> np.ndarray:
-    """Normal noise times 32 (int8): one large tile, cut at random places, costs far less than fresh numbers."""
+    """Make one large tile of normal noise times 32 (int8): cutting it at random places costs far less than fresh numbers."""
     rng = np.random.default_rng(20241)
     fine = rng.standard_normal((_NOISE_SIDE, _NOISE_SIDE, 3), dtype=np.float32)
     return np.clip(fine * 32, -127, 127).astype(np.int8)
 
 
 def _shade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Light that varies smoothly over the picture, in brightness and a little in colour."""
+    """Add light that varies smoothly over the image, in brightness and a little in colour."""
     h, w = image.shape[:2]
     n = int(rng.integers(2, 5))
     field = rng.uniform(rng.uniform(0.35, 0.9), 1.15, (n, n, 1)) * rng.uniform(0.94, 1.0, (1, 1, 3))
@@ -74,11 +74,11 @@ def _tone(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray, letter_px: float, strength: float = 1.0) -> np.ndarray:
-    """The picture (uint8 BGR) as a camera would give it; geometry is unchanged.
+    """Return the image (uint8 BGR, H x W x 3) as a camera would give it; geometry is unchanged.
 
     Args:
-        letter_px: typical letter height: blur grows with it, since what is blurred beyond reading teaches nothing.
-        strength: 0 leaves the picture as it is, 1 is the default.
+        letter_px: typical letter height in pixels. Blur grows with it: what is blurred beyond reading teaches nothing.
+        strength: 0 leaves the image as it is, 1 is the default.
     """
     if strength <= 0:
         return image

@@ -1,9 +1,8 @@
-"""The typefaces words are set in: where they come from, what each can draw, and what its lower case looks like.
+"""The typefaces that words are set in: where they come from, what each can draw, and what its lower case looks like.
 
-A *family* is one design ("Oswald"); a *face* is one cut of it (a file, at one weight of a variable font).  Sources,
-first that
-has anything: a folder given by the user; the installed ``fontpkg-*`` packages (unmodified Google Fonts with their
-licences); matplotlib's DejaVu, with a warning, because one family teaches little.
+A *family* is one design ("Oswald"); a *face* is one cut of it (a file, at one weight of a variable font). The first
+source that has anything counts: a folder given by the user; the installed ``fontpkg-*`` packages (unmodified Google
+Fonts with their licences); matplotlib's DejaVu, with a warning, because one family teaches little.
 """
 
 import importlib.metadata
@@ -44,7 +43,7 @@ def _package_files() -> list[Path]:
 
 
 def find_font_files(fonts_dir: str | None = None) -> list[Path]:
-    """Font files in a fixed order: of ``fonts_dir``, else of the font packages, else DejaVu (warns).
+    """List font files in a fixed order: of ``fonts_dir``, else of the font packages, else DejaVu (with a warning).
 
     Raises:
         FileNotFoundError: ``fonts_dir`` is given and holds no ``.ttf`` or ``.otf``, at any depth.
@@ -91,7 +90,7 @@ class FontFace:
     _sized: dict[tuple[int, int], ImageFont.FreeTypeFont] = field(default_factory=dict, repr=False)
 
     def sized(self, size: int) -> ImageFont.FreeTypeFont:
-        """The FreeType font at ``size`` pixels per em, opened once."""
+        """Return the FreeType font at ``size`` pixels per em, opened once."""
         # A forked worker opens its own: a file shared with the parent would share its reading position too.
         key = (os.getpid(), size)
         font = self._sized.get(key)
@@ -106,11 +105,11 @@ class FontFace:
         return self.characters.issuperset(text)
 
     def label(self, text: str) -> str:
-        """What a reader sees when this face draws ``text``."""
+        """Return what a reader sees when this face draws ``text``."""
         return text.upper() if self.unicase else text
 
     def mask(self, text: str, capital_px: float, tracking: float = 0.0) -> tuple[np.ndarray, float, float]:
-        """Rasterises one word.
+        """Rasterise one word.
 
         Args:
             text: characters of this face.
@@ -158,7 +157,7 @@ def _glyph(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
 
 
 def _draws_capitals_for_lower_case(font: ImageFont.FreeTypeFont, characters: frozenset[str]) -> bool:
-    """Whether small letters are the capitals, up to scale, or are all as tall as capitals (hand-drawn alternates)."""
+    """Tell whether small letters are the capitals, up to scale, or all as tall as capitals (hand-drawn alternates)."""
     same, tall, seen = 0, 0, 0
     for letter in _TELLING_LETTERS:
         if letter not in characters or letter.upper() not in characters:
@@ -182,7 +181,7 @@ def _describe(
     if not drawn.issuperset(string.ascii_uppercase):
         return None
     face.unicase = not drawn.issuperset(string.ascii_lowercase) or _draws_capitals_for_lower_case(font, drawn)
-    # What such a face draws for a sharp s, which has no capital of one letter, nobody knows.
+    # A sharp s has no capital of one letter, so nobody knows what such a face draws for it.
     face.characters = frozenset(c for c in drawn if c.upper() in drawn) if face.unicase else drawn
     face.capital_height = _glyph(font, "H").shape[0] / font.size
     return face
@@ -212,7 +211,7 @@ def _faces_of_file(path: Path, more: str) -> list[FontFace]:
 
 @lru_cache(maxsize=4)
 def load_faces(fonts_dir: str | None = None, more: str = "") -> dict[str, list[FontFace]]:
-    """Usable faces by family, both in a fixed order; examined once per process and arguments.
+    """Load usable faces by family, both in a fixed order; each set of arguments is examined once per process.
 
     Args:
         fonts_dir: a folder of fonts, at any depth; None: the installed ones.

@@ -1,7 +1,7 @@
 """Where the flat drawing of a sign goes: baselines bent inside the sign's plane, and the plane seen in perspective.
 
 Three frames, all in pixels, x right and y down: the *line* (text set straight, y = 0 on the baseline), the *plane*
-(the sign, flat) and the *image*.  A bend maps line to plane, a homography maps plane to image; pixels and label
+(the sign, flat) and the *image*. A bend maps line to plane, a homography maps plane to image; pixels and label
 points go through the same two maps.
 """
 
@@ -30,14 +30,14 @@ class Arc:
     over: bool
 
     def forward(self, points: np.ndarray) -> np.ndarray:
-        """Line points (N, 2) to plane points (N, 2)."""
+        """Map line points (N, 2) to plane points (N, 2)."""
         angle = (points[:, 0] - self.origin) / self.radius
         side = -1.0 if self.over else 1.0
         radius = self.radius + side * points[:, 1]
         return np.stack([self.center[0] + radius * np.sin(angle), self.center[1] + side * radius * np.cos(angle)], 1)
 
     def inverse_map(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-        """Line x and y (float32, height x width) of every plane pixel."""
+        """Return line x and y (float32, height x width) of every plane pixel."""
         side = -1.0 if self.over else 1.0
         dx = np.arange(width, dtype=np.float32)[None, :] - np.float32(self.center[0])
         dy = np.float32(side) * (np.arange(height, dtype=np.float32)[:, None] - np.float32(self.center[1]))
@@ -47,7 +47,7 @@ class Arc:
         return angle * np.float32(self.radius) + np.float32(self.origin), np.float32(side) * (radius - np.float32(self.radius))
 
     def turn(self, length: float) -> float:
-        """Angle (radians) through which a stretch of the line of this length turns."""
+        """Return the angle (radians) through which a stretch of the line of this length (pixels) turns."""
         return length / self.radius
 
 
@@ -77,7 +77,7 @@ class Wave:
 
 
 def box_outline(box: tuple[float, float, float, float], points_per_edge: int = 2) -> np.ndarray:
-    """Outline (2 n, 2) of the box (x0, y0, x1, y1): along the top from left to right, then back along the bottom."""
+    """Return the outline (2 n, 2) of a box (x0, y0, x1, y1): along the top from left to right, back along the bottom."""
     x0, y0, x1, y1 = box
     x = np.linspace(x0, x1, points_per_edge)
     return np.concatenate([np.stack([x, np.full_like(x, y0)], 1), np.stack([x[::-1], np.full_like(x, y1)], 1)])
@@ -86,10 +86,11 @@ def box_outline(box: tuple[float, float, float, float], points_per_edge: int = 2
 def plane_homography(
     size: tuple[float, float], roll: float, yaw: float, pitch: float, nearness: float, shear: float = 0.0
 ) -> np.ndarray:
-    """Homography (3, 3) of a plane of ``size`` (width, height), its centre mapped to (0, 0), seen by a pinhole camera.
+    """Return the homography (3, 3) of a plane seen by a pinhole camera; the plane's centre is mapped to (0, 0).
 
     Args:
-        size: of the plane in pixels; at its centre and without foreshortening one plane pixel is one image pixel.
+        size: (width, height) of the plane in pixels; at its centre and without foreshortening one plane pixel is one
+            image pixel.
         roll, yaw, pitch: radians, turns about the optical axis (clockwise on the screen), the vertical and the
             horizontal.
         nearness: half the plane's diagonal over the camera's distance; 0 is a parallel projection.
@@ -110,7 +111,7 @@ def plane_homography(
 
 
 def project(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) through a homography (3, 3)."""
+    """Map points (N, 2) through a homography (3, 3)."""
     x, y = points[:, 0], points[:, 1]
     h = homography
     w = h[2, 0] * x + h[2, 1] * y + h[2, 2]

@@ -1,7 +1,7 @@
-"""Which words of a finished picture a reader could not read: they are marked ignore, as annotators of ICDAR data do.
+"""Finds words of a finished image that nobody could read: they are marked ignore, as annotators of ICDAR data do.
 
 A word is compared with its own clean drawing on an even ground. Only detail of the size of strokes counts: blur takes
-it away, low contrast never had it, and a busy ground drowns it.
+it away, low contrast never shows it, and a busy ground hides it.
 """
 
 import cv2
@@ -17,7 +17,7 @@ _COMPARED_AT = 20.0  # capital height, pixels: larger words are reduced, so that
 
 
 def visible_detail(image: np.ndarray, drawing: np.ndarray, outline: np.ndarray, capital_px: float) -> tuple[float, float]:
-    """How much of a word's strokes is left in the picture.
+    """Measure how much of a word's strokes is left in the image.
 
     Args:
         image: uint8 BGR crop (h, w, 3) around the word, after all effects.
@@ -25,7 +25,7 @@ def visible_detail(image: np.ndarray, drawing: np.ndarray, outline: np.ndarray, 
         outline: the word's polygon (P, 2) in pixels of the crop.  capital_px: height of its capitals.
 
     Returns:
-        amplitude: root mean square, in grey levels, of the part of the picture's detail that follows the drawing; and
+        amplitude: root mean square, in grey levels, of the part of the image's detail that follows the drawing; and
         the correlation, -1 to 1, of the two.
     """
     scale = min(1.0, _COMPARED_AT / capital_px)
@@ -46,7 +46,7 @@ def visible_detail(image: np.ndarray, drawing: np.ndarray, outline: np.ndarray, 
 
 
 def is_legible(image: np.ndarray, drawing: np.ndarray, outline: np.ndarray, capital_px: float) -> bool:
-    """Whether a word can be read (arguments of :func:`visible_detail`)."""
+    """Tell whether a word can be read (arguments of :func:`visible_detail`)."""
     if capital_px < MIN_CAPITAL_PX:
         return False
     amplitude, correlation = visible_detail(image, drawing, outline, capital_px)

@@ -60,7 +60,7 @@ def _margin(height: float) -> float:
 def set_line(
     face: FontFace, words: list[str], capital_px: float, tracking: float, gap: float, max_width: float
 ) -> tuple[Line | None, int]:
-    """Sets as many of ``words`` as fit into ``max_width`` pixels (at least the first, if that fits).
+    """Set as many of ``words`` as fit into ``max_width`` pixels (at least the first, if that fits).
 
     Args:
         capital_px: height of capitals in pixels.  tracking, gap: letter and word space in capital heights.
@@ -106,7 +106,7 @@ def _padded(box: tuple[float, float, float, float]) -> tuple[float, float, float
 
 
 def arrange_lines(lines: list[Line], align: str, spacing: float, pad: tuple[int, int]) -> Lettering:
-    """Stacks straight lines, "left", "center" or "right" aligned.
+    """Stack straight lines, "left", "center" or "right" aligned.
 
     Args:
         spacing: free pixels between the ink of neighbouring lines.  pad: free pixels left and right, above and below.
@@ -137,7 +137,7 @@ def _bent(line: Line, bend: Arc | Wave, ink: np.ndarray, words: list) -> None:
 
 
 def arrange_arc(line: Line, turn: float, over: bool, pad: tuple[int, int]) -> Lettering:
-    """One line on an arc that turns through ``turn`` radians; lessened where the inner edge would fold."""
+    """Set one line on an arc that turns through ``turn`` radians, or less where the inner edge would fold."""
     middle = line.left + line.width / 2
     inner = (line.top + line.height if over else -line.top) + 1.0
     radius = max(line.width / max(turn, 1e-3), 2.0 * inner, 1.2 * line.height)
@@ -153,7 +153,7 @@ def arrange_arc(line: Line, turn: float, over: bool, pad: tuple[int, int]) -> Le
 
 
 def arrange_wave(line: Line, amplitude: float, period: float, phase: float, pad: tuple[int, int]) -> Lettering:
-    """One line on a sine of ``amplitude`` and ``period`` pixels."""
+    """Set one line on a sine of ``amplitude`` and ``period`` pixels and ``phase`` radians."""
     width = line.width + 2 * pad[0]
     height = math.ceil(line.height + 2 * amplitude) + 2 * pad[1]
     ink, words = np.zeros((height, width), np.uint8), []
@@ -162,7 +162,7 @@ def arrange_wave(line: Line, amplitude: float, period: float, phase: float, pad:
 
 
 def arrange_badge(top: Line, bottom: Line | None, middle: list[Line], margin: float) -> Lettering:
-    """A round sign: ``top`` along the upper rim, ``bottom`` along the lower one, ``middle`` straight inside."""
+    """Make a round sign: ``top`` along the upper rim, ``bottom`` along the lower one, ``middle`` straight inside."""
     rim = max(top.height, bottom.height if bottom else 0)
     widest = max([top.width, bottom.width if bottom else 0])
     inside_w = max((line.width for line in middle), default=0)

@@ -1,4 +1,4 @@
-"""Colour for a lettered sign: plate, shadow, extrusion, outline and fill, as one premultiplied BGRA picture."""
+"""Colour for a lettered sign: plate, shadow, extrusion, outline and fill, as one premultiplied BGRA image."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ class TextStyle:
 
 
 def draw_plate_style(rng: np.random.Generator, ground, capital_px: float, disc: bool) -> PlateStyle:
-    """A plate that stands out from ``ground`` more or less."""
+    """Draw the style of a plate that stands out from ``ground`` (BGR) more or less."""
     color = random_color(rng) if rng.random() < 0.7 else contrasting(rng, ground, rng.uniform(10, 200))
     kind = "disc" if disc else ("box", "box", "round", "round", "oval")[int(rng.integers(5))]
     border = contrasting(rng, color, rng.uniform(30, 200)) if rng.random() < 0.4 else None
@@ -54,11 +54,11 @@ def draw_plate_style(rng: np.random.Generator, ground, capital_px: float, disc: 
 
 
 def draw_text_style(rng: np.random.Generator, ground, capital_px: float, busy: bool) -> TextStyle:
-    """A style whose contrast to ``ground`` ranges from plain to hard.
+    """Draw a style of letters whose contrast to ``ground`` ranges from plain to hard.
 
     Args:
         ground: mean BGR behind the text.  capital_px: letter height in pixels.
-        busy: the text stands on a picture, not on a plate: outlines and shadows are likelier, as on real photos.
+        busy: the text stands on the background, not on a plate: outlines and shadows are likelier, as on real photos.
     """
     u = rng.random()
     difference = rng.uniform(100, 240) if u < 0.55 else rng.uniform(50, 120) if u < 0.88 else rng.uniform(12, 50)
@@ -91,7 +91,7 @@ def draw_text_style(rng: np.random.Generator, ground, capital_px: float, busy: b
 
 
 def _over(canvas: np.ndarray, mask: np.ndarray, color, opacity: float = 1.0) -> None:
-    """Lays ``color`` with coverage ``mask`` times ``opacity`` over a premultiplied BGRA canvas, in place (uint8)."""
+    """Lay ``color`` with coverage ``mask`` times ``opacity`` over a premultiplied BGRA canvas, in place (uint8)."""
     weight = mask.astype(np.float32) if opacity >= 1 else mask * np.float32(opacity)
     weight *= np.float32(1 / 255)
     if isinstance(color, np.ndarray):
@@ -135,7 +135,7 @@ def _plate_mask(plate: PlateStyle, lettering: Lettering, inset: int) -> np.ndarr
 
 
 def _textured(color, texture: np.ndarray, depth: float) -> np.ndarray:
-    """``color`` with its brightness varied by a grey picture (uint8), as an opaque BGRA layer."""
+    """Vary the brightness of ``color`` by a grey image (uint8); return an opaque BGRA layer."""
     light = (texture.astype(np.float32) - 128) * np.float32(depth)
     return np.dstack([*(np.clip(light + np.float32(c), 0, 255) for c in color), np.full_like(light, 255)]).astype(np.uint8)
 
@@ -147,10 +147,10 @@ def paint(
     plate: PlateStyle | None,
     texture: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Paints a sign.
+    """Paint a sign.
 
     Args:
-        texture: grey picture (uint8, H x W) of the surface: it mottles the plate, and wears letters painted on a wall.
+        texture: grey image (uint8, H x W) of the surface: it mottles the plate, and wears letters painted on a wall.
 
     Returns:
         premultiplied BGRA (uint8, H x W x 4), transparent where the sign shows nothing.

@@ -19,7 +19,7 @@ class FreeRoom:
         self._taken = np.zeros((self.rows, self.columns), np.uint8)
 
     def find(self, rng: np.random.Generator, width: float, height: float) -> tuple[int, int] | None:
-        """Top-left pixel of a free rectangle of that size, None when there is none."""
+        """Return the top-left pixel (x, y) of a free rectangle of that size in pixels, None when there is none."""
         w, h = int(np.ceil(width / CELL)) + 1, int(np.ceil(height / CELL)) + 1
         if w > self.columns or h > self.rows:
             return None
@@ -33,13 +33,13 @@ class FreeRoom:
         return column * CELL, row * CELL
 
     def take(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """Marks the rectangle as occupied; parts outside of the image are ignored."""
+        """Mark the rectangle (pixels) as occupied; parts outside the image are ignored."""
         columns = slice(max(0, int(x0 // CELL)), max(0, int(np.ceil(x1 / CELL))))
         rows = slice(max(0, int(y0 // CELL)), max(0, int(np.ceil(y1 / CELL))))
         self._taken[rows, columns] = 1
 
     def is_free(self, x0: float, y0: float, x1: float, y1: float) -> bool:
-        """Whether the part of the rectangle inside the image is unoccupied."""
+        """Tell whether the part of the rectangle (pixels) inside the image is unoccupied."""
         columns = slice(max(0, int(x0 // CELL)), max(0, int(np.ceil(x1 / CELL))))
         rows = slice(max(0, int(y0 // CELL)), max(0, int(np.ceil(y1 / CELL))))
         return not self._taken[rows, columns].any()

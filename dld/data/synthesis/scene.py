@@ -59,14 +59,14 @@ def _word_count(rng: np.random.Generator, config: SynthWordsConfig) -> int:
 
 
 def _heights(rng: np.random.Generator, config: SynthWordsConfig) -> tuple[float, float]:
-    """The image's own range of letter heights, pixels."""
+    """Draw the image's own range of letter heights, pixels."""
     low, high = math.log(config.min_height), math.log(config.max_height)
     center, reach = rng.uniform(low, high), rng.uniform(0, math.log(config.spread))
     return max(low, center - reach), min(high, center + reach)
 
 
 def _place(rng: np.random.Generator, sign: Sign, room: FreeRoom, config: SynthWordsConfig) -> Sign | None:
-    """The sign at a free place, made smaller if there is none at its size; None when it still does not fit."""
+    """Put the sign at a free place, made smaller if there is none at its size; return None when it still does not fit."""
     height, width = config.size
     across = rng.random() < config.cut_rate
     for _ in range(4):
@@ -88,7 +88,7 @@ def _place(rng: np.random.Generator, sign: Sign, room: FreeRoom, config: SynthWo
 
 
 def _side(points: np.ndarray) -> float:
-    """Mean length of the two ends of a word's outline: its height."""
+    """Return the mean length of the two ends of a word's outline: its height."""
     n = len(points)
     return 0.5 * (math.dist(points[0], points[-1]) + math.dist(points[n // 2 - 1], points[n // 2]))
 
@@ -127,7 +127,7 @@ def _draw(rng: np.random.Generator, image: np.ndarray, sign: Sign, surfaces: Bac
 
 
 def _judged(word: _Drawn, image: np.ndarray) -> SyntheticWord | None:
-    """The word as labelled: cut to the image, ignored if it is cut or cannot be read; None outside of the image."""
+    """Return the word as labelled: cut to the image, ignored if cut or unreadable; None outside the image."""
     height, width = image.shape[:2]
     polygon, cut = word.polygon, False
     (left, top), (right, bottom) = polygon.min(0), polygon.max(0)
@@ -158,7 +158,7 @@ def render_synthwords(
     split: str = "train",
     config: SynthWordsConfig | None = None,
 ) -> SyntheticImage:
-    """Renders image ``index`` of a split.
+    """Render image ``index`` of a split.
 
     Args:
         index: at least 0.  seed, size (height, width), max_words, density: override those of ``config``.

@@ -50,7 +50,7 @@ class Sign:
     plated: bool
 
     def corners(self) -> np.ndarray:
-        """The plane's corners (4, 2) in the image."""
+        """Return the plane's corners (4, 2) in pixels of the image."""
         h, w = self.lettering.ink.shape
         return project(self.homography, np.array([[0, 0], [w, 0], [w, h], [0, h]], float))
 
@@ -69,7 +69,7 @@ def _face(rng: np.random.Generator, families: dict[str, list[FontFace]]) -> Font
 
 
 def _face_with(rng: np.random.Generator, families: dict[str, list[FontFace]], face: FontFace, words: list[str]) -> FontFace:
-    """The face if it draws all the words; else one that does, if there is one: few have every script."""
+    """Return the face if it draws all the words, else one that does, if there is one: few have every script."""
     if all(map(face.can_draw, words)):
         return face
     able = {name: fit for name, faces in families.items() if (fit := [f for f in faces if all(map(f.can_draw, words))])}
@@ -117,7 +117,7 @@ def design_sign(
     capital_px: float,
     most: int,
 ) -> Sign | None:
-    """Designs a sign of at most ``most`` words with capitals of ``capital_px`` image pixels; None when nothing fits."""
+    """Design a sign of at most ``most`` words with capitals of ``capital_px`` image pixels; return None when nothing fits."""
     face = _face(rng, families)
     phrase = most > 1 and rng.random() < config.phrase_rate
     curved = rng.random() < config.curved_rate

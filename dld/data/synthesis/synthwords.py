@@ -1,5 +1,4 @@
-"""The generated data sets synthwords_train and synthwords_val: detectron2 dataset dicts whose image is rendered when
-asked for.
+"""The generated data sets synthwords_train and synthwords_val: detectron2 dataset dicts with images rendered on demand.
 
 Nothing is downloaded and nothing depends on the environment. Training images are numbered 0 to 9,999,999, so that a
 run never sees one twice; validation images come from random streams of their own.
@@ -56,7 +55,7 @@ class SynthWordsDataset(torch.utils.data.Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A detectron2 dataset dict (`dld.data.annotation.to_dataset_dict`) with "image", uint8 BGR (H, W, 3)."""
+        """Return a detectron2 dataset dict (`dld.data.annotation.to_dataset_dict`) with "image", uint8 BGR (H, W, 3)."""
         if index < 0:
             index += self.length
         if not 0 <= index < self.length:
@@ -73,7 +72,7 @@ class SynthWordsDataset(torch.utils.data.Dataset):
 
 
 def dense_options(size: tuple[int, int]) -> dict[str, Any]:
-    """Options for images of ``size`` (height, width) packed with words, 12 in 320 x 320, for recognisers."""
+    """Return options for images of ``size`` (height, width) packed with words, 12 in 320 x 320, for recognisers."""
     area, short = size[0] * size[1], min(size)
     return {
         "max_words": max(1, round(12 * area / 320**2)),
@@ -101,10 +100,9 @@ def register_synthwords(
     dense: bool = False,
     **options: Any,
 ) -> None:
-    """Registers ``NAME_train`` and ``NAME_val`` in detectron2's catalogs; ``DatasetCatalog.get`` gives a streamed
-    Dataset.
+    """Register ``NAME_train`` and ``NAME_val`` in detectron2's catalogs; ``DatasetCatalog.get`` gives a streamed Dataset.
 
-    May be called again: options given then replace the earlier ones; without any it leaves registered sets as they are.
+    May be called again: new options replace the earlier ones; a call without options leaves registered sets as they are.
 
     Args:
         name: prefix of the two names.

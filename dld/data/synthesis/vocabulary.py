@@ -54,7 +54,7 @@ def _read_sections(path: Path) -> dict[str, list[str]]:
 
 
 def _frequency_list() -> list[str]:
-    """symspellpy's words by falling frequency, where it is installed."""
+    """Return symspellpy's words by falling frequency, where it is installed."""
     spec = importlib.util.find_spec("symspellpy")
     roots = list(spec.submodule_search_locations or []) if spec else []
     path = Path(roots[0]) / "frequency_dictionary_en_82_765.txt" if roots else Path()
@@ -66,12 +66,12 @@ def _frequency_list() -> list[str]:
 
 
 def _stands_alone(character: str) -> bool:
-    """Whether a character is drawn by itself, left to right: no mark on another one, no script from right to left."""
+    """Tell whether a character is drawn by itself, left to right: no mark on another one, no script from right to left."""
     return unicodedata.category(character)[0] not in "CMZ" and unicodedata.bidirectional(character) not in ("R", "AL")
 
 
 def _users_words(words_file: str) -> list[str]:
-    """Words of a user's file, in composed form; those that are too long or need more than letter after letter left out."""
+    """Read a user's words in composed form; leave out those too long or not drawn letter after letter."""
     path = Path(words_file)
     if not path.is_file():
         raise FileNotFoundError(f"words_file {words_file!r} does not exist")
@@ -89,14 +89,14 @@ def _users_words(words_file: str) -> list[str]:
 
 
 def characters_beyond_ascii(words: list[str]) -> str:
-    """Characters of the words in any case they may be set in, without the visible ASCII ones, in the order of their codes."""
+    """Return the characters of the words, in any case they may be set in, beyond visible ASCII, in the order of their codes."""
     found = set("".join(words))
     found |= {c for character in found for c in (character.upper(), character.lower()) if len(c) == 1}
     return "".join(sorted(found - set(PRINTABLE)))
 
 
 def set_case(word: str, style: str) -> str:
-    """``word`` in "upper", "lower", "title" or its own ("as is") case; a title capitalises only the first letter."""
+    """Return ``word`` in "upper", "lower", "title" or its own ("as is") case; a title capitalises only the first letter."""
     if style == "upper":
         return word.upper()
     if style == "lower":
@@ -128,7 +128,7 @@ class Vocabulary:
         return items[int(rng.integers(len(items)))]
 
     def dictionary_word(self, rng: np.random.Generator) -> str:
-        """A word of the frequency list, rank log-uniform half of the time (common words), uniform otherwise."""
+        """Draw a word of the frequency list: rank log-uniform half of the time (common words), uniform otherwise."""
         n = len(self.dictionary)
         u = rng.random()
         rank = n ** rng.random() - 1 if u < 0.4 else n * rng.random()
@@ -138,7 +138,7 @@ class Vocabulary:
         return str(int(10 ** rng.uniform(0, 4.5)))
 
     def slot(self, rng: np.random.Generator, kind: str) -> str:
-        """Text for ``{kind}`` of a phrase; may itself be several words."""
+        """Draw the text for ``{kind}`` of a phrase; it may be several words."""
         integers = rng.integers
         if kind in self.sections:
             return self._pick(rng, self.sections[kind])
@@ -194,7 +194,7 @@ class Vocabulary:
         raise KeyError(f"words.txt has no section [{kind}], which a phrase asks for")
 
     def random_string(self, rng: np.random.Generator) -> str:
-        """Random characters, any visible one among them: labels without a language to lean on."""
+        """Draw random visible characters: labels without a language to lean on."""
         length = 1 + int(rng.geometric(0.25))
         u = rng.random()
         alphabet = (
@@ -222,7 +222,7 @@ class Vocabulary:
         return word[:cut] + mark + word[cut:]
 
     def word(self, rng: np.random.Generator) -> str:
-        """One word on its own, in its own case."""
+        """Draw one word on its own, in its own case."""
         u = rng.random()
         if u < 0.42:
             word = self._pick(rng, self.scene)
@@ -238,7 +238,7 @@ class Vocabulary:
         return self._punctuated(rng, word) if rng.random() < 0.06 else word
 
     def phrase(self, rng: np.random.Generator) -> list[str]:
-        """The words of one sign in reading order; most have two to five."""
+        """Draw the words of one sign in reading order; most have two to five."""
         if rng.random() < 0.5:
             # Set phrases alone would let a recogniser guess the neighbour's word; unrelated words do not.
             return [self.word(rng) for _ in range(min(1 + int(rng.geometric(0.4)), 8))]
@@ -248,14 +248,14 @@ class Vocabulary:
         return [w for w in text.split() if len(w) <= _MAX_LENGTH] or [self.word(rng)]
 
     def case_style(self, rng: np.random.Generator) -> str:
-        """Case of a whole sign; capitals dominate in streets."""
+        """Draw the case of a whole sign; capitals dominate in streets."""
         u = rng.random()
         return "upper" if u < 0.45 else "title" if u < 0.75 else "lower" if u < 0.87 else "as is"
 
 
 @lru_cache(maxsize=4)
 def load_vocabulary(words_file: str | None = None) -> Vocabulary:
-    """The vocabulary, read once per process.
+    """Load the vocabulary, once per process.
 
     Raises:
         FileNotFoundError: ``words_file`` is given and missing.  ValueError: it holds no usable word.

@@ -11,7 +11,7 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 from torch.utils.flop_counter import register_flop_formula
 
-__all__ = ["ChannelsLastRoIAlign", "float_levels", "read_channels_last", "weighted_neighbours"]
+__all__ = ["ChannelsLastRoIAlign", "float_level", "float_levels", "read_channels_last", "weighted_neighbours"]
 
 
 class ChannelsLastRoIAlign(ROIAlign):
@@ -57,12 +57,17 @@ class ChannelsLastRoIAlign(ROIAlign):
         )
 
 
-def float_levels(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Convert pyramid levels to float32, in which boxes must be pooled.
+def float_level(level: torch.Tensor) -> torch.Tensor:
+    """Convert features of any shape to float32, in which boxes must be pooled.
 
     RoIAlign reads boxes in the number format of the features: in bfloat16 x = 1003 would become 1004.
     """
-    return {name: level.float() for name, level in features.items()}
+    return level.float()
+
+
+def float_levels(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Convert every pyramid level with :func:`float_level`."""
+    return {name: float_level(level) for name, level in features.items()}
 
 
 def weighted_neighbours(

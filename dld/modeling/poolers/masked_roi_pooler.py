@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dld.modeling.poolers.channels_last_roi_align import ChannelsLastRoIAlign
+from dld.modeling.poolers.channels_last_roi_align import ChannelsLastRoIAlign, float_level
 from dld.structures.padded_polygons import PaddedPolygons
 
 __all__ = ["MaskedRoIPooler"]
@@ -45,8 +45,7 @@ class MaskedRoIPooler(nn.Module):
             (R, C, H, W).
         """
         index = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
-        # RoIAlign reads boxes in the dtype of the features: in bfloat16 x = 1003 would become 1004
-        features = features.float()
+        features = float_level(features)
         rois = torch.cat([index, torch.cat(boxes)], 1).float()
         order = torch.argsort(tall.to(torch.uint8), stable=True)
         count = int((~tall).sum())
