@@ -12,8 +12,8 @@ from dld.page.word_axes import WordAxes
 __all__ = ["lines_of"]
 
 # in heights of the larger of two words: a space up to SPACE always joins, one beyond WIDEST never does, and one between them
-# joins, for a word between may not have been found, unless it is the gutter of two columns: lines above or below have a wide space
-# at the same place or begin where it ends, and more of them than stand across
+# joins, for a word between may not have been found, unless it is the gutter of two columns: lines above or below have a wide
+# space at the same place or begin where it ends, and more of them than stand across
 SPACE, WIDEST = 0.75, 4.0
 # the lines next to one reach so far across it, and the edge of a space lies so far within it, in heights
 NEARBY, EDGE = 4.0, 0.4
