@@ -1,7 +1,8 @@
-"""Turn the recogniser of PP-OCRv6 "small" (ONNX, in the package rapidocr) into weights of our reader of strips.
+"""Turn networks of PP-OCRv6 "small" (ONNX, in the package rapidocr) into weights of ours.
 
-The result is compared with onnxruntime, where that is installed, before anything is written. By default it keeps the characters
-that European languages write (ASCII, Latin with accents, Greek, punctuation, currencies) of the 18,709 in the file.
+The recogniser becomes the reader of strips. The result is compared with onnxruntime, where that is installed, before anything
+is written. By default it keeps the characters that European languages write (ASCII, Latin with accents, Greek, punctuation,
+currencies) of the 18,709 in the file. The detector becomes a backbone that training starts from (--detector).
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ EPILOG = """
 example:
   pip install --no-deps --target rapidocr rapidocr==3.10.0
   dld convert --onnx rapidocr/rapidocr/models/PP-OCRv6_rec_small.onnx --output strip_reader.safetensors
+  dld convert --onnx rapidocr/rapidocr/models/PP-OCRv6_det_small.onnx --detector configs/teacher_tiny.yaml \\
+    --output start.safetensors
 """
 TOLERANCE = 1e-4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--onnx", required=True, metavar="FILE", help="PP-OCRv6_rec_small.onnx")
+    parser.add_argument("--onnx", required=True, metavar="FILE", help="PP-OCRv6_rec_small.onnx or PP-OCRv6_det_small.onnx")
+    parser.add_argument(
+        "--detector", metavar="CONFIG", help="the file is the detector: start of a spotter of this configuration"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="file to write, ending in .safetensors")
     parser.add_argument(
         "--charset", metavar="FILE", help="all, or a UTF-8 file with the characters to keep; default: European ones"
@@ -77,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
     if not Path(args.output).parent.is_dir():
         raise FileNotFoundError(f"--output {args.output}: its folder does not exist")
+    if args.detector:
+        return convert_detector(args)
     reader = read_ppocr(args.onnx)
     apart = largest_difference(reader, args.onnx)
     if apart is not None and not apart <= TOLERANCE:  # nan is no agreement
@@ -89,6 +97,35 @@ def run(args: argparse.Namespace) -> None:
     difference = "not compared (no onnxruntime)" if apart is None else f"within {apart:.1g} of onnxruntime"
     size = Path(args.output).stat().st_size / 1e6
     print(f"{args.output}: {size:.1f} MB, {len(reader.charset)} characters, before rounding to half precision {difference}")
+
+
+def convert_detector(args: argparse.Namespace) -> None:
+    """Write the weights of a new spotter whose backbone is the detector's: MODEL.WEIGHTS of a training.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: naming the file, the package or what does not fit.
+    """
+    import torch
+    from detectron2.modeling import build_model
+
+    from dld.engine.setup import load_config
+    from dld.modeling.backbone.ppocr_detector import read_ppocr_detector
+    from dld.modeling.backbone.text_convnet_fpn import TextConvNetFPN
+    from dld.weights import save_safetensors
+
+    if args.charset:
+        raise ValueError("--charset is for the recogniser: a detector reads nothing")
+    cfg = load_config(args.detector, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+    torch.manual_seed(max(cfg.SEED, 0))
+    model = build_model(cfg)
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, TextConvNetFPN):
+        name = cfg.MODEL.BACKBONE.NAME
+        raise ValueError(f"--detector {args.detector}: MODEL.BACKBONE.NAME must be build_text_convnet_fpn_backbone, got {name}")
+    read_ppocr_detector(args.onnx, backbone, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+    about = {"source": Path(args.onnx).name, "licence": "Apache-2.0, PaddleOCR", "config": cfg.dump()}
+    save_safetensors(args.output, model.state_dict(), about, half=False)
+    print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB, to train from: MODEL.WEIGHTS {args.output}")
 
 
 def main(argv: list[str] | None = None) -> int:
