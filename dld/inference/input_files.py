@@ -1,4 +1,4 @@
-"""What `dld spot` is asked to read, and where its drawings go: never over an input, never over each other."""
+"""Finds what `dld spot` reads, and where its drawings go: never over an input, never over each other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ STDIN = Path("-")
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name says film; everything else is taken for a picture, whatever it is called."""
+    """Tell whether the name is that of a film; everything else counts as a picture, whatever its name."""
     return path.suffix.lower() in VIDEO_ENDINGS
 
 
 def find_inputs(inputs: Sequence[str], output: str | os.PathLike | None = None) -> list[Path]:
-    """Files named by paths, globs and folders, in order and each once; "-" stands for standard input.
+    """Find files named by paths, globs and folders, in order and each once; "-" stands for standard input.
 
     Folders are searched for pictures recursively, except what lies in `output`, which earlier runs wrote. Films are named
     one by one or by a glob.
@@ -48,7 +48,7 @@ def find_inputs(inputs: Sequence[str], output: str | os.PathLike | None = None) 
 
 
 def _pictures_in(folder: Path, written: Path | None) -> list[Path]:
-    # a folder that is itself the output is read, or nothing would be left of it
+    # a folder that is itself the output is read: otherwise nothing would be left to read
     skipped = None if written is None or written == folder.resolve() else written
     files = [p for p in folder.rglob("*") if p.is_file() and (skipped is None or skipped not in p.resolve().parents)]
     pictures = sorted(p for p in files if p.suffix.lower() in PICTURE_ENDINGS)
@@ -73,7 +73,7 @@ class FreeNames:
         self._taken = set(self.inputs)
 
     def fixed(self, name: str) -> Path:
-        """The file of this name.
+        """Return the file of this name.
 
         Raises:
             ValueError: it is one of the inputs.
@@ -84,7 +84,7 @@ class FreeNames:
         return path
 
     def like(self, source: Path, ending: str) -> Path:
-        """A free name with the stem of `source`: a.jpg, a_1.jpg, ..."""
+        """Return a free name with the stem of `source`: a.jpg, a_1.jpg, ..."""
         stem = "stdin" if source == STDIN else source.stem
         path, count = self.folder / f"{stem}{ending}", 1
         while path.resolve() in self._taken:
