@@ -34,7 +34,7 @@ TOTAL_TEXT_SPLIT = ("totaltext_train", "totaltext_val")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(ARCHIVES)}; with --format any name")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the archives were unpacked; is searched")
     parser.add_argument("--images", type=Path, nargs="+", metavar="DIR", help="folder(s) of images, instead of --root")
@@ -64,7 +64,7 @@ def _archive(name: str, own_format: str | None) -> Archive:
 
 
 def _locate(args: argparse.Namespace, archive: Archive) -> tuple[list[Path], list[Path]]:
-    """Folders of images, and folders (or the one file) of ground truth."""
+    """Find folders of images, and folders (or the one file) of ground truth."""
     if (args.images is None) != (args.gt is None) or (args.root is None) == (args.images is None):
         raise ValueError("give either --root DIR, or both --images DIR and --gt DIR")
     for path in [args.root] if args.root else [*args.images, *args.gt]:
@@ -94,7 +94,7 @@ def _locate(args: argparse.Namespace, archive: Archive) -> tuple[list[Path], lis
 
 
 def _parts(name: str, own_format: str | None, collection: Collection) -> dict[str, Collection]:
-    """Data sets that one release becomes: Total-Text's training images are divided."""
+    """Divide one release into its data sets: Total-Text's training images become two."""
     if name not in TOTAL_TEXT_SPLIT or own_format is not None:
         return {name: collection}
     held_out = {image.image_id for image in collection.images if is_validation_image(image.image_id)}
@@ -128,5 +128,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld prepare", __doc__, EPILOG, add_arguments, run, argv)
