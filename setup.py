@@ -56,6 +56,8 @@ SYNTHWORDS = ["scikit-image>=0.22", "symspellpy==6.10.1"]
 MATLAB = ["scipy>=1.11"]  # only the .mat files of SynthText and Total-Text are read with it
 EXPORT = ["onnx>=1.16", "onnxruntime>=1.18"]
 APP = ["gradio>=6.0"]  # asks for an older Pillow than the lock has, so it is not in it; it runs with either
+PDF = ["pypdfium2>=4.30", "reportlab>=4.0"]  # pages of PDF in, searchable PDF out
+HEIC = ["pillow-heif>=0.16"]
 BROWSER = ["playwright>=1.50"]
 READERS = ["rapidocr>=3.10", "onnxruntime>=1.18", "pytesseract>=0.3.13"]  # what `dld compare` compares with
 TEST = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
@@ -85,9 +87,11 @@ setup(
         "app": APP,
         "browser": BROWSER,
         "export": EXPORT,
+        "heic": HEIC,
         "matlab": MATLAB,
+        "pdf": PDF,
         "readers": READERS,
-        "test": TEST + MATLAB + EXPORT,
+        "test": TEST + MATLAB + EXPORT + PDF + HEIC,
     },
     entry_points={"console_scripts": ["dld = dld.cli.main:main"]},
 )

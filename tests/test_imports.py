@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Each part may import those of the lines above it and nothing of its own line.
 LAYERS = (
-    ("drawing", "model_zoo", "strips", "text", "utils"),
+    ("drawing", "model_zoo", "page", "strips", "text", "utils"),
     ("config", "config_files", "structures"),
-    ("data", "evaluation", "weights"),
+    ("data", "documents", "evaluation", "weights"),
     ("modeling",),
     ("engine", "runtime"),
     ("inference",),

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 done, but something failed; 2 a mistake of the user, one l
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import shlex
 import sys
@@ -63,6 +64,10 @@ def parse_arguments(
     parser.add_argument("--debug", action="store_true", help="show the traceback of a mistake, too")
     # removed here: it may stand behind options that take all the rest
     args = parser.parse_args([word for word in argv if word != "--debug"])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a name that the terminal cannot print must not end the work
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO if progress else logging.WARNING, handlers=[handler])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,11 @@ examples:
   dld label --input photos/ --pretrained teacher_tiny --output labels.json
   dld label --input photos/ --weights output/teacher_tiny/model_best.pth --min-score 0.95 --output labels.json
   dld check --json labels.json --images photos/
+  dld label --input photos/ --pretrained teacher_tiny --format cvat --output annotations.xml
 
 The labels are an annotation file, schema dld-text/1, with polygons in pixels of the upright photos: look at it, correct it,
-and train with DATASETS.REGISTER "[('photos', 'labels.json', 'photos/')]".
+and train with DATASETS.REGISTER "[('photos', 'labels.json', 'photos/')]". With --format they are files of a labelling tool,
+and `dld prepare` takes them back.
 
 exit code: 0 everything was read; 1 something could not be read and was skipped, a warning says what; 2 a mistake in the
 options; 130 interrupted (the labels of what was read until then are written).
@@ -46,7 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of photos, searched recursively; file names in the labels are relative to it",
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="labels to write, ending in .json")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="labels to write; labelme: a folder")
+    parser.add_argument(
+        "--format",
+        default="dld",
+        metavar="FORMAT",
+        help="dld (the default, dld-text/1), labelme, cvat, label-studio, ppocrlabel, mmocr, adelaidet or coco: "
+        "to correct the labels in that tool",
+    )
     parser.add_argument("--force", action="store_true", help="write over labels that are there")
     add_weights(parser)
     parser.add_argument(
@@ -81,12 +91,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
     """
-    from dld.data.annotation import write_annotations
-    from dld.inference.input_files import find_inputs
-    from dld.inference.labels import count_labels, image_ids
+    from dld.data.annotation import image_ids
+    from dld.data.label_formats.registry import LABEL_FORMATS
+    from dld.inference.input_files import find_inputs, list_passed_over
+    from dld.inference.labels import count_labels
 
     check_options(args)
-    paths = find_inputs([str(args.input)])
+    label_format = LABEL_FORMATS[args.format]
+    passed_over: Counter[str] = Counter()
+    paths = find_inputs([str(args.input)], passed_over=passed_over)
+    label_format.check_names([path.relative_to(args.input).as_posix() for path in paths])
     spotter = load_spotter(args)
     spotter([], batch_size=args.batch_size)  # raises now if something is wrong with the option
     job = _Job(args, spotter)
@@ -100,10 +114,12 @@ def run(args: argparse.Namespace) -> int:
     for image, image_id in zip(images, image_ids([image.file_name for image in images]), strict=True):
         image.image_id = image_id
     if images:
-        write_annotations(args.output, images, args.output.stem)
+        label_format.write(args.output, images, args.input)
         print(f"{count_labels(images, len(job.images) - len(images))} -> {args.output}")
     else:
         print(f"no photo has a word of confidence {args.min_score:g} or more: no labels are written", file=sys.stderr)
+    if passed_over:
+        print(list_passed_over(passed_over), file=sys.stderr)
     if job.failed:
         print(f"{job.failed} photos could not be read", file=sys.stderr)
     if interrupted:
@@ -114,16 +130,24 @@ def run(args: argparse.Namespace) -> int:
 
 def check_options(args: argparse.Namespace) -> None:
     """Raise ValueError or FileNotFoundError for what would only be noticed after all photos were read."""
+    from dld.data.label_formats.registry import LABEL_FORMATS
+
     for name in ("min_score", "drop_below"):
         value = getattr(args, name)
         if not 0 <= value <= 1:
             raise ValueError(f"--{name.replace('_', '-')} is a probability from 0 to 1, got {value:g}")
     if not args.input.is_dir():
         raise FileNotFoundError(f"--input {args.input} is no folder: the file names in the labels are relative to one")
-    if args.output.suffix != ".json":
-        raise ValueError(f"--output {args.output} must end in .json")
-    if args.output.exists() and not args.force:
-        raise ValueError(f"{args.output} exists and may have been corrected by hand: --force writes over it")
+    if args.format not in LABEL_FORMATS:
+        raise ValueError(f"--format {args.format}: unknown, expected one of {', '.join(LABEL_FORMATS)}")
+    label_format = LABEL_FORMATS[args.format]
+    if label_format.per_image and args.output.is_file():
+        raise NotADirectoryError(f"--output {args.output} must be a folder: {args.format} has a file for each photo")
+    if not label_format.per_image and args.output.suffix != label_format.ending:
+        raise ValueError(f"--output {args.output} must end in {label_format.ending}")
+    there = label_format.written(args.output)
+    if there is not None and not args.force:
+        raise ValueError(f"{there} exists and may have been corrected by hand: --force writes over it")
 
 
 def load_spotter(args: argparse.Namespace):

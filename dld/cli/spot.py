@@ -6,6 +6,7 @@ import argparse
 import itertools
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dld.cli.command import add_weights, run_command
 if TYPE_CHECKING:
     import numpy as np
 
+    from dld.inference.document_files import DocumentFiles
     from dld.inference.input_files import FreeNames
     from dld.inference.output_files import ResultLog
     from dld.inference.predictor import TextSpotter
@@ -53,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--camera", type=int, metavar="N", help="read camera N until interrupted with ctrl-c")
     parser.add_argument("--output", metavar="DIR", help="folder for drawings and json; without it the words are only printed")
+    parser.add_argument(
+        "--output-format",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="further files of pictures in the output folder: txt, hocr, alto, pdf (searchable); csv: one table of all words",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="write json only, no drawings and films")
     add_weights(parser)
     parser.add_argument("--config-file", default="", help="configuration; by default the one inside the checkpoint")
@@ -61,6 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--budget", type=float, metavar="SHARE", help="largest cost as a share of the teacher's: 0.6")
     parser.add_argument("--charset", default="", choices=["ascii", "latin", "all"], help="characters to read, where strips are")
     parser.add_argument("--allow", default="", metavar="CHARACTERS", help="read no others: 0123456789.")
+    parser.add_argument(
+        "--rotation",
+        default="0",
+        metavar="DEGREES",
+        help="by which the pages are turned clockwise: 0 (default), 90, 180, 270; or auto: found for each, at a cost",
+    )
+    parser.add_argument(
+        "--tile",
+        default="auto",
+        metavar="PIXELS",
+        help="auto (default): long and huge pictures are read in tiles, too; off; or the side of the tiles",
+    )
+    parser.add_argument(
+        "--pages",
+        action="store_true",
+        help="read all pages of TIFF and PDF, all frames of animated pictures, not the first alone",
+    )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
@@ -80,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
     """
+    from dld.documents.searchable_pdf import check_installed
+    from dld.inference.document_files import OUTPUT_FORMATS, DocumentFiles
     from dld.inference.input_files import FreeNames, find_inputs, is_video
     from dld.inference.output_files import ResultLog
 
@@ -87,16 +115,27 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("nothing to read: give --input or --camera")
     if args.max_frames is not None and args.max_frames < 1:
         raise ValueError(f"--max-frames must be at least 1, got {args.max_frames}")
-    inputs = find_inputs(args.input, args.output)
+    unknown = [name for name in args.output_format if name not in OUTPUT_FORMATS]
+    if unknown:
+        raise ValueError(f"--output-format must be of {', '.join(OUTPUT_FORMATS)}, got {', '.join(unknown)}")
+    if args.output_format and args.output is None:
+        raise ValueError("--output-format writes files: give --output, too")
+    if "pdf" in args.output_format:
+        check_installed()
+    passed_over: Counter[str] = Counter()
+    inputs = find_inputs(args.input, args.output, passed_over)
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
-    spotter([], **options)  # raises now if something is wrong with the options
+    options |= {"rotation": args.rotation, "tile": args.tile}
+    spotter([], **options)  # says now what is wrong with the options
     with ExitStack() as stack:
-        log = names = None
+        log = names = documents = None
         if args.output is not None:
             names = FreeNames(args.output, inputs)
             log = stack.enter_context(ResultLog(names.fixed("results.jsonl"), names.fixed("results.json")))
-        job = _Job(args, spotter, options, log, None if args.no_pictures else names)
+            if args.output_format:
+                documents = stack.enter_context(DocumentFiles(names, args.output_format))
+        job = _Job(args, spotter, options, log, None if args.no_pictures else names, documents)
         try:
             job.pictures([path for path in inputs if not is_video(path)])
             for path in filter(is_video, inputs):
@@ -106,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             # ctrl-c is the way to stop a camera
             job.interrupted = not job.filming_camera
-    return job.report()
+    return job.report(passed_over)
 
 
 def load_spotter(args: argparse.Namespace) -> TextSpotter:
@@ -127,13 +166,23 @@ def load_spotter(args: argparse.Namespace) -> TextSpotter:
 class _Picture:
     path: Path
     pixels: np.ndarray
+    page: int | None = None  # from 1, of files that have several and are read whole
 
 
 class _Job:
     """Reads inputs one after another and counts what became of them."""
 
-    def __init__(self, args, spotter: TextSpotter, options: dict, log: ResultLog | None, names: FreeNames | None) -> None:
+    def __init__(
+        self,
+        args,
+        spotter: TextSpotter,
+        options: dict,
+        log: ResultLog | None,
+        names: FreeNames | None,
+        documents: DocumentFiles | None,
+    ) -> None:
         self.args, self.spotter, self.options, self.log, self.names = args, spotter, options, log, names
+        self.documents = documents
         self.read = self.words = self.failed = 0
         self.interrupted = self.filming_camera = False
 
@@ -143,25 +192,44 @@ class _Job:
 
         for picture, result in spot_items(self.spotter, self._readable(paths), **self.options):
             result.file_name, more = str(picture.path), {}
+            if picture.page is not None:
+                result.image_id, more["page"] = f"{picture.path.stem}_page{picture.page}", picture.page
             if self.names is not None:
                 drawing = self.names.like(picture.path, ".jpg")
                 save_drawing(result, picture.pixels, drawing, self.args.font)
                 more["drawing"] = drawing.name
+            if self.documents is not None:
+                more["documents"] = self.documents.add(picture.path, result, picture.pixels, picture.page or 1)
             self._add(result, **more)
-            self._say(f"{picture.path}: ", result)
+            where = picture.path if picture.page is None else f"{picture.path} page {picture.page}"
+            self._say(f"{where}: ", result)
 
     def _readable(self, paths: list[Path]) -> Iterator[_Picture]:
+        from dld.data.pages import count_pages, read_pages
         from dld.data.picture import read_picture
         from dld.inference.input_files import STDIN
 
         # no bar for a single picture, nor without a terminal
         for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True):
+            source = sys.stdin.buffer.read() if path == STDIN else path
             try:
-                pixels = read_picture(sys.stdin.buffer if path == STDIN else path)
+                if self.args.pages:
+                    pages = count_pages(source)
+                    for number, pixels in enumerate(read_pages(source), 1):
+                        yield _Picture(path, pixels, number if pages > 1 else None)
+                else:
+                    yield _Picture(path, read_picture(source))
+                    self._tell_of_pages(source)
             except (OSError, ValueError) as error:
                 self._skip(error)
-            else:
-                yield _Picture(path, pixels)
+
+    @staticmethod
+    def _tell_of_pages(source: Path | bytes) -> None:
+        from dld.data.pages import not_read
+
+        more = 0 if isinstance(source, bytes) else not_read(source)
+        if more:
+            logger.warning("%s: %s not read; --pages reads them", source, _count(more, "more page"))
 
     def film(self, source: Path | int) -> None:
         from dld.inference.output_files import DrawnFilm
@@ -189,9 +257,8 @@ class _Job:
                     if film is not None:
                         film.add(result, frame.pixels)
                     self._add(result, frame=frame.index, seconds=round(frame.seconds, 3))
-                    texts = [word.text for word in result.words]
-                    if texts != shown:
-                        shown = texts
+                    if result.text != shown:
+                        shown = result.text
                         self._say(f"{reader.name} {frame.seconds:.2f} s: ", result)
             except ValueError as error:
                 self._skip(error)
@@ -204,16 +271,20 @@ class _Job:
 
     def _say(self, where: str, result) -> None:
         if not self.args.quiet:
-            tqdm.write(where + (" | ".join(word.text for word in result.words) or "(no words)"))
+            tqdm.write(where + (" | ".join(line.text for line in result.lines) or "(no words)"))
 
     def _skip(self, error: Exception) -> None:
         logger.warning("skipped: %s", error)
         self.failed += 1
 
-    def report(self) -> int:
+    def report(self, passed_over: Counter[str]) -> int:
+        from dld.inference.input_files import list_passed_over
+
         where = f" -> {self.log.document}" if self.log is not None else ""
         counts = f"{_count(self.read, 'image')}, {_count(self.words, 'word')}"
         print(f"{counts}{where}", file=sys.stderr if self.log is None else sys.stdout)
+        if passed_over:
+            print(list_passed_over(passed_over), file=sys.stderr)
         if self.failed:
             print(f"{_count(self.failed, 'input')} could not be read", file=sys.stderr)
         if self.interrupted:

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,6 +37,7 @@ __all__ = [
     "SchemaProblem",
     "TextAnnotation",
     "find_schema_problems",
+    "image_ids",
     "read_annotations",
     "to_dataset_dict",
     "write_annotations",
@@ -140,6 +142,13 @@ def _image_problems(image: dict) -> Iterator[tuple[str, str]]:
             yield key, f"expected pixels as an integer >= 1 and at most 1,000,000, got {_shown(image.get(key))}"
     if not isinstance(image.get("words"), list):
         yield "words", f"expected a list (empty where the image has no text), got {_shown(image.get('words'))}"
+
+
+def image_ids(names: Sequence[str]) -> list[str]:
+    """An id for each file name: the name without its ending, or with it where two would be the same."""
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    taken = Counter(stems)
+    return [stem if taken[stem] == 1 else name for name, stem in zip(names, stems, strict=True)]
 
 
 def _image_id(image: dict) -> str:

@@ -1,7 +1,8 @@
 """Everything suspicious in a data set, each with its place, and the statistics one wants to see before training.
 
 Severity "error": training or scoring would fail or be wrong (schema, images, words without an area or outside their
-image). "warning": the loader or the mapper copes, and says so only as a count (crossing outlines are repaired, words
+image, most outlines crossing themselves). "warning": the loader or the mapper copes, and says so only as a count (crossing
+outlines are repaired, words
 with unknown characters or too long become don't-care).
 """
 
@@ -25,7 +26,7 @@ from dld.data.annotation import (
     read_document,
 )
 from dld.data.datasets.image_files import image_size
-from dld.structures.polygon import clip_polygon, is_simple, polygon_box, repair_polygon
+from dld.structures.polygon import clip_polygon, is_simple, polygon_box, repair_polygon, ring_of_four
 
 __all__ = ["Finding", "check_annotations", "dataset_statistics", "word_heights"]
 
@@ -90,7 +91,11 @@ def _word_findings(
         if repair_polygon(word.polygon) is None:
             yield severe, "polygon_without_area", f"the polygon encloses no area: {word.polygon.tolist()}"
             return
-        yield "warning", "polygon_not_simple", "the polygon crosses or touches itself; its largest part will be used"
+        if ring_of_four(word.polygon) is not None:
+            message = "the four corners are not in the order around the word, which they will be put in"
+            yield "warning", "corners_out_of_order", message
+        else:
+            yield "warning", "polygon_not_simple", "the polygon crosses or touches itself; its largest part will be used"
     if clip_polygon(word.polygon, image.width, image.height) is None:
         box = f"{x0:g},{y0:g} - {x1:g},{y1:g}"
         yield severe, "word_outside_image", f"the word ({box}) lies outside the image of {image.width} x {image.height}"
@@ -161,6 +166,11 @@ def check_annotations(
         for j, word in enumerate(image.words):
             for severity, kind, message in _word_findings(image, word, covers, max_length):
                 findings.append(Finding(severity, kind, message, lines.at(i, j), image.image_id, i, j))
+    crossing = sum(f.kind == "polygon_not_simple" for f in findings)
+    words = sum(len(image.words) for image in images)
+    if 2 * crossing > words:
+        message = f"{crossing} of {words} outlines cross or touch themselves: points must go around the word, not row by row"
+        findings.append(Finding("error", "most_outlines_cross", message))
     return sorted(findings, key=lambda f: (f.image is not None, f.image or 0, -1 if f.word is None else f.word)), images
 
 

@@ -4,10 +4,12 @@ What is read: everything Pillow opens (JPEG, PNG, TIFF, WebP, BMP, GIF, ...), Nu
 binary files.
 
 - EXIF orientation is applied, so coordinates are those of the picture as viewers show it.
-- Grey, palette, black-and-white and CMYK pictures become colour pictures.
-- Transparency is laid over white.
-- A channel of 16 bits keeps its upper 8.
-- Animations and files of several pages give their first picture.
+- Grey, palette, black-and-white, CMYK and Lab pictures become colour pictures.
+- Transparency is laid over white, light drawing on a transparent ground over black.
+- A channel of 16 bits keeps its upper 8; of other ranges see :func:`~dld.data.pixel_values.eight_bits`. What had to be assumed
+  is said as a warning.
+- Animations and files of several pages give their first picture; :mod:`dld.data.pages` reads all of them.
+- HEIC and pages of PDF are read with the extras `heic` and `pdf`.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image
 
+from dld.data.extra_formats import open_image, pdfium_of, why_unknown
+from dld.data.pdf_pages import render_page
+from dld.data.pixel_values import MAX_PIXELS, decode_deep, eight_bits, opaque_rgb
+
 __all__ = ["MAX_PIXELS", "Picture", "is_picture", "read_picture"]
 
 # what one picture may come as
 Picture: TypeAlias = str | os.PathLike | np.ndarray | Image.Image | bytes | bytearray | BinaryIO
 
-# A small file can claim a picture that fills the memory. Beyond this Pillow refuses too (twice Image.MAX_IMAGE_PIXELS).
-MAX_PIXELS = 178_956_970
-
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
+_WHITE_IS_ZERO = 0
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,7 +54,7 @@ def read_picture(source: Any, channel_order: str = "BGR", size: tuple[int, int] 
 
     Args:
         source: a path; bytes or an open binary file of an encoded picture; a PIL image, of which the frame it stands at is
-            read; or an array of uint8 or uint16: (H, W) or (H, W, 1) grey, (H, W, 3) colour, (H, W, 4) with alpha last.
+            read; or an array of numbers: (H, W) or (H, W, 1) grey, (H, W, 3) colour, (H, W, 4) with alpha last.
         channel_order: of arrays of three or four channels, "BGR" (OpenCV's) or "RGB".
         size: width and height that a path's picture has, upright or as it is stored; another one is refused before memory is
             taken for its pixels.
@@ -66,7 +70,7 @@ def read_picture(source: Any, channel_order: str = "BGR", size: tuple[int, int] 
     if channel_order not in _CHANNEL_ORDERS:
         raise ValueError(f"channel_order must be one of {', '.join(_CHANNEL_ORDERS)}, got {channel_order!r}")
     if isinstance(source, np.ndarray):
-        return _of_array(source, channel_order)
+        return _of_array(source, channel_order, "picture")
     if isinstance(source, Image.Image):
         return _decode(source, "picture")
     if isinstance(source, (bytes, bytearray)):
@@ -95,16 +99,34 @@ def _all_bytes(file: Any) -> bytes:
 
 def _open(file: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
     try:
-        image = Image.open(file)
+        image = open_image(file)
     except Image.DecompressionBombError as error:
         raise ValueError(f"cannot read image {name}: more than {MAX_PIXELS:,} pixels; cut it up or reduce it") from error
+    except Image.UnidentifiedImageError as error:
+        deep = decode_deep(file)
+        if deep is not None:
+            return _of_array(deep, "BGR", name)
+        try:
+            document = pdfium_of(file)
+            if document is not None:
+                with document:
+                    return render_page(document, 0)
+        except ValueError as reason:
+            raise ValueError(f"cannot read image {name}: {reason}") from error
+        raise ValueError(f"cannot read image {name}: {why_unknown(file)}") from error
     except Exception as error:  # what plugins raise about damaged files is of many kinds
-        reason = "not a picture in any known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise ValueError(f"cannot read image {name}: {reason}") from error
+        raise ValueError(f"cannot read image {name}: {error}") from error
     with image:
         if size and sorted(size) != sorted(image.size):
             raise ValueError("cannot read image {}: it is {} x {}, expected {} x {}".format(name, *image.size, *size))
-        return _decode(image, name)
+        colours_of_16_bits = image.mode != "I;16" and any(";16" in str(tile[3]) for tile in image.tile)
+        pixels = _decode(image, name)
+        if colours_of_16_bits and pixels.max() < 1 << 12 - 8:
+            # Pillow kept the upper 8 bits, and they hold next to nothing
+            deep = decode_deep(file, image.size)
+            if deep is not None and deep.shape == pixels.shape:
+                return _of_array(deep, "BGR", name)
+        return pixels
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
@@ -117,7 +139,7 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         raise ValueError(f"cannot read image {name}: it has no pixels ({width} x {height})")
     try:
         image.load()  # before the orientation is asked for: TIFF pictures are turned upright while they are loaded
-        return _bgr(_eight_bits(_upright(image), name))
+        return _bgr(_upright(image), name)
     except Exception as error:
         raise ValueError(str(error) if name in str(error) else f"cannot read image {name}: {error}") from error
 
@@ -130,32 +152,29 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError(f"cannot read image {name}: floating-point pixels have no known range; save it with 8 or 16 bits")
-    if not image.mode.startswith("I"):
-        return image
+def _bgr(image: Image.Image, name: str) -> np.ndarray:
+    """Any mode to BGR."""
+    if image.mode.startswith(("I", "F")):
+        image = _grey(image, name)
+    return np.ascontiguousarray(np.asarray(opaque_rgb(image, name))[:, :, ::-1])
+
+
+def _grey(image: Image.Image, name: str) -> Image.Image:
+    """A picture of more than 8 bits in 8, with the transparency of one grey that PNG knows."""
     values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"cannot read image {name}: 32-bit pixels have no known range; save it with 8 or 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    grey = eight_bits(values, name)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow knows of up to 8 bits
+        grey = 255 - grey
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return Image.fromarray(grey)
+    return Image.fromarray(np.dstack([grey, np.where(values == key, 0, 255).astype(np.uint8)]), "LA")
 
 
-def _bgr(image: Image.Image) -> np.ndarray:
-    """Convert any 8-bit mode to BGR, what is transparent over white."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
-
-
-def _of_array(array: np.ndarray, channel_order: str) -> np.ndarray:
+def _of_array(array: np.ndarray, channel_order: str, name: str) -> np.ndarray:
     shape = array.shape
-    if array.dtype not in (np.uint8, np.uint16):
-        hint = ""
-        if np.issubdtype(array.dtype, np.floating):
-            hint = "; if its values run from 0 to 1: (255 * array).round().astype('uint8')"
-        raise ValueError(f"expected uint8 or uint16 pixels, got {array.dtype} {shape}{hint}")
+    if array.dtype != bool and not np.issubdtype(array.dtype, np.integer) and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"expected pixels as whole numbers or fractions, got {array.dtype} {shape}")
     if array.ndim == 4:
         raise ValueError(f"expected one picture, got an array {shape}: several are given as list(array)")
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
@@ -163,11 +182,10 @@ def _of_array(array: np.ndarray, channel_order: str) -> np.ndarray:
         raise ValueError(f"expected pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {shape}{hint}")
     if not array.size:
         raise ValueError(f"expected pixels, got an array of none: {shape}")
-    if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+    array = eight_bits(array, name)
     if array.ndim == 2 or shape[2] == 1:
         return np.repeat(array.reshape(*shape[:2], 1), 3, axis=2)
     if shape[2] == 4:
         rgba = array if channel_order == "RGB" else array[:, :, [2, 1, 0, 3]]
-        return _bgr(Image.fromarray(np.ascontiguousarray(rgba)))
+        return _bgr(Image.fromarray(np.ascontiguousarray(rgba)), name)
     return array if channel_order == "BGR" else np.ascontiguousarray(array[:, :, ::-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,14 +10,22 @@ from typing import Any, overload
 
 import numpy as np
 
+from dld.data.pages import not_read
 from dld.data.picture import Picture, is_picture, read_picture
+from dld.data.picture_views import ReadPixels, ViewReader, check_rotation
+from dld.data.tiles import check_tile, tiles_of
 from dld.structures.scale_options import check_budget, check_scale
 from dld.structures.words import SpottingResult
 
 __all__ = ["ReadBatch", "ReadsPictures", "open_batch", "path_of", "read_in_batches", "with_pixels"]
 
+logger = logging.getLogger(__name__)
+
 # (sources, place of the first of them or None, whether pixels stay within reach of the results) -> their results
 ReadBatch = Callable[[Sequence[Any], int | None, bool], list[SpottingResult]]
+
+# share of the full resolution at which a page is looked at to find out how it lies
+GLANCE = 0.4
 
 
 def read_in_batches(
@@ -82,6 +91,20 @@ def with_pixels(result: SpottingResult, source: Any, channel_order: str, keep: b
     return result
 
 
+def _read_sources(
+    reader: ViewReader, channel_order: str, sources: Sequence[Any], first: int | None, keep: bool
+) -> list[SpottingResult]:
+    """Results of one batch, see :data:`ReadBatch`."""
+    results = reader(open_batch(sources, channel_order, first))
+    for source, result in zip(sources, results, strict=True):
+        more = not_read(source) if path_of(source) is not None else 0
+        if more:
+            logger.warning("%s: %d more page%s not read; dld.data.pages.read_pages gives all", source, more, "s"[: more > 1])
+        result.file_name = path_of(source)
+        with_pixels(result, source, channel_order, keep)
+    return results
+
+
 class ReadsPictures(ABC):
     """How a spotter is called, whatever runs its networks."""
 
@@ -93,6 +116,8 @@ class ReadsPictures(ABC):
         scale: str | float = "auto",
         budget: float | None = None,
         channel_order: str = "BGR",
+        rotation: str | int = 0,
+        tile: str | int | None = "auto",
     ) -> SpottingResult: ...
 
     @overload
@@ -103,6 +128,8 @@ class ReadsPictures(ABC):
         scale: str | float = "auto",
         budget: float | None = None,
         channel_order: str = "BGR",
+        rotation: str | int = 0,
+        tile: str | int | None = "auto",
     ) -> list[SpottingResult]: ...
 
     @overload
@@ -113,6 +140,8 @@ class ReadsPictures(ABC):
         scale: str | float = "auto",
         budget: float | None = None,
         channel_order: str = "BGR",
+        rotation: str | int = 0,
+        tile: str | int | None = "auto",
     ) -> Iterator[SpottingResult]: ...
 
     def __call__(
@@ -122,11 +151,13 @@ class ReadsPictures(ABC):
         scale: str | float = "auto",
         budget: float | None = None,
         channel_order: str = "BGR",
+        rotation: str | int = 0,
+        tile: str | int | None = "auto",
     ) -> SpottingResult | list[SpottingResult] | Iterator[SpottingResult]:
         """Read the words of one picture, or of each of several in their order.
 
         Args:
-            images: one picture, as a path, an array of uint8 or uint16 (BGR unless `channel_order` says otherwise), a PIL
+            images: one picture, as a path, an array of numbers (BGR unless `channel_order` says otherwise), a PIL
                 image, bytes or an open binary file (see :func:`~dld.data.picture.read_picture`); or a list or tuple of
                 pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
                 `batch_size` pictures ahead and keeps none.
@@ -140,9 +171,14 @@ class ReadsPictures(ABC):
                 image; `result.cost` counts every box that was read. Where even the smallest scale costs more, a table refuses;
                 without one that scale is used, with a warning.
             channel_order: "BGR" or "RGB", of arrays.
+            rotation: degrees by which the pages are turned clockwise: 0, 90, 180 or 270; or "auto", found for each from how
+                surely its words are read at a small scale in each turn. What that costs is counted in `gflops` and `cost`.
+            tile: "auto": long and huge pictures are read in overlapping tiles, too (see :mod:`dld.data.tiles`); "off"; or the
+                side of the tiles in pixels of the picture.
 
         Returns:
-            results with coordinates in pixels of the picture as viewers show it (EXIF orientation applied).
+            results with coordinates in pixels of the picture as viewers show it (EXIF orientation applied), however it was
+            turned or cut to be read.
 
         Raises:
             FileNotFoundError, ValueError: a picture that cannot be read, naming the file or its place in the list; or an
@@ -153,7 +189,27 @@ class ReadsPictures(ABC):
             if fixed is not None:
                 raise ValueError("give scale or budget, not both")
             budget = check_budget(budget)
-        return read_in_batches(images, batch_size, self._reading(fixed, budget, channel_order))
+        turn, tile = check_rotation(rotation), check_tile(tile)
+        if turn == "auto" and fixed is None and budget is None and not self.counts_cost:
+            fixed = 1.0  # the same words, and their cost is counted
+        tiles = partial(tiles_of, tile=tile, short_side=self.input_sides[0], longest_side=self.input_sides[1])
+        glance = self._read_as_it_lies(min(GLANCE, fixed or 1.0), None) if turn == "auto" else None
+        reader = ViewReader(self._read_as_it_lies(fixed, budget), tiles, turn, glance)
+        return read_in_batches(images, batch_size, partial(_read_sources, reader, channel_order))
+
+    def _read_as_it_lies(self, scale: float | None, budget: float | None) -> ReadPixels:
+        read = self._reading(scale, budget, "BGR")
+        return lambda pictures: read(pictures, None, False)
+
+    @property
+    @abstractmethod
+    def input_sides(self) -> tuple[int, int]:
+        """Pixels of the short side at full resolution, and the most that the long side may have."""
+
+    @property
+    @abstractmethod
+    def counts_cost(self) -> bool:
+        """Whether results have a cost also where neither scale nor budget is given."""
 
     @abstractmethod
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:

@@ -9,9 +9,9 @@ import numpy as np
 import shapely
 
 from dld.data.annotation import ImageAnnotation, TextAnnotation
-from dld.structures.polygon import clip_polygon, polygon_box, repair_polygon
+from dld.structures.polygon import clip_polygon, polygon_box, repair_polygon, ring_of_four
 
-__all__ = ["RepairCounts", "repair_annotations"]
+__all__ = ["RepairCounts", "refuse_crossed_outlines", "repair_annotations"]
 
 
 @dataclass
@@ -22,6 +22,7 @@ class RepairCounts:
         images, words: all of them.
         ignored: words that are don't-care in the end, for whatever reason.
         repaired: polygons replaced by the largest valid part of themselves.
+        reordered: four corners whose edges crossed, put in the order around the word.
         unusable: polygons without any area (two points, a line), set to ignore with their box.
         outside: words that lie wholly outside their image, set to ignore.
     """
@@ -32,6 +33,7 @@ class RepairCounts:
     repaired: int = 0
     unusable: int = 0
     outside: int = 0
+    reordered: int = 0
 
     def __add__(self, other: RepairCounts) -> RepairCounts:
         return RepairCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -39,13 +41,14 @@ class RepairCounts:
     @property
     def changed(self) -> int:
         """Words that differ from what the file said."""
-        return self.repaired + self.unusable + self.outside
+        return self.repaired + self.unusable + self.outside + self.reordered
 
     def __str__(self) -> str:
+        reordered = f"; {self.reordered} outlines of four corners crossed themselves and go around the word now"
         return (
             f"{self.images} images, {self.words} words of which {self.ignored} are don't-care; "
             f"{self.repaired} invalid polygons repaired, {self.unusable} without an area and {self.outside} outside "
-            "their image set to don't-care"
+            "their image set to don't-care" + (reordered if self.reordered else "")
         )
 
 
@@ -71,9 +74,9 @@ def _valid(words: Sequence[TextAnnotation]) -> np.ndarray:
 def repair_annotations(images: Sequence[ImageAnnotation]) -> RepairCounts:
     """Repair the polygons of all words in place.
 
-    A polygon that crosses itself becomes the largest part of what `make_valid` gives; one without an area becomes its
-    box, don't-care; a word outside the image stays where it is, don't-care. Polygons that reach over the border stay
-    whole: the official scoring compares them so.
+    Four corners whose edges cross are put in the order around the word. Any other polygon that crosses itself becomes the
+    largest part of what `make_valid` gives; one without an area becomes its box, don't-care; a word outside the image stays
+    where it is, don't-care. Polygons that reach over the border stay whole: the official scoring compares them so.
 
     Returns:
         the counts, for one line of report.
@@ -88,7 +91,9 @@ def repair_annotations(images: Sequence[ImageAnnotation]) -> RepairCounts:
                 counts.unusable += 1
                 word.polygon, word.ignore = _box_outline(word.polygon), True
             else:
-                counts.repaired += 1
+                ordered = ring_of_four(word.polygon) is not None
+                counts.reordered += ordered
+                counts.repaired += not ordered
                 word.polygon = repaired
         x0, y0 = word.polygon.min(axis=0)
         x1, y1 = word.polygon.max(axis=0)
@@ -99,3 +104,17 @@ def repair_annotations(images: Sequence[ImageAnnotation]) -> RepairCounts:
         counts.words += 1
         counts.ignored += word.ignore
     return counts
+
+
+def refuse_crossed_outlines(counts: RepairCounts, where: str) -> None:
+    """Raise ValueError where most outlines had to be repaired: their points are in another order than ours.
+
+    Args:
+        counts: of :func:`repair_annotations`.
+        where: what the message names, a file or a data set.
+    """
+    if 2 * counts.repaired > counts.words:
+        raise ValueError(
+            f"{where}: the outlines of {counts.repaired} of {counts.words} words cross or touch themselves; their points must "
+            "go around the word (top left, top right, bottom right, bottom left), not row by row"
+        )

@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import PureWindowsPath
 
 __all__ = ["ImageIndex", "canonical_name", "image_number"]
 
 _PREFIX = re.compile(r"^(?:poly_gt_|gt_|res_)", re.IGNORECASE)
+_ENDING = re.compile(
+    r"\.(?:txt|jpe?g|jpe|jfif|jp2|png|bmp|dib|tiff?|gif|webp|avif|hei[cf]|p[pgbn]m)$",
+    re.IGNORECASE,
+)
 _NUMBERED = re.compile(r"^(?:t[rs]_)?(?:img|image)?_?0*(\d+)$", re.IGNORECASE)
 
 
 def canonical_name(file_name: str) -> str:
-    """Return the file name without extension and without the prefixes of official files."""
-    return _PREFIX.sub("", re.sub(r"\.(?:txt|jpe?g|png|bmp|tiff?|gif|webp)$", "", file_name, flags=re.IGNORECASE))
+    """File name without extension and without the prefixes of official files."""
+    return _PREFIX.sub("", _ENDING.sub("", file_name))
 
 
 def image_number(name: str) -> int | None:
@@ -46,3 +51,13 @@ class ImageIndex:
         stem = canonical_name(name)
         number = image_number(stem)
         return self._names.get(stem) or (None if number is None else self._numbers.get(number))
+
+    def find_path(self, path: str) -> str | None:
+        """The image that the path of a picture means.
+
+        Ids may have folders ("day1/img_1"), and the path may begin further up ("/photos/day1/img_1.jpg"): the longest end of
+        it that is an image counts, at last its file name alone.
+        """
+        parts = PureWindowsPath(path).parts  # which knows both kinds of slashes
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        return next((image for image in map(self.find, ends) if image is not None), None)

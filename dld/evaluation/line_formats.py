@@ -114,7 +114,8 @@ def _polygon(row: str, where: str) -> Line:
             text = parts.pop()
     numbers = _numbers(parts, where)
     if len(numbers) % 2 or not len(numbers):
-        raise ValueError(f"{where}: expected pairs x1,y1,...,xn,yn, got {len(numbers)} numbers in {row[:200]!r}")
+        hint = "; a column of confidence before the text? leave it out" if len(numbers) > 6 and 0 <= numbers[-1] <= 1 else ""
+        raise ValueError(f"{where}: expected pairs x1,y1,...,xn,yn, got {len(numbers)} numbers in {row[:200]!r}{hint}")
     refuse_tangle(numbers.reshape(-1, 2), where)
     return Line(numbers.reshape(-1, 2), text, where)
 

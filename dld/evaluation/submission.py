@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from dld.utils.atomic_write import atomic_write
 __all__ = ["Submission", "check_predictions", "read_submission", "to_quadrilateral", "write_submission"]
 
 logger = logging.getLogger(__name__)
+
+# a number up to 100 before a comma, or one up to 1 alone
+_CONFIDENCE = re.compile(r"\s*(?:(?:\d{0,2}\.\d+|\d{1,2}|100)\s*,(?P<text>.*)|0?\.\d+|1\.0+|0|1)\s*", re.DOTALL)
 
 
 @dataclass
@@ -45,7 +49,8 @@ def read_submission(path: str | os.PathLike, protocol: Protocol, image_ids: Iter
     """Read predictions: a results json of ours, or a zip or folder of text files in the protocol's layout.
 
     Args:
-        image_ids: images of the ground truth; files belong to them by `ImageIndex` (`res_img_7.txt`, `img_7.txt`, ...).
+        image_ids: images of the ground truth; files belong to them by `ImageIndex` (`res_img_7.txt`, `img_7.txt`, ...). Of a
+            json each image's id counts or, without one, the path of its file (`photos/day1/img_7.jpg`).
 
     Raises:
         FileNotFoundError: no such file.
@@ -83,8 +88,10 @@ def check_predictions(
             if strict:
                 raise ValueError(f"{place}: {problem} polygon {np.asarray(word.polygon).tolist()}")
             found[problem].append(place)
+    crossed = len(found["self-intersecting"])
+    order = "; corners must go around the word (top left, top right, bottom right, bottom left), not row by row"
     consequences = {
-        "self-intersecting": "scored on their whole valid (even-odd) area",
+        "self-intersecting": "scored on their whole valid (even-odd) area" + (order if 2 * crossed > len(words) else ""),
         "degenerate": "counted as detections that match nothing",
         "not clockwise": "scored, but the official site refuses such a submission",
     }
@@ -171,8 +178,10 @@ def _from_results(path: Path, protocol: Protocol, index: ImageIndex) -> Submissi
     except ValueError as error:
         raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
     for number, result in enumerate(results):
-        name = result.image_id if result.image_id is not None else Path(result.file_name or "").name
-        image = index.find(name)
+        if result.image_id is not None:
+            name, image = result.image_id, index.find(result.image_id)
+        else:
+            name, image = result.file_name or "", index.find_path(result.file_name or "")
         if image is None:
             raise ValueError(f"{path}: image {number} ({name!r}) is not in the ground truth")
         if image in submission.words:
@@ -202,7 +211,19 @@ def _from_texts(path: Path, protocol: Protocol, index: ImageIndex) -> Submission
         untexted = next((line.where for line in lines if line.text is None), None)
         submission.without_text = submission.without_text or untexted
         submission.with_text |= any(line.text is not None for line in lines)
+    _tell_confidence_column(submission, path)
     return submission
+
+
+def _tell_confidence_column(submission: Submission, path: Path) -> None:
+    """Warn where every text begins with a number: it stands where the text belongs, and no text will be right."""
+    texts = [word.text for words in submission.words.values() for word in words]
+    found = [_CONFIDENCE.fullmatch(text) for text in texts]
+    if not texts or not all(found) or not any("." in text.split(",")[0] for text in texts):
+        return
+    before = any(match["text"] is not None for match in found if match)
+    what = f"before the text ({texts[0]!r})" if before else f"instead of the text ({texts[0]!r}), so only detection counts"
+    logger.warning("%s: a column of confidence stands in every line %s; the formats have none: leave it out", path, what)
 
 
 def _official_line(word: Word, protocol: Protocol, with_text: bool, done: dict[str, int]) -> str | None:

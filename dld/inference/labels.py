@@ -9,10 +9,9 @@ background: so detections of low score are kept (`drop_below`), and images witho
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from dld.data.repair import repair_annotations
 from dld.structures.polygon import MOST_POINTS
 from dld.structures.words import SpottingResult, Word
 
-__all__ = ["LabelCounts", "confidence", "count_labels", "image_ids", "label_image", "relative_name"]
+__all__ = ["LabelCounts", "confidence", "count_labels", "label_image", "relative_name"]
 
 
 @dataclass
@@ -93,13 +92,6 @@ def relative_name(path: Path, folder: Path, size: tuple[int, int]) -> str:
     if seen != size:
         raise ValueError(f"{path}: read at {size[0]} x {size[1]}, but training would see {seen[0]} x {seen[1]} pixels")
     return name
-
-
-def image_ids(names: Sequence[str]) -> list[str]:
-    """Return an id for each file name: the name without its ending, or with it where two would be the same."""
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    taken = Counter(stems)
-    return [stem if taken[stem] == 1 else name for name, stem in zip(names, stems, strict=True)]
 
 
 def count_labels(images: Iterable[ImageAnnotation], unsure_images: int) -> LabelCounts:

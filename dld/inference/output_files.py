@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dld.documents.page import LONGEST_JPEG
 from dld.inference.video import VideoWriter
 from dld.structures.words import SpottingResult, write_results
 
 __all__ = ["DrawnFilm", "ResultLog", "save_drawing"]
-
-# JPEG allows no longer sides.
-LONGEST_JPEG = 65_500
 
 
 class ResultLog:
@@ -32,7 +30,8 @@ class ResultLog:
         self.lines, self.document = lines, document
         lines.parent.mkdir(parents=True, exist_ok=True)
         document.unlink(missing_ok=True)  # of an earlier run: it would belong to other lines until the end
-        self._file = open(lines, "w", encoding="utf-8")  # noqa: SIM115  closed by close()
+        # a file name that is no UTF-8 is escaped, and json reads it back as it was
+        self._file = open(lines, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed by close()
 
     def add(self, result: SpottingResult, **more) -> None:
         """Write a line now; `more` are further plain values."""

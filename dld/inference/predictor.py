@@ -28,6 +28,7 @@ from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
 from dld.utils.device import present_device
 from dld.utils.free_memory import MemoryReturner
+from dld.utils.threads import ThreadsOfProcess
 from dld.weights import config_from_checkpoint, load_weights_file
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class TextSpotter(ReadsPictures):
         self.mapper = TextDatasetMapper(cfg, False)
         self.budget_table: list[list[float]] = []
         self._memory = MemoryReturner()
+        self._threads = ThreadsOfProcess()
         self._views: dict[tuple, nn.Module] = {}  # the model told a scale or a budget; they share its networks
 
     @classmethod
@@ -154,6 +156,16 @@ class TextSpotter(ReadsPictures):
 
         return OnnxTextSpotter(folder, device, allow=allow)
 
+    @property
+    def input_sides(self) -> tuple[int, int]:
+        """Pixels of the short side at full resolution, and the most that the long side may have."""
+        return self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
+
+    @property
+    def counts_cost(self) -> bool:
+        """Whether results have a cost also where neither scale nor budget is given."""
+        return not isinstance(self.model, Spotter)
+
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, self._view(scale, budget), channel_order)
 
@@ -176,7 +188,8 @@ class TextSpotter(ReadsPictures):
     def _read(
         self, model: nn.Module, channel_order: str, sources: Sequence, first: int | None, keep: bool
     ) -> list[SpottingResult]:
-        """Return the results of one batch, see `read_in_batches`."""
+        """Results of one batch, see `read_in_batches`."""
+        self._threads.use_one_after_fork()
         records = []
         for pixels in open_batch(sources, channel_order, first):
             height, width = pixels.shape[:2]

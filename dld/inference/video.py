@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class VideoReader:
             self.name = os.fspath(source)
             if not Path(source).is_file():
                 raise FileNotFoundError(f"film {self.name} does not exist")
-            self._capture = cv2.VideoCapture(self.name)
+            self._capture = _open_film(self.name)
         if not self._capture.isOpened():
             if self._camera:
                 raise ValueError(f"{self.name} cannot be opened: is it connected, and free?")
@@ -110,6 +111,24 @@ class VideoReader:
         self.close()
 
 
+def _open_film(name: str) -> cv2.VideoCapture:
+    """OpenCV's reader of a file of any name; given one that is no UTF-8, OpenCV would end the process."""
+    if _is_utf8(name):
+        return cv2.VideoCapture(name)
+    with tempfile.TemporaryDirectory() as folder:
+        link = os.path.join(folder, f"film{Path(name).suffix}")
+        os.symlink(os.path.abspath(name), link)
+        return cv2.VideoCapture(link)  # which holds the file open, so that the link may go
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class VideoWriter:
     """Writes a film of given frame rate; frames are encoded as they come.
 
@@ -121,7 +140,7 @@ class VideoWriter:
         size: width and height of every frame in pixels.
 
     Raises:
-        ValueError: another ending, or no codec for it in this build of OpenCV.
+        ValueError: another ending, no codec for it in this build of OpenCV, or a name that is no UTF-8.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float, size: tuple[int, int]) -> None:
@@ -129,6 +148,8 @@ class VideoWriter:
         codes = CODECS.get(self.path.suffix.lower())
         if codes is None:
             raise ValueError(f"films are written as {' or '.join(CODECS)}, not as {self.path.name}")
+        if not _is_utf8(str(self.path)):
+            raise ValueError(f"{self.path} cannot be written: OpenCV writes films under names in UTF-8 only")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for code in codes:
             self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*code), self.fps, self.size)

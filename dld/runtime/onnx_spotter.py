@@ -63,6 +63,16 @@ class OnnxTextSpotter(ReadsPictures):
             raise ValueError(f"{self.folder}: what may be read cannot be told to these graphs: export the weights again")
         self.allowed = allowed_classes(allow, self.characters) if allow else np.ones(len(self.characters) + 1, bool)
 
+    @property
+    def input_sides(self) -> tuple[int, int]:
+        """Pixels of the short side at full resolution, and the most that the long side may have."""
+        return self.settings["short_side"], self.settings["longest_side"]
+
+    @property
+    def counts_cost(self) -> bool:
+        """Whether results have a cost also where neither scale nor budget is given."""
+        return self.settings["architecture"] != "TextSpottingRCNN"
+
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, scale, budget, channel_order)
 
@@ -80,8 +90,8 @@ class OnnxTextSpotter(ReadsPictures):
         images = [self.normalize(picture) for picture in pictures]
         sizes = [x.shape[1:] for x in images]
         chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
-        # a plain spotter without scale or budget reads at its only scale, and reports neither scale nor cost
-        silent = fixed is None and budget is None and self.settings["architecture"] == "TextSpottingRCNN"
+        # a plain spotter that is told nothing reads at its only scale, and says nothing about it
+        silent = fixed is None and budget is None and not self.counts_cost
         found: list[Found | None] = [None] * len(pictures)
         network_sizes = [scaled_size(size, scale) for size, (scale, _) in zip(sizes, chosen, strict=True)]
         groups = group_by_scale(sizes, [scale for scale, _ in chosen], self.settings["size_divisibility"])

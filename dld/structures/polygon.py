@@ -23,6 +23,7 @@ __all__ = [
     "polygon_area",
     "polygon_box",
     "repair_polygon",
+    "ring_of_four",
 ]
 
 # Limits that outlines of words never reach and beyond which memory and minutes are lost: a coordinate (float32 loses the
@@ -100,10 +101,34 @@ def _outline(polygon: Polygon | None) -> np.ndarray | None:
     return points if is_simple(points) else None
 
 
+def ring_of_four(points: ArrayLike) -> np.ndarray | None:
+    """The four corners of an outline that crosses itself, in the order around it; None for any other outline.
+
+    Labels in row order (top left, top right, bottom left, bottom right) are such bow-ties. Four points of which two edges
+    cross are the corners of a convex shape, so there is one way around them.
+
+    Args:
+        points: (P, 2) in pixels; a fifth point may repeat the first.
+
+    Returns:
+        float64 (4, 2) that begins with the first point.
+    """
+    points = _as_points(points)
+    if len(points) == 5 and (points[0] == points[4]).all():
+        points = points[:4]
+    if len(points) != 4 or not np.isfinite(points).all():
+        return None
+    for order in ([0, 1, 3, 2], [0, 2, 1, 3]):  # the second and the last edge cross, or the first and the third
+        if count_crossings(points) == 1 and is_simple(points[order]):
+            return points[order]
+    return None
+
+
 def repair_polygon(points: ArrayLike) -> np.ndarray | None:
     """Return a simple polygon for any outline: itself if it is simple, else the largest part of `make_valid`.
 
-    `make_valid` keeps every lobe of a bow-tie (`buffer(0)` drops one); the largest lobe becomes the word.
+    Of a bow-tie of four points the corners are put in order; of others `make_valid` keeps every lobe (`buffer(0)` drops one),
+    of which the largest becomes the word.
 
     Args:
         points: (P, 2) in pixels, any P.
@@ -120,6 +145,9 @@ def repair_polygon(points: ArrayLike) -> np.ndarray | None:
         return points
     if count_crossings(points) > MOST_CROSSINGS:
         return None
+    ring = ring_of_four(points)
+    if ring is not None:
+        return ring
     return _outline(_largest_part(shapely.make_valid(Polygon(points))))
 
 

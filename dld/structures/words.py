@@ -6,88 +6,33 @@ network worked at. The results file is json::
     {"schema": "dld-results/1", "dataset": "icdar2015_test" or null,
      "images": [{"image_id": "img_1", "file_name": "img_1.jpg", "width": 1280, "height": 720, "scale": 0.5,
                  "cost": 0.31, "gflops": 40.2,
-                 "words": [{"text": "EXIT", "polygon": [[10.0, 5.0], ...], "score": 0.98, "char_scores": [0.9, ...]}]}]}
+                 "words": [{"text": "EXIT", "polygon": [[10.0, 5.0], ...], "score": 0.98, "char_scores": [0.9, ...]}],
+                 "lines": [[0], ...]}]}
+
+"lines" are the places of the words in "words", line by line in the order of reading. "rotation" stands in images that hold a
+turned page, "unread" where outlines could not be read.
 """
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from dld.structures.text_lines import TextLine, text_lines
+from dld.structures.word import Word, exact_number
+from dld.structures.word_table import COLUMNS, word_rows
+
+if TYPE_CHECKING:
+    import pandas
+
 __all__ = ["RESULTS_SCHEMA", "SpottingResult", "Word", "read_results", "result_from_instances", "write_results"]
 
 RESULTS_SCHEMA = "dld-results/1"
-
-
-@dataclass
-class Word:
-    """One word: what was read, where, and how surely.
-
-    Args:
-        text: the transcription.
-        polygon: (P, 2) float array, pixels of the given image. Floating point arrays are kept as they are, anything
-            else becomes float32.
-        score: how sure the word is, in [0, 1]: of its detection and its reading together where strips are read
-            (`dld.strips.scoring.word_score`), of its detection alone where masked crops are.
-        char_scores: one probability for each character of `text`, or an empty list where none are known.
-        rows: height in pixels of the strip that it was read from, or None where it was not read from a strip.
-    """
-
-    text: str
-    polygon: np.ndarray
-    score: float = 1.0
-    char_scores: list[float] = field(default_factory=list)
-    rows: int | None = None
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.polygon, np.ndarray) and np.issubdtype(self.polygon.dtype, np.floating)):
-            self.polygon = np.asarray(self.polygon, dtype=np.float32)
-        if self.polygon.size == 0:
-            self.polygon = self.polygon.reshape(0, 2)
-        if self.polygon.ndim != 2 or self.polygon.shape[1] != 2:
-            raise ValueError(f"polygon of word {self.text!r} has shape {self.polygon.shape}, expected (P, 2)")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain json types; a coordinate that is not finite becomes null."""
-        return {
-            "text": self.text,
-            "polygon": _exact_decimals(self.polygon),
-            "score": _number(self.score),
-            "char_scores": [_number(score) for score in self.char_scores],
-            **({} if self.rows is None else {"rows": int(self.rows)}),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Word":
-        """Invert `to_dict`. Raises ValueError naming the field that is missing or of the wrong kind."""
-        if not isinstance(values, Mapping):
-            raise ValueError(f"expected an object for a word, got {type(values).__name__}")
-        text = values.get("text")
-        if not isinstance(text, str):
-            raise ValueError(f"'text' must be a string, got {text!r}")
-        try:
-            polygon = np.array(values["polygon"], dtype=np.float32)
-        except KeyError:
-            raise ValueError(f"'polygon' is missing (word {text!r})") from None
-        except (TypeError, ValueError):
-            raise ValueError(f"'polygon' must be a list of [x, y] pairs, got {values['polygon']!r}") from None
-        try:
-            score, *char_scores = (
-                math.nan if value is None else float(value)
-                for value in (values.get("score", 1.0), *(values.get("char_scores") or ()))
-            )
-        except (TypeError, ValueError):
-            raise ValueError(f"'score' and 'char_scores' of word {text!r} must be numbers") from None
-        rows = values.get("rows")
-        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int)):
-            raise ValueError(f"'rows' of word {text!r} must be a whole number, got {rows!r}")
-        return cls(text, polygon, score, char_scores, rows)
 
 
 @dataclass
@@ -105,6 +50,8 @@ class SpottingResult:
         unread: outlines that were found and could not be read at all: they have no area, or lie outside the image.
         pixels: gives the image that was read, uint8 BGR (H, W, 3), for `draw`; None where it was not kept. No part of the
             json.
+        rotation: degrees by which the page in the image is turned clockwise: 0, 90, 180 or 270. It was turned back to be
+            read; polygons are in pixels of the image as it was given.
     """
 
     image_id: str | None
@@ -117,6 +64,29 @@ class SpottingResult:
     gflops: float | None = None
     unread: int = 0
     pixels: Callable[[], np.ndarray] | None = field(default=None, repr=False, compare=False)
+    rotation: int = 0
+
+    @property
+    def lines(self) -> list[TextLine]:
+        """The words as lines, in the order of reading. They are found anew each time from `words` and `rotation`."""
+        return text_lines(self.words, self.rotation)
+
+    @property
+    def text(self) -> str:
+        """All lines, each on a line of its own, in the order of reading."""
+        return "\n".join(line.text for line in self.lines)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row a word in the order of reading: file, page, block, line, word, text, score, box and polygon in pixels.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_dataframe() needs pandas: pip install pandas") from None
+        return pandas.DataFrame(word_rows(self.lines, self.file_name), columns=list(COLUMNS))
 
     def draw(self, image: np.ndarray | None = None, font_path: str | os.PathLike | None = None, **options) -> Image.Image:
         """Draw the image with its words, scale and cost, as an RGB picture of PIL: `result.draw().save("out.jpg")`.
@@ -147,15 +117,19 @@ class SpottingResult:
             "file_name": self.file_name,
             "width": int(self.width),
             "height": int(self.height),
-            "scale": _number(self.scale),
-            "cost": _number(self.cost),
-            "gflops": _number(self.gflops),
+            "scale": exact_number(self.scale),
+            "cost": exact_number(self.cost),
+            "gflops": exact_number(self.gflops),
             **({"unread": self.unread} if self.unread else {}),
+            **({"rotation": self.rotation} if self.rotation else {}),
             "words": [word.to_dict() for word in self.words],
+            "lines": [line.indices for line in self.lines],
         }
 
     def to_json(self, indent: int | None = None) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+        """One line of json, or more with `indent`; a file name that is no UTF-8 is escaped, and read back as it was."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SpottingResult":
@@ -174,14 +148,16 @@ class SpottingResult:
                 raise ValueError(f"word {index}: {error}") from None
         try:
             width, height = int(values.get("width") or 0), int(values.get("height") or 0)
-            unread = int(values.get("unread") or 0)
+            unread, rotation = int(values.get("unread") or 0), int(values.get("rotation") or 0)
             scale, cost, gflops = (
                 None if values.get(key) is None else float(values[key]) for key in ("scale", "cost", "gflops")
             )
         except (TypeError, ValueError):
             raise ValueError("'width', 'height', 'scale', 'cost', 'gflops' and 'unread' must be numbers") from None
+        if rotation not in (0, 90, 180, 270):
+            raise ValueError(f"'rotation' must be 0, 90, 180 or 270, got {rotation}")
         name = None if image_id is None else str(image_id)
-        return cls(name, file_name, width, height, parsed, scale, cost, gflops, unread)
+        return cls(name, file_name, width, height, parsed, scale, cost, gflops, unread, rotation=rotation)
 
 
 def read_results(path: str | os.PathLike) -> list[SpottingResult]:
@@ -263,16 +239,3 @@ def result_from_instances(
     return SpottingResult(
         None if image_id is None else str(image_id), file_name, int(width), int(height), words, scale, cost, gflops
     )
-
-
-def _exact_decimals(polygon: np.ndarray) -> list[list[float | None]]:
-    # The shortest decimals that read back as the same float32: 10.3, not 10.300000190734863. Nothing is rounded, so
-    # that a file is scored exactly as the predictions in memory were.
-    values = polygon.astype("U32").astype(np.float64) if polygon.dtype == np.float32 else polygon
-    if np.isfinite(values).all():
-        return values.tolist()
-    return [[_number(value) for value in point] for point in values.tolist()]
-
-
-def _number(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None

@@ -56,6 +56,9 @@ def _sync_folder(folder: str) -> None:
 
 
 def atomic_write_text(path: str | os.PathLike, text: str) -> None:
-    """Write text in UTF-8 as :func:`atomic_write` does; create missing folders."""
+    """The same with text in UTF-8; folders that are missing are made.
+
+    What UTF-8 cannot hold, the bytes of a file name that is none itself, is written as `\\udce9`, which json reads back.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, lambda f: f.write(text.encode("utf-8")))
+    atomic_write(path, lambda f: f.write(text.encode("utf-8", "backslashreplace")))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["FEW_WORDS", "few_words_on_one_thread"]
+__all__ = ["FEW_WORDS", "ThreadsOfProcess", "few_words_on_one_thread"]
+
+logger = logging.getLogger(__name__)
 
 FEW_WORDS = 64
 
@@ -28,3 +32,25 @@ def few_words_on_one_thread(words: int, device: torch.device):
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+class ThreadsOfProcess:
+    """The process in which threads were started; what is forked from it has none of them and would wait for them for ever."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def use_one_after_fork(self) -> None:
+        """In a process forked since, let torch work on the calling thread alone, and warn of it; else do nothing."""
+        if os.getpid() == self._process:
+            return
+        self._process = os.getpid()
+        if torch.get_num_threads() > 1:
+            torch.set_num_threads(1)
+            logger.warning(
+                "threads do not live on in a forked process: it reads on one; start processes with "
+                "multiprocessing.get_context('spawn') for more"
+            )
+
+    def __reduce__(self):
+        return ThreadsOfProcess, ()  # a process that gets a copy starts threads of its own

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dld.cli import check, label
+from dld.cli import check, label, prepare
 from dld.data.annotation import read_annotations
 from dld.data.dataset_mapper import read_dict_image
 from dld.data.datasets.text_json import load_text_json
+from dld.data.label_formats.registry import LABEL_FORMATS
 from dld.inference import predictor
 from dld.structures.words import SpottingResult, Word
 
@@ -87,12 +88,30 @@ def test_the_threshold_decides(run, capsys):
     assert "3 images, 0 words and 5 doubtful" in capsys.readouterr().out
 
 
+def test_companions_of_macos_are_no_photos_and_other_files_are_counted(run, photos, capsys):
+    (photos / "._dark.png").write_bytes(b"\0\5\x16\7")
+    (photos / "notes.txt").touch()
+    assert run() == 0
+    assert capsys.readouterr().err.strip() == "1 file in the folders is passed over: 1 .txt"
+
+
 def test_unreadable_photos_are_skipped_with_a_warning_and_exit_code_1(run, photos, capsys, caplog):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     assert run() == 1
     assert "skipped: cannot read image photos/broken.jpg" in caplog.text
     assert "1 photos could not be read" in capsys.readouterr().err
     assert len(read_annotations("labels.json")) == 2
+
+
+def test_a_name_that_is_no_utf8_is_labelled_checked_and_trained_on(run, photos, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    os.rename("photos/lying.png", f"photos/{name}")
+    assert run() == 0
+    assert [image.file_name for image in read_annotations("labels.json")] == [name, "deep/turned.jpg"]
+    assert check.main(["--json", "labels.json", "--images", "photos"]) == 0
+    assert "no problems found" in capsys.readouterr().out
+    (record,) = (r for r in load_text_json("labels.json", "photos") if r["file_name"].endswith(name))
+    assert read_dict_image(record).shape == (80, 120, 3)
 
 
 def test_labels_that_are_there_are_not_written_over_unasked(run, capsys):
@@ -102,6 +121,27 @@ def test_labels_that_are_there_are_not_written_over_unasked(run, capsys):
     assert "labels.json exists" in capsys.readouterr().err and open("labels.json").read() == "corrected by hand"
     assert run("--force") == 0
     assert json.load(open("labels.json"))["schema"] == "dld-text/1"
+
+
+@pytest.mark.parametrize("name", LABEL_FORMATS)
+def test_labels_for_a_tool_come_back_as_a_data_set(run, name, capsys):
+    output = "labels" if LABEL_FORMATS[name].per_image else f"labels{LABEL_FORMATS[name].ending}"
+    assert run("--format", name, output=output) == 0
+    assert run("--format", name, output=output) == 2 and "--force writes over it" in capsys.readouterr().err
+    assert prepare.main(["mine", "--images", "photos", "--gt", output, "--output", "data"]) == 0
+    assert f"format: {name}" in capsys.readouterr().out
+    images = {image.file_name: image for image in read_annotations("data/mine/annotations.json")}
+    assert [(w.text, w.ignore) for w in images["lying.png"].words] == [("dust", True), ("SPOT", False)]
+    assert images["lying.png"].words[1].polygon.tolist() == [[10, 20], [30, 20], [30, 40], [10, 40]]
+    turned = images["deep/turned.jpg"]  # upright in the tools, too
+    assert [*turned.words[1].polygon.min(0), *turned.words[1].polygon.max(0)] == pytest.approx([40, 10, 60, 30], abs=1)
+
+
+def test_two_photos_of_one_label_file_are_refused_before_they_are_read(run, photos, monkeypatch, capsys):
+    Image.new("RGB", (50, 40)).save(photos / "dark.jpg")
+    monkeypatch.setattr(Reader, "read", lambda self, pixels: pytest.fail("was read"))
+    assert run("--format", "labelme", output="labels") == 2
+    assert "labelme has one file for dark.jpg and dark.png" in capsys.readouterr().err
 
 
 def test_an_interruption_keeps_what_was_read(run, monkeypatch, capsys):
@@ -125,6 +165,8 @@ def test_an_interruption_keeps_what_was_read(run, monkeypatch, capsys):
         (["--drop-below", "-1"], "--drop-below is a probability"),
         (["--input", "photos/dark.png"], "is no folder"),
         (["--output", "labels.txt"], "must end in .json"),
+        (["--format", "voc"], "--format voc: unknown, expected one of dld, labelme, cvat"),
+        (["--format", "cvat"], "must end in .xml"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_read(run, capsys, arguments, message):

@@ -85,6 +85,21 @@ def test_official_folders_become_a_data_set_that_loads(root, name, capsys):
     assert read_image(record["file_name"]).shape == (48, 64, 3)
 
 
+def test_total_texts_later_matlab_files_are_found_and_read(root, capsys):
+    io = pytest.importorskip("scipy.io")
+    rows = np.empty((1, 6), dtype=object)
+    rows[0] = ["x:", np.array([[5, 25, 25, 5]]), "y:", np.array([[5, 5, 15, 15]]), np.array(["OPEN"]), np.array(["h"])]
+    image(root / "Images" / "Train" / "img11.jpg")
+    (root / "gt" / "Polygon" / "Train").mkdir(parents=True)
+    io.savemat(root / "gt" / "Polygon" / "Train" / "gt_img11.mat", {"gt": rows})
+    assert main(["totaltext_train", "--root", str(root)]) == 0
+    assert "totaltext_train: 1 images, 1 words of which 0 are don't-care" in capsys.readouterr().out
+    assert prepared(root, "totaltext_train")[0].words[0].polygon.tolist() == [[5, 5], [25, 5], [25, 15], [5, 15]]
+    where = ["--images", str(root / "Images" / "Train"), "--gt", str(root / "gt" / "Polygon" / "Train")]
+    assert main(["mine", "--format", "totaltext", *where]) == 0
+    assert prepared(root, "mine")[0].words[0].text == "OPEN"
+
+
 def test_total_texts_tenth_is_held_out_and_its_odd_words_are_counted(root, capsys):
     for i in (9, 10, 20, 101):
         image(root / f"Images/Train/img{i}.jpg")
@@ -95,8 +110,23 @@ def test_total_texts_tenth_is_held_out_and_its_odd_words_are_counted(root, capsy
     assert [i.image_id for i in prepared(root, "totaltext_val")] == ["img10", "img20"]
     images = sorted(p.name for p in (root.parent / "datasets" / "totaltext_val" / "images").iterdir())
     assert images == ["img10.jpg", "img20.jpg"]
-    assert "1 invalid polygons repaired, 1 without an area" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 invalid polygons repaired, 1 without an area" in said and "1 outlines of four corners crossed" in said
     assert [w.ignore for w in prepared(root, "totaltext_train")[0].words] == [True, False, False]
+
+
+def test_corners_in_row_order_are_put_around_the_word_and_rows_of_three_points_are_refused(root, capsys):
+    image(root / "photos" / "a.png")
+    where = ["mine", "--images", str(root / "photos"), "--gt", str(root / "labels"), "--format"]
+    text(root / "labels" / "a.txt", "10,10,30,10,10,20,30,20,OPEN\n5,5,9,5,5,8,9,8,24h\n")
+    assert main([*where, "icdar2015"]) == 0
+    assert "2 outlines of four corners crossed themselves and go around the word now" in capsys.readouterr().out
+    assert [w.polygon.tolist() for w in prepared(root, "mine")[0].words] == [
+        [[10, 10], [30, 10], [30, 20], [10, 20]], [[5, 5], [9, 5], [9, 8], [5, 8]],
+    ]  # fmt: skip
+    text(root / "labels" / "poly_gt_a.txt", total_text((10, 10), (20, 10), (30, 10), (10, 20), (20, 20), (30, 20)))
+    assert main([*where, "totaltext"]) == 2
+    assert "mine: the outlines of 1 of 1 words cross or touch themselves; their points must go" in capsys.readouterr().err
 
 
 def test_folders_by_hand_and_a_format_for_ones_own_data(root):
@@ -208,3 +238,49 @@ def test_synth_text_is_converted_and_its_images_linked(root, capsys):
     record = DatasetCatalog.get("synthtext_train")[0]
     assert record["annotations"][0]["text"] == "word" and read_image(record["file_name"]).shape == (48, 64, 3)
     assert "synthtext_train: 1 images, 1 words" in capsys.readouterr().out
+
+
+LABELS = {
+    "Label.txt": 'photos/a.png\t[{"transcription": "OPEN", "points": [[10, 10], [30, 10], [30, 20]], "difficult": false}]',
+    "annotations.xml": '<annotations><image name="a.png" width="64" height="48"><polygon label="word" '
+    'points="10,10;30,10;30,20"><attribute name="text">OPEN</attribute></polygon></image></annotations>',
+    "a.json": '{"shapes": [{"label": "OPEN", "points": [[10, 10], [30, 10], [30, 20]]}], "imagePath": "a.png"}',
+}
+
+
+@pytest.mark.parametrize("file", LABELS)
+def test_labels_of_tools_are_recognised(root, file, capsys):
+    image(root / "photos" / "a.png")
+    text(root / file, LABELS[file])
+    assert main(["mine", "--images", str(root / "photos"), "--gt", str(root / file)]) == 0
+    (found,) = prepared(root, "mine")
+    assert [(w.text, w.polygon.tolist()) for w in found.words] == [("OPEN", [[10, 10], [30, 10], [30, 20]])]
+    assert (root.parent / "datasets" / "mine" / "images" / "a.png").is_file()
+    assert main(["mine", "--root", str(root)]) == 0
+    assert prepared(root, "mine")[0].file_name == "photos/a.png"
+    capsys.readouterr()
+    assert main(["mine", "--format", "coco", "--root", str(root)]) == 2
+    assert "no labels of the format coco" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["icdar2013_train", "icdar2015_train", "icdar2017_mlt_train", "totaltext_train", "ctw1500_test"]
+)
+def test_kinds_of_public_data_sets_are_recognised(root, name, capsys):
+    image(root / "photos" / "1.png")
+    text(root / "labels" / "1.txt", CONTENTS[name])
+    assert main(["mine", "--images", str(root / "photos"), "--gt", str(root / "labels")]) == 0
+    assert f"format: {name.rpartition('_')[0]}\n" in capsys.readouterr().out
+    assert prepared(root, "mine")[0].words[0].text == "OPEN, 24h"
+
+
+def test_labels_of_no_known_format_and_a_broken_entry_are_one_line(root, capsys):
+    image(root / "photos" / "a.png")
+    text(root / "labels" / "a.txt", "no labels")
+    where = ["mine", "--images", str(root / "photos"), "--gt", str(root / "labels")]
+    assert main(where) == 2
+    assert "no labels of a known format" in (err := capsys.readouterr().err) and "cvat" in err and "icdar2015" in err
+    text(root / "labels" / "a.json", '{"shapes": [{"label": "OPEN", "points": [[10, 10]]}], "imagePath": "a.png"}')
+    assert main(where) == 2
+    assert "a.json: shapes[0].points: expected 3 to 1000 points, got 1\n" in capsys.readouterr().err
+    assert not (root.parent / "datasets").exists()

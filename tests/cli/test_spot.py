@@ -1,10 +1,13 @@
 """`dld spot` as a user meets it: what is printed, what is written, what is skipped, and the exit code."""
 
+import csv
 import io
 import json
 import os
+import shutil
 import sys
 import types
+from xml.etree import ElementTree as ET
 
 import cv2
 import numpy as np
@@ -69,6 +72,15 @@ def test_a_folder_of_pictures(run, folder, tiny_weights, capsys):
     assert drawn.shape == plain.shape and np.abs(drawn - plain).max() > 100
 
 
+def test_what_a_folder_holds_besides_pictures_is_counted(run, folder, capsys):
+    (folder / "in" / "notes.txt").touch()
+    (folder / "in" / "._a.png").write_bytes(b"\0\5\x16\7")  # beside every file that macOS writes on a foreign disk
+    shutil.copy("clip.mp4", "in/deep/clip.mp4")
+    assert run("--input", "in", "--quiet") == 0
+    said = capsys.readouterr().err
+    assert "3 images, " in said and "2 files in the folders are passed over: 1 .txt, 1 .mp4" in said
+
+
 def test_unreadable_files_are_skipped_with_a_warning_and_exit_code_1(run, capsys, caplog):
     assert run("--input", "broken.jpg", "in/a.png", "--output", "out", "--no-pictures", "--quiet") == 1
     assert "skipped: cannot read image broken.jpg" in caplog.text
@@ -103,6 +115,83 @@ def test_scale_budget_and_frames_are_passed_on(run):
     assert lines("o3/results.jsonl")[0]["scale"] is None
     assert run("--input", "in/a.png", "--output", "o4", "--opts", "TEST.DETECTIONS_PER_IMAGE", "1") == 0
     assert len(lines("o4/results.jsonl")[0]["words"]) == 1
+
+
+def test_documents_of_every_format(run, folder, capsys):
+    formats = ["txt", "csv", "hocr", "alto"]
+    assert run("--input", "in", "clip.mp4", "--output", "out", "--output-format", *formats, "--no-pictures", "--quiet") == 0
+    read = [line for line in lines() if "frame" not in line]
+    assert [line["documents"] for line in read] == [
+        {"txt": f"{n}.txt", "hocr": f"{n}.hocr", "alto": f"{n}.alto.xml"} for n in ("a", "b", "a_1")
+    ]
+    with open("out/words.csv", encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    for line in read:
+        expected = [" ".join(line["words"][i]["text"] for i in indices) for indices in line["lines"]]
+        own = [row for row in rows if row["file"] == line["file_name"]]
+        assert [row["text"] for row in own] == [line["words"][i]["text"] for indices in line["lines"] for i in indices]
+        assert (folder / "out" / line["documents"]["txt"]).read_text(encoding="utf-8").splitlines() == expected
+        for name in ("hocr", "alto"):
+            assert (
+                ET.parse(folder / "out" / line["documents"][name])
+                .getroot()
+                .tag.endswith({"hocr": "html", "alto": "alto"}[name])
+            )
+    assert {row["file"] for row in rows} <= {"in/a.png", "in/b.png", "in/deep/a.png"}
+
+
+def test_a_searchable_pdf(run, folder):
+    pytest.importorskip("reportlab")
+    assert run("--input", "in/a.png", "--output", "in", "--output-format", "pdf") == 0
+    assert (folder / "in" / "a.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_formats_that_cannot_be_written_are_said_before_anything_is_read(run, folder, monkeypatch, capsys):
+    assert run("--input", "in", "--output", "out", "--output-format", "txt", "docx") == 2
+    assert "--output-format must be of txt, csv, hocr, alto, pdf, got docx" in capsys.readouterr().err
+    assert run("--input", "in", "--output-format", "txt") == 2
+    assert "give --output, too" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    assert run("--input", "in", "--output", "out", "--output-format", "pdf") == 2
+    assert 'pip install "dld[pdf]"' in capsys.readouterr().err
+    (folder / "out").mkdir()
+    (folder / "out" / "words.csv").write_text("mine")
+    assert run("--input", "out/words.csv", "in/a.png", "--output", "out", "--output-format", "csv") == 2
+    assert (folder / "out" / "words.csv").read_text() == "mine"
+
+
+def test_pages_are_read_when_they_are_asked_for_and_else_counted(run, folder, capsys, caplog):
+    pages = [Image.open(f"in/{name}.png").convert("RGB") for name in ("a", "b", "deep/a")]
+    pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+    assert run("--input", "scan.tif", "--output", "o1", "--no-pictures") == 0
+    assert "scan.tif: 2 more pages not read; --pages reads them" in caplog.text and len(lines("o1/results.jsonl")) == 1
+    capsys.readouterr()
+    assert run("--input", "scan.tif", "in/b.png", "--output", "o2", "--pages", "--output-format", "txt", "csv") == 0
+    found = lines("o2/results.jsonl")
+    assert [(f["image_id"], f.get("page"), f["drawing"]) for f in found] == [
+        ("scan_page1", 1, "scan.jpg"), ("scan_page2", 2, "scan_1.jpg"), ("scan_page3", 3, "scan_2.jpg"), (None, None, "b.jpg"),
+    ]  # fmt: skip
+    assert [f["documents"]["txt"] for f in found] == ["scan.txt"] * 3 + ["b.txt"]
+    assert (folder / "o2" / "scan.txt").read_text(encoding="utf-8").count("\f") == 2
+    assert "scan.tif page 2: " in capsys.readouterr().out
+    with open("o2/words.csv", encoding="utf-8", newline="") as f:
+        assert {(row["file"], row["page"]) for row in csv.DictReader(f)} <= {
+            ("in/b.png", "1"),
+            *(("scan.tif", k) for k in "123"),
+        }
+
+
+def test_turns_and_tiles_are_passed_on(run, capsys):
+    assert run("--input", "in/a.png", "--output", "o1", "--rotation", "90", "--no-pictures") == 0
+    assert lines("o1/results.jsonl")[0]["rotation"] == 90
+    assert run("--input", "in/a.png", "--output", "o2", "--rotation", "auto", "--tile", "64", "--no-pictures") == 0
+    assert run("--input", "in/a.png", "--output", "o3", "--tile", "off", "--no-pictures") == 0
+    (found,), (plain,) = lines("o2/results.jsonl"), lines("o3/results.jsonl")
+    assert found["gflops"] > 2 * plain["gflops"] and "rotation" not in plain
+    capsys.readouterr()
+    for option, value, said in (("--rotation", "45", "rotation must be"), ("--tile", "9", "tile must be")):
+        assert run("--input", "in/a.png", option, value) == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
 def test_standard_input_and_no_output_folder(run, folder, monkeypatch, capsys):
@@ -209,3 +298,23 @@ def test_a_configuration_file_goes_before_the_one_inside(run, tiny_cfg, tmp_path
     arguments = ("--input", "in/a.png", "--output", "out", "--config-file", "own.yaml")
     assert run(*arguments, kind="teacher") == 0
     assert len(lines()[0]["words"]) == 2
+
+
+def test_names_that_are_no_utf8_or_that_the_terminal_cannot_print_are_read_like_all_others(run, folder, monkeypatch):
+    odd = os.fsdecode(b"in/caf\xe9.png"), "in/菜单.png", os.fsdecode(b"in/caf\xe9.mp4")
+    for source, name in (("in/a.png", odd[0]), ("in/b.png", odd[1]), ("clip.mp4", odd[2])):
+        shutil.copy(source, name)
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="cp1252"))  # as consoles of Windows are
+    assert run("--input", *odd, "--output", "out", "--max-frames", "1") == 0
+    sys.stdout.flush()
+    said = printed.getvalue().decode("cp1252").splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "in/caf\\udce9.png", "in/\\u83dc\\u5355.png", "in/caf\\udce9.mp4 0.00 s", "3 images, " + said[3].split(", ")[1],
+    ]  # fmt: skip
+    # the files are UTF-8, and what json reads from them opens the picture
+    assert [line["file_name"] for line in lines()] == [r.file_name for r in read_results("out/results.json")] == list(odd)
+    names = "caf\\udce9.jpg", "caf\\udce9.mp4", "results.json", "results.jsonl", "菜单.jpg"
+    assert sorted(path.name for path in (folder / "out").iterdir()) == list(names)
+    assert [line.get("drawing") for line in lines()] == ["caf\\udce9.jpg", "菜单.jpg", None]
+    assert json.loads(read_results("out/results.json")[0].to_json().encode("utf-8"))["file_name"] == odd[0]

@@ -29,13 +29,14 @@ def findings(tmp_path, words, **kwargs):
 def test_each_kind_of_bad_word(tmp_path):
     words = [
         word(box(1, 1)),
-        word([[0, 0], [9, 9], [9, 0], [0, 9]]),
+        word([[0, 0], [9, 9], [9, 0], [0, 9], [0, 4]]),
         word([[0, 0], [4, 4], [8, 8]]),
         word(box(200, 1)),
         word(box(90, 1)),
         word(box(1, 1), "naïve"),
         word(box(1, 1), "x" * 33),
         word(box(81.5, 1)),  # a pixel and a half over the border is not worth a line
+        word([[0, 0], [9, 0], [0, 9], [9, 9]]),
     ]
     assert findings(tmp_path, words) == [
         ("warning", "polygon_not_simple", 1),
@@ -44,7 +45,14 @@ def test_each_kind_of_bad_word(tmp_path):
         ("warning", "word_over_border", 4),
         ("warning", "unknown_character", 5),
         ("warning", "text_too_long", 6),
+        ("warning", "corners_out_of_order", 8),
     ]
+
+
+def test_outlines_that_mostly_cross_are_one_error_and_not_only_warnings(tmp_path):
+    rows = word([[0, 0], [5, 0], [9, 0], [0, 9], [5, 9], [9, 9]])  # the upper side, then the lower one, both from the left
+    assert findings(tmp_path, [rows, word(box(1, 1))]) == [("warning", "polygon_not_simple", 0)]
+    assert findings(tmp_path, [rows, rows, word(box(1, 1))])[0] == ("error", "most_outlines_cross", None)
 
 
 def test_on_a_dont_care_word_nothing_is_an_error_and_its_text_is_free(tmp_path):

@@ -2,19 +2,27 @@
 
 import io
 import os
+import sys
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, UnidentifiedImageError
 
-from dld.data import picture
+from dld.data import picture, pixel_values
 from dld.data.dataset_mapper import read_dict_image
+from dld.data.datasets.image_files import image_size
+from dld.data.extra_formats import needed_extra
 from dld.data.picture import is_picture, read_picture
 
 # red, green, blue and white, two rows of two: each corner is told from the others
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
 BGR = CORNERS[:, :, ::-1]
+
+
+@pytest.fixture(autouse=True)
+def no_warning_is_remembered():
+    pixel_values._warn.cache_clear()
 
 
 def saved(image: Image.Image, path, **options):
@@ -122,6 +130,131 @@ def test_of_16_bits_the_upper_8_are_kept(tmp_path):
     assert read_picture(tmp_path / "colour.png")[:, :, 1:].tolist() == [[[0, 0], [0, 0]], [[0, 1], [0, 255]]]
 
 
+RAMP = np.linspace(0, 255, 240).astype(np.uint8).reshape(12, 20)
+
+
+def warned(caplog):
+    said = [record.message for record in caplog.records]
+    caplog.clear()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("values", "assumed"),
+    [
+        (RAMP / 255, None),
+        ((RAMP / 255).astype(np.float16), None),
+        (RAMP / 255 * 1.02 - 0.01, None),  # as resampling leaves it
+        (RAMP.astype(np.uint16) * 257, None),
+        (RAMP.astype(np.int64) * 257, None),
+        (RAMP.astype(np.int64), "no value is above 255: read as 8 bits, not as 16"),
+        (RAMP.astype(np.uint16), "no value is above 255: read as 8 bits, not as 16"),
+        (RAMP.astype(np.uint16) * 4 + 3, "no value is above 1023: read as 10 bits"),
+        (RAMP.astype(np.uint16) * 16 + 15, "no value is above 4095: read as 12 bits"),
+        (RAMP.astype(np.float32), "fractions from 0 to 255 are read as a range of 0 to 255"),
+        (RAMP * 12.0 - 500, "values from -500 to 2560 are of no known range: "),
+        (RAMP.astype(np.int32) * 1000, "values from 0 to 255000 are of no known range: "),
+        (RAMP.astype(np.int16) * 100 - 12_750, "values from -12750 to 12750 are of no known range: "),
+    ],
+    ids=lambda value: None if isinstance(value, np.ndarray) else str(value)[:30],
+)
+def test_whatever_range_values_have_they_are_read_alike_and_what_was_assumed_is_said(tmp_path, caplog, values, assumed):
+    for index, source in enumerate((values, np.dstack([values] * 3), tmp_path / f"{values.dtype}_{values.max()}.tif")):
+        pixel_values._warn.cache_clear()
+        if index == 2:
+            if values.dtype not in (np.uint16, np.int32, np.float32):
+                return
+            Image.fromarray(values).save(source)
+        pixels = read_picture(source)
+        assert pixels.shape == (12, 20, 3) and np.abs(pixels[:, :, 1].astype(int) - RAMP).max() <= 5
+        said = warned(caplog)
+        assert len(said) == (assumed is not None) and (not said or f": {assumed}" in said[0])
+
+
+def test_a_lamp_and_what_is_no_number_do_not_decide_the_range(caplog):
+    values = np.tile(RAMP * 0.01, (10, 10))
+    values[0, 0], values[0, 1], values[0, 2] = 1e6, np.nan, np.inf
+    pixels = read_picture(values)
+    assert np.abs(pixels[1:, :, 0].astype(int) - np.tile(RAMP, (10, 10))[1:]).max() <= 5
+    assert pixels[0, :3, 0].tolist() == [255, 0, 255]
+    assert "values from 0 to 1e+06 are of no known range: 0.01 is read as black and 2.5" in warned(caplog)[0]
+    assert (read_picture(np.full((4, 4), np.nan)) == 0).all() and (read_picture(np.full((4, 4), 9e9)) == 0).all()
+
+
+def test_yes_and_no_are_white_and_black():
+    assert (read_picture(RAMP > 99)[:, :, 2] == np.where(RAMP > 99, 255, 0)).all()
+
+
+@pytest.mark.parametrize("ending", [".tif", ".png"])
+def test_colours_of_12_bits_stored_in_16_are_not_black(tmp_path, caplog, ending):
+    colours = np.dstack([RAMP, RAMP[::-1], RAMP.T.reshape(12, 20)])
+    cv2.imwrite(str(tmp_path / f"deep{ending}"), colours.astype(np.uint16) * 16)
+    assert (read_picture(tmp_path / f"deep{ending}") == colours).all()
+    assert "no value is above 4080: read as 12 bits, not as 16" in warned(caplog)[0]
+    cv2.imwrite(str(tmp_path / f"night{ending}"), colours.astype(np.uint16) * 257)
+    assert (read_picture(tmp_path / f"night{ending}") == colours).all() and warned(caplog) == []
+
+
+def test_colours_of_floating_point_are_read(tmp_path, monkeypatch):
+    colours = np.dstack([RAMP, RAMP[::-1], RAMP])
+    path = tmp_path / "light.tif"
+    cv2.imwrite(str(path), (colours / 255).astype(np.float32))
+    for source in (path, path.read_bytes()):
+        assert np.abs(read_picture(source).astype(int) - colours).max() <= 1
+    monkeypatch.setattr(pixel_values, "MAX_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"light\.tif: not a picture in any known format"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_pictures_whose_zero_is_white(tmp_path, dtype):
+    # Pillow turns 8 bits around when it writes them, others not
+    stored = RAMP if dtype == np.uint8 else (255 - RAMP).astype(dtype) * 257
+    Image.fromarray(stored).save(tmp_path / "fax.tif", tiffinfo={262: 0})
+    assert (read_picture(tmp_path / "fax.tif")[:, :, 0] == RAMP).all()
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_premultiplied_colours(mode):
+    plain = Image.fromarray(np.dstack([RAMP] * 3 + [np.full_like(RAMP, 128)]))
+    stored = plain.convert("LA").convert("La") if mode == "La" else plain.convert("RGBa")
+    expected = (RAMP * (128 / 255) + 255 * (127 / 255)).round()
+    assert np.abs(read_picture(stored)[:, :, 0] - expected).max() <= 3
+
+
+def test_lab_becomes_colours():
+    profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+    image = Image.fromarray(np.repeat(np.repeat(CORNERS, 8, 0), 8, 1))
+    lab = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    assert lab.mode == "LAB" and np.abs(read_picture(lab)[::8, ::8].astype(int) - BGR).max() < 30
+
+
+def test_one_grey_of_16_bits_can_be_transparent(tmp_path):
+    Image.fromarray(np.array([[0, 30_000], [40_000, 0]], np.uint16)).save(tmp_path / "key.png", transparency=0)
+    with Image.open(tmp_path / "key.png") as image:
+        image.info["transparency"] = 0
+        assert read_picture(image)[:, :, 0].tolist() == [[255, 117], [156, 255]]
+
+
+def test_light_drawing_on_a_transparent_ground_is_seen_and_said(caplog):
+    for letter, ground in ((250, 0), (20, 255)):
+        rgba = np.full((20, 30, 4), letter, np.uint8)
+        rgba[:, :, 3] = 0
+        rgba[5:15, 5:25, 3] = 255
+        pixels = read_picture(rgba)
+        assert (pixels[5:15, 5:25] == letter).all() and (pixels[:5] == ground).all()
+    assert [said.split(": ", 1)[1] for said in warned(caplog)] == [
+        "all that is not transparent is light: read on black instead of white",
+    ]
+
+
+def test_transparency_that_was_never_filled_in_hides_nothing(caplog):
+    rgba = np.dstack([RAMP, RAMP, RAMP, np.zeros_like(RAMP)])
+    assert (read_picture(rgba)[:, :, 0] == RAMP).all()
+    assert "all of it is transparent: read as if nothing were" in warned(caplog)[0]
+    assert (read_picture(np.zeros((4, 4, 4), np.uint8)) == 255).all() and warned(caplog) == []
+
+
 def test_cmyk_is_turned_into_colours(tmp_path):
     path = saved(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), tmp_path / "print.jpg", quality=100)
     assert np.abs(read_picture(path).astype(int) - [0, 0, 255]).max() < 10
@@ -152,16 +285,13 @@ def test_more_pixels_than_fit_are_refused_before_they_are_decoded(tmp_path, monk
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"got float32 \(4, 4, 3\); if its values run from 0 to 1"),
-        (np.zeros((4, 4, 3), np.int64), "expected uint8 or uint16 pixels, got int64"),
-        (np.zeros((4, 4), bool), "got bool"),
+        (np.zeros((4, 4, 3), complex), r"expected pixels as whole numbers or fractions, got complex128 \(4, 4, 3\)"),
+        (np.full((4, 4), "a"), "got <U1"),
         (np.zeros((0, 4, 3), np.uint8), r"an array of none: \(0, 4, 3\)"),
         (np.zeros((3, 4, 5), np.uint8), r"got \(3, 4, 5\); its channels come first"),
         (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\)"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"several are given as list\(array\)"),
         (np.zeros(5, np.uint8), r"got \(5,\)"),
-        (Image.new("F", (3, 3)), "floating-point pixels have no known range"),
-        (Image.fromarray(np.full((2, 2), 70_000, np.int32)), "32-bit pixels have no known range"),
         (Image.new("RGB", (0, 5)), r"it has no pixels \(0 x 5\)"),
         (b"no picture at all", "not a picture in any known format"),
         (io.StringIO("text"), "mode 'rb'"),
@@ -173,6 +303,42 @@ def test_more_pixels_than_fit_are_refused_before_they_are_decoded(tmp_path, monk
 def test_what_cannot_be_read_is_said(source, message):
     with pytest.raises(ValueError, match=message):
         read_picture(source)
+
+
+HEIC = b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf" + bytes(40)
+AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(40)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEIC, r'HEIC is read with an extra, pip install "dld\[heic\]"'),
+        (HEIC.replace(b"mif1", b"heic"), r'HEIC is read with an extra, pip install "dld\[heic\]"'),
+        (b"%PDF-1.7 and so on", r'PDF is read with an extra, pip install "dld\[pdf\]"'),
+        (b"\n\n%PDF-1.7", r'PDF is read with an extra, pip install "dld\[pdf\]"'),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "not a picture in any known format"),
+        (b"\xff\xff\xff\xffftyp", "not a picture in any known format"),
+    ],
+)
+def test_files_that_need_an_extra_name_it_whatever_they_are_called(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr(Image, "open", unidentified)
+    for module in ("pillow_heif", "pypdfium2"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "IMG_1.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot read image .*IMG_1\.jpg: " + message):
+        read_picture(tmp_path / "IMG_1.jpg")
+    with pytest.raises(ValueError, match=r"cannot read image .*IMG_1\.jpg: " + message):
+        image_size(tmp_path / "IMG_1.jpg")
+    with pytest.raises(ValueError, match="cannot read image picture: " + message):
+        read_picture(content)
+
+
+def unidentified(*_):
+    raise UnidentifiedImageError("cannot identify image file")
+
+
+def test_avif_is_not_taken_for_heic():
+    assert needed_extra(AVIF) is None and needed_extra(HEIC) == ("HEIC", "heic")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

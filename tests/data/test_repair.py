@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dld.data.annotation import ImageAnnotation, TextAnnotation
-from dld.data.repair import RepairCounts, repair_annotations
+from dld.data.repair import RepairCounts, refuse_crossed_outlines, repair_annotations
 from dld.structures.polygon import is_simple, polygon_area, polygon_box
 
 SQUARE = [[1, 1], [5, 1], [5, 5], [1, 5]]
@@ -23,9 +23,23 @@ def test_a_sound_word_is_left_alone():
 
 
 def test_a_crossing_outline_becomes_its_larger_lobe():
-    word, counts = one([[0, 0], [8, 8], [8, 4], [0, 12]], height=20)
+    word, counts = one([[0, 0], [8, 8], [8, 4], [0, 12], [0, 6]], height=20)
     assert polygon_area(word.polygon) == pytest.approx(36) and not word.ignore
     assert counts == RepairCounts(images=1, words=1, repaired=1)
+
+
+def test_corners_row_by_row_become_the_whole_word():
+    word, counts = one([[1, 1], [9, 2], [0, 6], [8, 7]])
+    assert word.polygon.tolist() == [[1, 1], [9, 2], [8, 7], [0, 6]] and not word.ignore
+    assert counts == RepairCounts(images=1, words=1, reordered=1) and counts.changed == 1
+    assert "1 outlines of four corners crossed themselves and go around the word now" in str(counts)
+
+
+def test_where_most_outlines_cross_the_file_is_refused_and_not_repaired():
+    refuse_crossed_outlines(RepairCounts(), "signs")
+    refuse_crossed_outlines(RepairCounts(images=1, words=4, repaired=2, reordered=2), "signs")
+    with pytest.raises(ValueError, match="signs: the outlines of 3 of 4 words cross or touch themselves; their points"):
+        refuse_crossed_outlines(RepairCounts(images=1, words=4, repaired=3), "signs")
 
 
 @pytest.mark.parametrize(
@@ -64,9 +78,9 @@ def test_many_words_of_different_lengths_keep_their_places():
     polygons = [SQUARE, [[0, 0], [3, 3]], [[0, 0], [4, 0], [4, 4], [2, 6], [0, 4]], [[0, 0], [4, 4], [4, 0], [0, 4]]]
     words = [TextAnnotation(np.array(p, float), str(i)) for i, p in enumerate(polygons)]
     images = [ImageAnnotation("a", "a", 9, 9, words[:1]), ImageAnnotation("b", "b", 9, 9, words[1:])]
-    assert repair_annotations(images) == RepairCounts(images=2, words=4, ignored=1, repaired=1, unusable=1)
+    assert repair_annotations(images) == RepairCounts(images=2, words=4, ignored=1, unusable=1, reordered=1)
     assert [w.ignore for w in words] == [False, True, False, False]
-    assert polygon_area(words[3].polygon) == pytest.approx(4)
+    assert polygon_area(words[3].polygon) == 16
 
 
 def test_no_images_and_images_without_words():

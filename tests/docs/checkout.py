@@ -71,6 +71,9 @@ def make_stand_ins(folder: Path) -> None:
     (folder / "german.txt").write_text(bytes(range(32, 127)).decode() + "ÄÖÜäöüß\n", encoding="utf-8")
     (folder / "words.txt").write_text("Straße\nTür\n", encoding="utf-8")
     _film(folder / "clip.mp4")
+    for name in ("scan.tif", "scans/report.tif"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(folder / name, save_all=True, append_images=[picture("MUSEUM")])
     _submission(folder)
     _release(folder / "FOLDER_WITH_THE_UNPACKED_FILES")
     _weights(folder)

@@ -7,7 +7,7 @@ or changes its entry (commands of README.md: :mod:`runs_of_readme`, of the proje
 
 from __future__ import annotations
 
-from run_settings import TOOLS, Run, make
+from run_settings import SMALL, TOOLS, Run, make
 from runs_of_project import PROJECT
 from runs_of_readme import README
 
@@ -26,15 +26,22 @@ NOT_RUN = {
     f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny.safetensors --output dld/model_zoo/dld_tiny.safetensors "
     "--name dld_tiny --scores projects/DLD/results/synthwords_tiny.json projects/DLD/results/totaltext_tiny.json":
         "writes over the weights of the checkout itself; tests/cli/test_pack.py does it in a copy",
+    'pip install "dld[heic]"': "changes the environment of the tests; network",
+    'pip install "dld[pdf]"': "changes the environment of the tests; network",
     'pip install "dld[export]"': "changes the environment of the tests; network",
 }  # fmt: skip
 
+LABEL = "dld label --input photos/ --pretrained teacher_tiny --format cvat --output annotations.xml"
 DATASETS = {
     f"{TOOLS}/prepare_dataset.py totaltext_train --root FOLDER_WITH_THE_UNPACKED_FILES": Run(
         without=("data/totaltext_train", "data/totaltext_val"),
         leaves=("data/totaltext_train/annotations.json", "data/totaltext_val/annotations.json"),
     ),
     f"{TOOLS}/check_dataset.py totaltext_train": Run(says="no problems found"),
+    LABEL: Run(append=f"--opts {SMALL}", leaves=("annotations.xml",), says="2 images, 2 words"),
+    "dld prepare my_signs --images photos/ --gt annotations.xml": Run(
+        first=f"{LABEL} --opts {SMALL}", leaves=("data/my_signs/annotations.json",), says="format: cvat",
+    ),
 }  # fmt: skip
 
 CONTRIBUTING = {

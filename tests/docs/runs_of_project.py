@@ -10,6 +10,24 @@ PYTHON_ONNX = """from dld import TextSpotter
 spotter = TextSpotter.from_onnx("exported/dld_tiny")   # device="cuda" with onnxruntime-gpu
 print([word.text for word in spotter("photo.jpg").words])
 results = spotter(["a.jpg", "b.jpg"], batch_size=2, budget=0.6)"""
+PYTHON_LINES = """from dld import TextSpotter
+
+result = TextSpotter.from_pretrained("teacher_tiny")("photo.jpg")
+print(result.text)                       # a line of text for each line, in the order of reading
+for line in result.lines:
+    print(line.block, line.text, line.box, [word.score for word in line.words])"""
+PYTHON_DOCUMENT = """from dld import TextSpotter
+from dld.documents.formats import FORMATS
+from dld.documents.page import DocumentPage
+
+result = TextSpotter.from_pretrained("teacher_tiny")("photo.jpg")
+open("photo.hocr", "wb").write(FORMATS["hocr"].write([DocumentPage(result)]))"""
+PYTHON_PAGES = """from dld import TextSpotter
+from dld.data.pages import read_pages
+
+spotter = TextSpotter.from_pretrained("teacher_tiny")
+for number, result in enumerate(spotter(read_pages("scan.tif")), 1):
+    print(number, result.text)"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -131,6 +149,21 @@ PROJECT = {
     "dld benchmark ...": Run(change=((" ...", " --help"),), says="--only"),
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
+    PYTHON_LINES: Run(),
+    PYTHON_PAGES: Run(says="\n2 "),
+    "dld spot --input scans/ --output output/read --pretrained teacher_tiny --pages": Run(
+        append=f"--opts {SMALL}", says="2 images", leaves=("output/read/report_1.jpg",),
+    ),
+    PYTHON_DOCUMENT: Run(leaves=("photo.hocr",)),
+    "dld spot --input photos/ --output output/read --pretrained teacher_tiny --output-format txt csv hocr alto": Run(
+        append=f"--opts {SMALL}",
+        leaves=("output/read/e.txt", "output/read/words.csv", "output/read/e.hocr", "output/read/e.alto.xml"),
+    ),
+    "dld spot --input photos/ --output output/read --pretrained teacher_tiny --rotation auto": Run(
+        append=f"--opts {SMALL}", leaves=("output/read/e.jpg", "output/read/results.json"),
+    ),
+    "pytest tests/inference/test_turned_and_long.py": pytest_files("pytest tests/inference/test_turned_and_long.py"),
+    "python tests/page/measure_order.py 100": Run(change=(("100", "1"),), own_process=True, says="straight: "),
     PYTHON_ONNX: Run(needs="onnxruntime", first=f"{EXPORT} --opts {SMALL}", slow=True),
     "python tests/faults/kill_campaign.py --kills 20": Run(change=(("20", "1"),), own_process=True, slow=True),
     "python tests/faults/kill_campaign.py --distill --kills 5": Run(change=(("5", "1"),), own_process=True, slow=True),

@@ -12,7 +12,18 @@ from markdown_commands import Command, commands_of
 from run_settings import Run
 from running import change_command, in_own_process, record, start
 
-PROJECT_DOCUMENTS = ("study", "training", "speed", "export", "robustness", "deployment", "departures", "install", "scores")
+PROJECT_DOCUMENTS = (
+    "study",
+    "training",
+    "speed",
+    "export",
+    "robustness",
+    "deployment",
+    "departures",
+    "install",
+    "scores",
+    "pages",
+)
 FILES = (
     "README.md",
     "CONTRIBUTING.md",
@@ -40,6 +51,8 @@ def test_only_installing_and_shipping_are_not_run():
     assert not set(RUNS) & set(NOT_RUN)
     assert {text for text in NOT_RUN if "pack_weights.py" not in text} == {
         'pip install "dld[export]"',
+        'pip install "dld[heic]"',
+        'pip install "dld[pdf]"',
         "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'",
         "pip install -e .",
         'pip install -e ".[app]"',

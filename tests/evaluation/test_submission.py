@@ -42,11 +42,47 @@ def test_results_json(tmp_path):
     ]
     write_results(tmp_path / "r.json", results)
     assert list(read_submission(tmp_path / "r.json", icdar2015, ["img_1", "img_2"]).words) == ["img_1", "img_2"]
-    with pytest.raises(ValueError, match=r"r\.json: image 1 \('img_2.jpg'\) is not in the ground truth"):
+    with pytest.raises(ValueError, match=r"r\.json: image 1 \('x/img_2.jpg'\) is not in the ground truth"):
         read_submission(tmp_path / "r.json", icdar2015, ["img_1"])
     write_results(tmp_path / "r.json", results[:1] * 2)
     with pytest.raises(ValueError, match="stands there before"):
         read_submission(tmp_path / "r.json", icdar2015, ["img_1"])
+
+
+def test_results_of_several_folders_belong_to_images_of_their_paths(tmp_path):
+    files = ["photos/day1/img_1.jpg", "photos/day2/img_1.jpg", r"day3\img_1.JPG", "photos/img_1.jfif"]
+    write_results(tmp_path / "r.json", [SpottingResult(None, name, 9, 9, [Word(name, SQUARE)]) for name in files])
+    ids = ["day2/img_1", "day1/img_1", "day3/img_1", "img_1"]
+    words = read_submission(tmp_path / "r.json", icdar2015, ids).words
+    assert {image: found[0].text for image, found in words.items()} == {
+        "day1/img_1": files[0], "day2/img_1": files[1], "day3/img_1": files[2], "img_1": files[3],
+    }  # fmt: skip
+    # without folders in the ids two of them are one image, which is said
+    with pytest.raises(ValueError, match=r"image 1 \('photos/day2/img_1.jpg'\) is image 'img_1', which stands there before"):
+        read_submission(tmp_path / "r.json", icdar2015, ["img_1"])
+
+
+@pytest.mark.parametrize("protocol", [icdar2015, icdar2013, ctw1500])
+def test_a_column_of_confidence_is_named_and_not_taken_for_text_without_a_word(tmp_path, caplog, protocol):
+    corners = "0,0,9,9" if protocol is icdar2013 else "0,0,9,0,9,9,0,9"
+
+    def warned(*ends):
+        caplog.clear()
+        (tmp_path / "res_img_1.txt").write_text("".join(f"{corners},{end}\n" for end in ends))
+        read_submission(tmp_path, protocol, ["img_1"])
+        return [record.message for record in caplog.records]
+
+    (said,) = warned("0.98", ".5")
+    assert "a column of confidence stands in every line instead of the text ('0.98'), so only detection counts" in said
+    assert warned("0.98", "Slow") == warned("12.50") == []
+    if protocol is ctw1500:
+        with pytest.raises(ValueError, match="got 9 numbers in .*; a column of confidence before the text"):
+            warned("0.98,####Slow")
+        return
+    for ends in (("0.98,Slow", "1.0,Down, 5"), ("98.2,Slow",)):
+        (said,) = warned(*ends)
+        assert f"a column of confidence stands in every line before the text ({ends[0]!r})" in said
+    assert warned("0.98,Slow", "Down") == warned("1", "0") == warned("Slow") == []
 
 
 def test_mistakes_name_file_and_line(tmp_path):
@@ -74,7 +110,10 @@ def test_problems_are_counted_told_once_and_refused_under_strict(caplog):
     with caplog.at_level(logging.WARNING):
         found = check_predictions(predictions, icdar2015)
     assert found == {"self_intersecting": 1, "degenerate": 1, "not_clockwise": 1}
-    assert len(caplog.records) == 3 and "image img_1, word 1" in caplog.text
+    assert len(caplog.records) == 3 and "image img_1, word 1" in caplog.text and "row by row" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        check_predictions({"img_1": [Word("a", BOW_TIE)]}, icdar2015)
+    assert "(top left, top right, bottom right, bottom left), not row by row" in caplog.text
     with pytest.raises(ValueError, match=r"s\.zip line 7: self-intersecting polygon"):
         check_predictions({"img_1": [Word("a", BOW_TIE)]}, icdar2015, {"img_1": ["s.zip line 7"]}, strict=True)
     assert check_predictions({"img_1": [Word("c", SQUARE[::-1])]}, totaltext, strict=True)["not_clockwise"] == 0

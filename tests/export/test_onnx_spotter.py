@@ -1,5 +1,6 @@
 """The exported spotter reads what the one in PyTorch reads."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import shapely
 from PIL import Image
 
 from dld.export.parity import compare_pictures, match_words, polygon_distance
+from dld.runtime.onnx_spotter import OnnxTextSpotter
 
 
 def assert_same(a, b, tolerance=1e-3) -> list[bool]:
@@ -47,6 +49,17 @@ def test_the_students_words_at_scales_of_its_choice(student, pictures):
     assert len({one.scale for one, _ in results}) > 1
 
 
+def test_a_forked_process_reads_the_same(teacher, pictures):
+    spotter = OnnxTextSpotter(teacher.folder, "cpu", threads=2)
+    before = [word.text for word in spotter(pictures[0]).words]  # which starts the threads
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put([word.text for word in spotter(pictures[0]).words]))
+    child.start()
+    assert results.get(timeout=240) == before and before
+    child.join()
+
+
 def test_a_batch_gives_the_words_of_one_by_one(student, pictures):
     for batched, picture in zip(student.onnx(pictures, batch_size=4), pictures, strict=True):
         assert_same(student.onnx(picture), batched)
@@ -67,6 +80,15 @@ def test_scale_and_budget(teacher, student, pictures, options):
     for spotter in (teacher, student):
         for picture in pictures[:2]:
             assert_same(spotter.pytorch(picture, **options), spotter.onnx(picture, **options))
+
+
+def test_turned_and_long_pictures(student, pictures):
+    turned = np.ascontiguousarray(np.rot90(pictures[0], -1))
+    strip = np.concatenate([pictures[0]] * 5)
+    for picture, options in ((turned, {"rotation": "auto"}), (turned, {"rotation": 90}), (strip, {}), (strip, {"tile": 200})):
+        ours, theirs = student.onnx(picture, **options), student.pytorch(picture, **options)
+        assert ours.rotation == theirs.rotation and ours.text == theirs.text
+        assert ours.gflops == pytest.approx(theirs.gflops, rel=0.02) and ours.cost == pytest.approx(theirs.cost, rel=0.02)
 
 
 def test_pictures_without_words(student, pictures):

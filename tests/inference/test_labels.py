@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dld.data.annotation import read_annotations, write_annotations
-from dld.inference.labels import confidence, count_labels, image_ids, label_image, relative_name
+from dld.data.annotation import image_ids, read_annotations, write_annotations
+from dld.inference.labels import confidence, count_labels, label_image, relative_name
 from dld.structures.words import SpottingResult, Word
 
 BOX = [[10, 10], [50, 10], [50, 30], [10, 30]]

@@ -109,7 +109,7 @@ def test_batch_norm_is_folded_unless_told_otherwise(tiny_weights, make_record):
 
 def test_what_is_no_picture_is_refused(spotter):
     for image, message in (
-        (np.zeros((20, 20, 3), np.float32), "expected uint8 or uint16 pixels, got float32"),
+        (np.zeros((20, 20, 3), complex), "expected pixels as whole numbers or fractions, got complex128"),
         (np.zeros((3, 20, 20), np.uint8), "its channels come first"),
         (torch.zeros(3, 20, 20), "expected a path, a NumPy array, a PIL image, or a list of them, got torch.Tensor"),
         (7, "got int"),

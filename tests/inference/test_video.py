@@ -1,5 +1,6 @@
 """Films go through frame by frame: rate, size and content are kept, memory is flat, mistakes are named."""
 
+import os
 import weakref
 
 import cv2
@@ -29,6 +30,15 @@ def test_what_was_written_is_read(tmp_path, name, fps):
     assert [frame.seconds for frame in frames] == pytest.approx([k / fps for k in range(6)], abs=2e-3)
     assert [float(frame.pixels.mean()) for frame in frames] == pytest.approx([30 * k for k in range(6)], abs=6)
     assert frames[0].pixels.shape == (48, 64, 3) and frames[0].pixels.dtype == np.uint8
+
+
+def test_a_film_whose_name_is_no_utf8_is_read_and_none_is_written(tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    os.rename(film(tmp_path / "a.mp4"), name)
+    with VideoReader(name) as reader:
+        assert reader.name == name and len(list(reader)) == 6
+    with pytest.raises(ValueError, match=r"caf\udce9\.mp4 cannot be written: OpenCV writes films under names in UTF-8 only"):
+        VideoWriter(name, 12.5, (64, 48))
 
 
 def test_an_odd_side_loses_its_last_row(tmp_path):

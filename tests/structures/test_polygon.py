@@ -1,5 +1,7 @@
 """Facts about outlines: areas worked by hand, what repair keeps."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,12 +16,13 @@ from dld.structures.polygon import (
     polygon_area,
     polygon_box,
     repair_polygon,
+    ring_of_four,
 )
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4]]
 BOW_TIE = [[0, 0], [4, 4], [4, 0], [0, 4]]
 # two lobes that meet at (6, 6): the left one has 36, the right one 4 square pixels
-UNEVEN_BOW_TIE = [[0, 0], [8, 8], [8, 4], [0, 12]]
+UNEVEN_BOW_TIE = [[0, 0], [8, 8], [8, 4], [0, 12], [0, 6]]
 
 coordinates = st.integers(min_value=0, max_value=40)
 outlines = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=10)
@@ -65,6 +68,26 @@ def test_repair_keeps_the_larger_lobe():
     repaired = repair_polygon(UNEVEN_BOW_TIE)
     assert polygon_area(repaired) == pytest.approx(36)
     assert polygon_box(repaired) == (0, 0, 6, 12)
+
+
+def test_four_corners_out_of_order_are_put_around_the_word():
+    corners = np.array([[1, 1], [9, 2], [8, 7], [0, 6]])
+    for order in itertools.permutations(range(4)):
+        points = corners[list(order)]
+        ring, repaired = ring_of_four(points), repair_polygon(points)
+        assert polygon_area(repaired) == polygon_area(corners)
+        assert (ring is None) == is_simple(points)
+        assert repaired[0].tolist() == points[0].tolist()
+        closed = repair_polygon([*points, points[0]])
+        assert polygon_area(closed) == polygon_area(corners)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [SQUARE, UNEVEN_BOW_TIE, [[0, 0], [4, 0], [2, 0], [2, 3]], [[0, 0], [4, 0], [0, 4], [np.nan, 4]], [[1, 1]] * 4, SQUARE[:3]],
+)
+def test_of_other_outlines_no_corners_are_moved(points):
+    assert ring_of_four(points) is None
 
 
 def test_repair_removes_a_spike():

@@ -1,9 +1,14 @@
+import multiprocessing
+import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
-from dld.utils.threads import FEW_WORDS, few_words_on_one_thread
+from dld.data.samples import sample_files
+from dld.utils.threads import FEW_WORDS, ThreadsOfProcess, few_words_on_one_thread
 
 CPU = torch.device("cpu")
 
@@ -49,3 +54,49 @@ def test_readers_in_several_threads_leave_the_number_as_it_was(two_threads):
     for reader in readers:
         reader.join()
     assert torch.get_num_threads() == 2
+
+
+FORKING = """
+import multiprocessing, sys
+import torch
+from dld import TextSpotter
+
+torch.set_num_threads(2)
+spotter = TextSpotter.from_pretrained("dld_tiny", device="cpu")
+read = lambda: [(word.text, word.polygon.tolist()) for word in spotter(sys.argv[1]).words]
+before = read()  # which starts the threads
+context = multiprocessing.get_context("fork")
+results = context.Queue()
+child = context.Process(target=lambda: results.put(read()))
+child.start()
+assert results.get(timeout=240) == before and len(before) == 2
+assert torch.get_num_threads() == 2
+"""
+
+
+def test_a_process_forked_from_a_warm_spotter_reads_the_same_and_does_not_wait_for_ever():
+    picture = next(path for path in sample_files() if path.stem == "slow_down")
+    done = subprocess.run([sys.executable, "-c", FORKING, picture], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("threads do not live on in a forked process") == 1
+
+
+def threads_in(process: ThreadsOfProcess, results) -> None:
+    torch.set_num_threads(2)
+    process.use_one_after_fork()
+    results.put(torch.get_num_threads())
+
+
+@pytest.mark.parametrize(("method", "threads"), [("fork", 1), ("spawn", 2)])
+def test_only_a_forked_process_is_left_with_one_thread(two_threads, method, threads):
+    process = ThreadsOfProcess()
+    process.use_one_after_fork()
+    assert torch.get_num_threads() == 2
+    pickle.loads(pickle.dumps(process)).use_one_after_fork()
+    assert torch.get_num_threads() == 2
+    context = multiprocessing.get_context(method)
+    results = context.Queue()
+    child = context.Process(target=threads_in, args=(process, results))
+    child.start()
+    assert results.get(timeout=240) == threads
+    child.join()

@@ -48,7 +48,7 @@ FORMATS = {
     "icdar2013": TextFormat(parse_icdar2013, ("gt_{stem}.txt", "{stem}.txt")),
     "icdar2015": TextFormat(parse_icdar2015, ("gt_{stem}.txt", "{stem}.txt")),
     "icdar2017_mlt": TextFormat(parse_icdar2017_mlt, ("gt_{stem}.txt", "{stem}.txt")),
-    "totaltext": TextFormat(parse_total_text, ("poly_gt_{stem}.txt", "{stem}.txt", "poly_gt_{stem}.mat")),
+    "totaltext": TextFormat(parse_total_text, ("poly_gt_{stem}.txt", "{stem}.txt", "poly_gt_{stem}.mat", "gt_{stem}.mat")),
     "ctw1500": TextFormat(parse_ctw1500, ("{stem}.xml", "000{stem}.txt", "{stem}.txt")),
 }
 

@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dld.data.extra_formats import open_image, why_unknown
+
 __all__ = ["IMAGE_EXTENSIONS", "image_size", "link_or_copy", "list_images", "orient_points"]
 
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .jp2 .png .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .hif .ppm .pgm .pbm .pnm".split()
+)
 IMAGE_WIDTH, IMAGE_LENGTH, EXIF_ORIENTATION = 256, 257, 0x0112
 
 
@@ -41,7 +45,7 @@ def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"image {path} does not exist")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             # PIL gives the size of a TIFF as it will be upright, and forgets the orientation when it has loaded it
             tags = getattr(image, "tag_v2", None)
             width, height = (tags[IMAGE_WIDTH], tags[IMAGE_LENGTH]) if tags else image.size
@@ -49,6 +53,8 @@ def image_size(path: str | Path, decode: bool = False) -> tuple[int, int, int]:
             if decode:
                 image.load()  # before EXIF is asked for: PIL may decode for it, and its error would be lost
             orientation = orientation or _orientation(image)
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"cannot read image {path}: {why_unknown(path)}") from error
     except (OSError, KeyError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
     return (height, width, orientation) if orientation >= 5 else (width, height, orientation)

@@ -13,9 +13,9 @@ from dld.data.annotation import ImageAnnotation, write_annotations
 from dld.data.datasets.archives import TextFormat
 from dld.data.datasets.coco_text import read_coco_text
 from dld.data.datasets.image_files import IMAGE_EXTENSIONS, image_size, link_or_copy, list_images, orient_points
-from dld.data.repair import RepairCounts, repair_annotations
+from dld.data.repair import RepairCounts, refuse_crossed_outlines, repair_annotations
 
-__all__ = ["Collection", "collect_coco_text", "collect_text_files", "link_folder", "write_dataset"]
+__all__ = ["Collection", "collect_coco_text", "collect_text_files", "few", "link_folder", "write_dataset"]
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Collection:
         return Collection(images, {image.file_name: self.sources[image.file_name] for image in images})
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -47,7 +47,7 @@ def _note_turned(turned: list[str], upright_pixels: bool) -> list[str]:
     taken = "in the upright image" if upright_pixels else "in the pixels as stored, and turned with the image"
     other = "without" if upright_pixels else "with"
     return [
-        f"{len(turned)} images carry an EXIF rotation ({_few(turned)}); their polygons were taken to be {taken}. "
+        f"{len(turned)} images carry an EXIF rotation ({few(turned)}); their polygons were taken to be {taken}. "
         f"If they lie beside the words, prepare again {other} --upright-pixels"
     ]
 
@@ -82,7 +82,7 @@ def collect_text_files(
     if len(missing) == len(paths) or (missing and not allow_missing):
         raise FileNotFoundError(
             f"{len(missing)} of {len(paths)} images have no ground-truth file {' or '.join(text_format.names)} in "
-            f"{', '.join(map(str, gt_folders))}: {_few(missing)} (--allow-missing leaves such images out)"
+            f"{', '.join(map(str, gt_folders))}: {few(missing)} (--allow-missing leaves such images out)"
         )
     collection, turned = Collection(), []
     for path, gt in tqdm(found.items(), desc="reading", unit="image", disable=None):
@@ -100,9 +100,9 @@ def collect_text_files(
     beside = (path for folder in gt_folders for path in sorted(folder.iterdir()) if path not in read)
     unused = [p.name for p in beside if not p.name.startswith(".") and p.suffix.lower() not in IMAGE_EXTENSIONS]
     if missing:
-        collection.notes.append(f"{len(missing)} images without ground truth left out: {_few(missing)}")
+        collection.notes.append(f"{len(missing)} images without ground truth left out: {few(missing)}")
     if unused:
-        collection.notes.append(f"{len(unused)} files beside the ground truth belong to no image: {_few(unused)}")
+        collection.notes.append(f"{len(unused)} files beside the ground truth belong to no image: {few(unused)}")
     collection.notes += _note_turned(turned, upright_pixels)
     return collection
 
@@ -126,10 +126,10 @@ def collect_coco_text(
         collection.sources[image.file_name] = path
     if not collection.images or (missing and not allow_missing):
         raise FileNotFoundError(
-            f"{len(missing)} images of {json_file} are not in {', '.join(map(str, image_folders))}: {_few(missing)} "
+            f"{len(missing)} images of {json_file} are not in {', '.join(map(str, image_folders))}: {few(missing)} "
             "(--allow-missing leaves them out)"
         )
-    collection.notes += [f"{len(missing)} images are not there and left out: {_few(missing)}"] if missing else []
+    collection.notes += [f"{len(missing)} images are not there and left out: {few(missing)}"] if missing else []
     collection.notes += _note_turned(turned, upright_pixels)
     return collection
 
@@ -138,9 +138,10 @@ def write_dataset(folder: Path, name: str, collection: Collection) -> RepairCoun
     """Write `folder/images/` (hard links, or copies) and, last, `folder/annotations.json`.
 
     Raises:
-        ValueError: two images have the same name without extension: they would share an id.
+        ValueError: two images of one name without extension: they would share an id; or most outlines cross themselves.
     """
     counts = repair_annotations(collection.images)
+    refuse_crossed_outlines(counts, name)
     for file_name, source in tqdm(collection.sources.items(), desc=f"linking {name}", unit="image", disable=None):
         link_or_copy(source, folder / "images" / file_name)
     write_annotations(folder / "annotations.json", collection.images, name)

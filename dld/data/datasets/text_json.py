@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import log_first_n
 
 from dld.data.annotation import read_annotations, to_dataset_dict
-from dld.data.repair import repair_annotations
+from dld.data.repair import refuse_crossed_outlines, repair_annotations
 
 __all__ = ["PROTOCOLS", "load_text_json", "register_text_dataset", "set_text_metadata"]
 
@@ -27,10 +27,11 @@ def load_text_json(json_file: str | Path, image_root: str | Path) -> list[dict[s
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not of the schema; names the file, image, word and field.
+        ValueError: not of the schema; names the file, image, word and field. Or most outlines cross themselves.
     """
     images = read_annotations(json_file)
     counts = repair_annotations(images)
+    refuse_crossed_outlines(counts, str(json_file))
     level = logging.WARNING if counts.changed else logging.INFO
     log_first_n(level, f"{json_file}: {counts}", name=__name__, key="message")
     return [to_dataset_dict(image, image_root) for image in images]

@@ -25,6 +25,9 @@ __all__ = ["is_validation_image", "parse_total_text"]
 
 EXPECTED = "x: [[..]], y: [[..]], ornt: [u'..'], transcriptions: [u'..'] with as many x as y"
 
+# the first releases call the table polygt and the files poly_gt_imgN.mat, later ones gt and gt_imgN.mat
+MATLAB_TABLES = ("polygt", "gt")
+
 # of characters: the official ones have some hundreds, and the pattern's time may grow with the square
 LONGEST_RECORD = 20_000
 
@@ -100,13 +103,15 @@ def _parse_matlab(path: str | Path) -> list[TextAnnotation]:
     except ImportError as error:
         raise ImportError(f"reading {path} needs scipy: `pip install scipy`, or use the text files") from error
     try:
-        table = loadmat(str(path)).get("polygt")
+        tables = loadmat(str(path))
     except FileNotFoundError:
         raise
     except Exception as error:  # scipy raises errors of many kinds for damaged files
         raise ValueError(f"{path}: not a Matlab file that can be read: {error}") from error
+    table = next((tables[name] for name in MATLAB_TABLES if name in tables), None)
     if table is None or table.ndim != 2 or table.shape[1] < 5:
-        raise ValueError(f"{path}: expected a Matlab table 'polygt' with columns 'x:', x, 'y:', y, text, orientation")
+        names = " or ".join(f"'{name}'" for name in MATLAB_TABLES)
+        raise ValueError(f"{path}: expected a Matlab table {names} with columns 'x:', x, 'y:', y, text, orientation")
     words = []
     for row in table:
         try:
@@ -121,7 +126,9 @@ def _parse_matlab(path: str | Path) -> list[TextAnnotation]:
 
 
 def parse_total_text(path: str | Path) -> list[TextAnnotation]:
-    """Read the words of one `poly_gt_imgN` file, .txt or .mat; polygons as given, so there may be two points or crossings.
+    """The words of one `poly_gt_imgN` file, .txt or .mat, or `gt_imgN.mat`.
+
+    Polygons are as given, so there may be two points or crossings.
 
     Raises:
         FileNotFoundError: no such file.

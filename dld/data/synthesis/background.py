@@ -33,7 +33,9 @@ def _package_photos() -> list[Path]:
 
 
 def _folder_photos(folder: str) -> list[Path]:
-    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp"))
+    endings = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
+    # "._photo.jpg" is what macOS writes beside photo.jpg
+    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in endings and not p.name.startswith("._"))
     if not paths:
         raise FileNotFoundError(f"no picture (.jpg, .png, .webp, .bmp) under backgrounds_dir {folder!r}")
     # Spread over the whole folder, which may be sorted by subject.
@@ -41,7 +43,9 @@ def _folder_photos(folder: str) -> list[Path]:
 
 
 def _read_photo(path: Path) -> np.ndarray | None:
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    # not by name: one that is no UTF-8 would end the process
+    content = np.fromfile(path, np.uint8)
+    photo = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if photo is None or min(photo.shape[:2]) < 64:
         logging.getLogger(__name__).warning("background %s is unreadable or smaller than 64 pixels: left out", path)
         return None

@@ -33,10 +33,20 @@ def test_loading_repairs_and_says_so_once(signs, caplog):
         a, b = load_text_json(signs, signs.parent)
         load_text_json(signs, signs.parent)
     assert [x["ignore"] for x in a["annotations"]] == [False, False, True]
-    assert len(a["annotations"][1]["polygon"]) == 3  # a lobe of the bow-tie
+    assert a["annotations"][1]["polygon"].tolist() == [[0, 0], [4, 0], [4, 4], [0, 4]]  # the bow-tie's corners in order
     assert b["annotations"] == []
     said = [r.message for r in caplog.records if str(signs) in r.message]
-    assert len(said) == 1 and "1 invalid polygons repaired, 1 without an area" in said[0]
+    assert len(said) == 1 and "0 invalid polygons repaired, 1 without an area" in said[0]
+    assert "1 outlines of four corners crossed themselves and go around the word now" in said[0]
+
+
+def test_outlines_that_mostly_cross_are_refused(signs):
+    rows = [[1, 1], [5, 1], [9, 1], [1, 5], [5, 5], [9, 5]]  # the upper side, then the lower one, both from the left
+    document = json.loads(signs.read_text())
+    document["images"][0]["words"] = [{"polygon": rows, "text": "OPEN"}] * 2
+    signs.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"signs\.json: the outlines of 2 of 2 words cross or touch themselves"):
+        load_text_json(signs, signs.parent)
 
 
 def test_register_and_get(signs):

@@ -99,16 +99,17 @@ def test_validation_images_end_in_zero():
         is_validation_image("IMG_10")
 
 
-def test_matlab_files_say_the_same(tmp_path):
+@pytest.mark.parametrize("table", ["polygt", "gt"])  # of the first and of the later releases
+def test_matlab_files_say_the_same(tmp_path, table):
     io = pytest.importorskip("scipy.io")
     rows = np.empty((2, 6), dtype=object)
     rows[0] = ["x:", np.array([[1, 5, 5, 1]]), "y:", np.array([[2, 2, 6, 6]]), np.array(["the"]), np.array(["c"])]
     rows[1] = ["x:", np.array([[1, 5, 3]]), "y:", np.array([[2, 2, 6]]), np.array(["##"]), np.array(["#"])]
     path = tmp_path / "poly_gt_img7.mat"
-    io.savemat(path, {"polygt": rows})
+    io.savemat(path, {table: rows})
     the, ignored = parse_total_text(path)
     assert the.text == "the" and the.polygon.tolist() == [[1, 2], [5, 2], [5, 6], [1, 6]] and not the.ignore
     assert ignored.ignore and len(ignored.polygon) == 3
     io.savemat(path, {"rectgt": rows})
-    with pytest.raises(ValueError, match=r"poly_gt_img7\.mat.*polygt"):
+    with pytest.raises(ValueError, match=r"poly_gt_img7\.mat.*'polygt' or 'gt'"):
         parse_total_text(path)

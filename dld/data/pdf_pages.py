@@ -1,0 +1,37 @@
+"""Pages of a PDF as pictures. Whatever is in them, text or scans, is drawn and then read as any picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pypdfium2
+
+__all__ = ["DPI", "render_page"]
+
+DPI = 200
+# a page may be a poster: its longer side gets no more pixels
+LONGEST_SIDE = 8_000
+
+
+def render_page(document: pypdfium2.PdfDocument, index: int) -> np.ndarray:
+    """Pixels uint8 BGR (H, W, 3) of a page at 200 pixels to an inch, turned as viewers show it.
+
+    Args:
+        index: of the page, from 0.
+
+    Raises:
+        ValueError: no such page, or one that cannot be drawn.
+    """
+    import pypdfium2
+
+    try:
+        page = document[index]
+        width, height = page.get_size()
+        scale = min(DPI / 72, LONGEST_SIDE / max(width, height, 1.0))
+        bitmap = page.render(scale=scale, rev_byteorder=False, force_bitmap_format=pypdfium2.raw.FPDFBitmap_BGR)
+        return np.ascontiguousarray(bitmap.to_numpy())
+    except (pypdfium2.PdfiumError, IndexError) as error:
+        raise ValueError(f"page {index + 1} of the PDF cannot be drawn: {error}") from error

@@ -1,0 +1,1 @@
+"""Readings as the documents that other programs know: plain text, tables, hOCR, ALTO, searchable PDF."""

@@ -1,0 +1,108 @@
+"""A PDF that shows the picture and holds its words as invisible text where they stand: it can be searched and copied from."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dld.documents.invisible_font import invisible_font
+from dld.documents.page import DocumentPage, blocks_of
+from dld.page.baselines import text_axes
+
+__all__ = ["INSTALL", "check_installed", "searchable_pdf"]
+
+INSTALL = 'pip install "dld[pdf]"'
+# pixels to an inch; pages larger than PDF allows become smaller
+DPI = 150
+LARGEST_PAGE = 14_400.0
+# of the height of a word how far its base line lies below its middle, and how high letters stand in a size of type
+BELOW_MIDDLE, LETTERS = 0.4, 1.0
+INVISIBLE = 3
+FACE = "dld-invisible"
+
+
+def check_installed() -> None:
+    """Raises ImportError, naming the extra, where PDFs cannot be written."""
+    try:
+        import reportlab  # noqa: F401
+    except ImportError:
+        raise ImportError(f"writing PDF needs reportlab: {INSTALL}") from None
+
+
+def searchable_pdf(pages: Sequence[DocumentPage]) -> bytes:
+    """The pages of one file, 150 pixels to an inch.
+
+    Args:
+        pages: with their pictures.
+
+    Raises:
+        ImportError: reportlab is not installed; names the extra.
+        ValueError: a page without picture.
+    """
+    check_installed()
+    from reportlab.lib.utils import ImageReader
+    from reportlab.pdfgen.canvas import Canvas
+
+    _register(pages)
+    file = io.BytesIO()
+    canvas = Canvas(file, pageCompression=1, invariant=1)
+    canvas.setCreator("dld")
+    if pages and pages[0].result.file_name:
+        canvas.setTitle(Path(pages[0].result.file_name).name.encode("utf-8", "replace").decode())
+    for page in pages:
+        if page.jpeg is None:
+            raise ValueError("a searchable PDF shows the picture: give its pixels")
+        width, height = page.result.width, page.result.height
+        unit = min(72 / DPI, LARGEST_PAGE / max(width, height, 1))
+        canvas.setPageSize((width * unit, height * unit))
+        canvas.drawImage(ImageReader(io.BytesIO(page.jpeg)), 0, 0, width * unit, height * unit)
+        _add_text(canvas, page, unit)
+        canvas.showPage()
+    canvas.save()
+    return file.getvalue()
+
+
+def _add_text(canvas, page: DocumentPage, unit: float) -> None:
+    from reportlab.pdfbase.pdfmetrics import stringWidth
+
+    turn = page.result.rotation
+    for lines in blocks_of(page.result):
+        for line in lines:
+            words = [word for word in line.words if _printable(word.text).strip()]
+            axes = text_axes([word.polygon for word in words], [word.text for word in words], turn)
+            for k, (word, (start, end, height)) in enumerate(zip(words, axes, strict=True)):
+                content = _printable(word.text)
+                length = float(np.hypot(*(end - start)))
+                size = max(height * LETTERS, 1.0) * unit
+                natural = stringWidth(content, FACE, size)
+                if not (length > 0 and natural > 0):
+                    continue
+                along = (end - start) / length
+                x, y = start + np.array([-along[1], along[0]]) * height * BELOW_MIDDLE
+                text = canvas.beginText()
+                text.setTextRenderMode(INVISIBLE)
+                text.setFont(FACE, size)
+                text.setHorizScale(min(max(100 * length * unit / natural, 1.0), 10_000.0))
+                # y points up in PDF
+                c, s = along[0], -along[1]
+                text.setTextTransform(c, s, -s, c, x * unit, (page.result.height - y) * unit)
+                text.textOut(content + (" " if k < len(words) - 1 else ""))
+                canvas.drawText(text)
+
+
+def _register(pages: Sequence[DocumentPage]) -> None:
+    """The typeface with the characters of the pages, in place of that of the document before."""
+    from reportlab.pdfbase.pdfmetrics import registerFont
+    from reportlab.pdfbase.ttfonts import TTFont
+
+    characters = {c for page in pages for word in page.result.words for c in _printable(word.text)}
+    registerFont(TTFont(FACE, io.BytesIO(invisible_font(FACE, characters))))
+
+
+def _printable(text: str) -> str:
+    """The text without control characters; what reportlab cannot name, beyond U+FFFF, is U+FFFD."""
+    return "".join(c if c <= "\uffff" else "\ufffd" for c in text if not unicodedata.category(c).startswith("C"))
