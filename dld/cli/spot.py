@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
     options |= {"rotation": args.rotation, "tile": args.tile}
-    spotter([], **options)  # says now what is wrong with the options
+    spotter([], **options)  # raises now if something is wrong with the options
     with ExitStack() as stack:
         log = names = documents = None
         if args.output is not None:

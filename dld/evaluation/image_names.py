@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"^(?:t[rs]_)?(?:img|image)?_?0*(\d+)$", re.IGNORECASE)
 
 
 def canonical_name(file_name: str) -> str:
-    """File name without extension and without the prefixes of official files."""
+    """Return the file name without extension and without the prefixes of official files."""
     return _PREFIX.sub("", _ENDING.sub("", file_name))
 
 

@@ -25,7 +25,7 @@ def is_video(path: Path) -> bool:
 def find_inputs(
     inputs: Sequence[str], output: str | os.PathLike | None = None, passed_over: Counter[str] | None = None
 ) -> list[Path]:
-    """Files named by paths, globs and folders, in order and each once; "-" stands for standard input.
+    """Find files named by paths, globs and folders, in order and each once; "-" stands for standard input.
 
     Folders are searched for pictures recursively, linked folders too, except what lies in `output`, which earlier runs wrote,
     and the companions that macOS writes (`._IMG_1.jpg`). Films are named one by one or by a glob.
@@ -77,7 +77,7 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _pictures_in(folder: Path, written: Path | None, passed_over: Counter[str]) -> list[Path]:
-    # a folder that is itself the output is read, or nothing would be left of it
+    # a folder that is itself the output is read: otherwise nothing would be left to read
     skipped = None if written is None or written == folder.resolve() else written
     pictures: list[Path] = []
     others: list[Path] = []

@@ -188,7 +188,7 @@ class TextSpotter(ReadsPictures):
     def _read(
         self, model: nn.Module, channel_order: str, sources: Sequence, first: int | None, keep: bool
     ) -> list[SpottingResult]:
-        """Results of one batch, see `read_in_batches`."""
+        """Return the results of one batch, see `read_in_batches`."""
         self._threads.use_one_after_fork()
         records = []
         for pixels in open_batch(sources, channel_order, first):

@@ -90,7 +90,7 @@ class OnnxTextSpotter(ReadsPictures):
         images = [self.normalize(picture) for picture in pictures]
         sizes = [x.shape[1:] for x in images]
         chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
-        # a plain spotter that is told nothing reads at its only scale, and says nothing about it
+        # a plain spotter without scale or budget reads at its only scale, and reports neither scale nor cost
         silent = fixed is None and budget is None and not self.counts_cost
         found: list[Found | None] = [None] * len(pictures)
         network_sizes = [scaled_size(size, scale) for size, (scale, _) in zip(sizes, chosen, strict=True)]
