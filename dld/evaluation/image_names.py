@@ -53,7 +53,7 @@ class ImageIndex:
         return self._names.get(stem) or (None if number is None else self._numbers.get(number))
 
     def find_path(self, path: str) -> str | None:
-        """The image that the path of a picture means.
+        """Return the image that the path of a picture means.
 
         Ids may have folders ("day1/img_1"), and the path may begin further up ("/photos/day1/img_1.jpg"): the longest end of
         it that is an image counts, at last its file name alone.

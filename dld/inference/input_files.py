@@ -159,7 +159,7 @@ class FreeNames:
         return path
 
     def like(self, source: Path, ending: str) -> Path:
-        """A free name with the stem of `source`: a.jpg, a_1.jpg, ...; what is no UTF-8 in it is escaped."""
+        """Return a free name with the stem of `source`: a.jpg, a_1.jpg, ...; escape what is no UTF-8 in it."""
         stem = "stdin" if source == STDIN else source.stem.encode("utf-8", "backslashreplace").decode("utf-8")
         path, count = self.folder / f"{stem}{ending}", 1
         while path.resolve() in self._taken:
