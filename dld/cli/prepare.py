@@ -123,7 +123,7 @@ def _parts(name: str, collection: Collection) -> dict[str, Collection]:
 
 
 def _collect_own(args: argparse.Namespace) -> tuple[str, Collection]:
-    """Labels of one's own, and the name of their format.
+    """Read a user's own labels; return the name of their format, and the labels.
 
     Raises:
         OSError, ValueError: as `run` does.

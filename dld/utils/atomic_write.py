@@ -56,7 +56,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def atomic_write_text(path: str | os.PathLike, text: str) -> None:
-    """The same with text in UTF-8; folders that are missing are made.
+    """Write text in UTF-8 as :func:`atomic_write` does; create missing folders.
 
     What UTF-8 cannot hold, the bytes of a file name that is none itself, is written as `\\udce9`, which json reads back.
     """
