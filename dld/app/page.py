@@ -37,7 +37,7 @@ footer { display: none !important; }
 
 
 def import_gradio() -> Any:
-    """gradio, told to send nothing home.
+    """Import gradio, told to send nothing home.
 
     Raises:
         ImportError: it is not installed; the message says how to install it.
@@ -52,7 +52,7 @@ def import_gradio() -> Any:
 
 
 def build_page(reader: Reader) -> gradio.Blocks:
-    """The page; `launch_page` serves it."""
+    """Build the page; `launch_page` serves it."""
     gr = import_gradio()
 
     names = list(reader.weights)
@@ -68,7 +68,7 @@ def build_page(reader: Reader) -> gradio.Blocks:
                     height=300,
                     elem_id="picture",
                 )
-                # the file as it is: the spotter reads more kinds than gradio, and says what is wrong with one
+                # the file as it is: the spotter reads more kinds than gradio, and says what is wrong with a file
                 picture.preprocess = lambda payload: None if payload is None else payload.path
                 weights = gr.Dropdown(names, value=names[0], label="Weights", elem_id="weights")
                 choice = gr.Radio(list(CHOICES), value=CHOICES[0], label="Scale", elem_id="choice")
@@ -96,7 +96,7 @@ def build_page(reader: Reader) -> gradio.Blocks:
             return how, answer.picture, answer_html(answer), words_html(answer)
 
         inputs, outputs = [picture, weights, choice, budget, scale], [choice, drawn, told, words]
-        # when a slider moves several times while a picture is read, only its last position is read next
+        # if a slider moves several times during a reading, only its last position is read next
         common = {
             "inputs": inputs,
             "outputs": outputs,
@@ -114,7 +114,7 @@ def build_page(reader: Reader) -> gradio.Blocks:
 
 
 def launch_page(page: gradio.Blocks, host: str, port: int | None) -> str:
-    """Serve the page in the background; returns its address.
+    """Serve the page in the background; return its address.
 
     Args:
         port: None: the first free one from 7860 on.
@@ -148,7 +148,7 @@ def launch_page(page: gradio.Blocks, host: str, port: int | None) -> str:
 
 
 def answer_html(answer: Answer) -> str:
-    """Figures and notes of a reading, or what is wrong; texts escaped."""
+    """Format figures and notes of a reading, or what is wrong; texts escaped."""
     if answer.error:
         return f'<p class="dld-error" role="alert">{escape(answer.error)}</p>'
     if answer.picture is None:
@@ -159,7 +159,7 @@ def answer_html(answer: Answer) -> str:
 
 
 def words_html(answer: Answer) -> str:
-    """Table of the words; texts escaped."""
+    """Make the table of the words; texts escaped."""
     if answer.picture is None:
         return ""
     if not answer.words:

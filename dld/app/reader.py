@@ -1,4 +1,4 @@
-"""What the page does with a picture, without the page: weights by name, one reading, and what there is to say about it."""
+"""What the page does with a picture, without the page: weights by name, one reading, and what to say about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 CHOICES = ("auto", "budget", "fixed scale")
 """How the scale comes about: the selector's choice, its choice within a budget, or told."""
 
-KEPT = 2  # spotters in memory: going back and forth between two is what one does when comparing
+KEPT = 2  # spotters in memory: a comparison goes back and forth between two
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Answer:
     Attributes:
         picture: with the words drawn, or None.
         words: in the order of the result.
-        figures: name and value of what is told about the reading.
+        figures: names and values that describe the reading.
         notes: what the user should know about it.
         error: why there is no reading, or "".
     """
@@ -57,13 +57,13 @@ class Reader:
     def __init__(self, weights: Mapping[str, str], device: str | None = None, font: str | None = None) -> None:
         if not weights:
             raise ValueError("there are no weights to read with")
-        LabelFont(font)  # says now what is wrong with it
+        LabelFont(font)  # raises now if something is wrong with it
         self.weights, self.device, self.font = dict(weights), device, font
         self._spotters: OrderedDict[str, TextSpotter] = OrderedDict()
         self._lock = threading.Lock()
 
     def spotter(self, name: str) -> TextSpotter:
-        """The spotter of that name, loaded where it is not in memory.
+        """Return the spotter of that name, loaded if it is not in memory.
 
         Raises:
             KeyError, FileNotFoundError, ValueError: naming the weights or the file.
@@ -79,7 +79,7 @@ class Reader:
         return self._spotters[name]
 
     def read(self, path: str | None, name: str, choice: str, budget: float, scale: float) -> Answer:
-        """Read a picture; whatever goes wrong is the answer's `error`, nothing is raised.
+        """Read a picture; anything that goes wrong is the answer's `error`, nothing is raised.
 
         Args:
             path: of the picture; None where there is none yet.
@@ -96,7 +96,7 @@ class Reader:
             except (OSError, KeyError, ValueError, MemoryError) as error:
                 message = error.args[0] if isinstance(error, KeyError) else error
                 return Answer(error=str(message).replace(path, "this file") or "There is not enough memory for this picture.")
-            except Exception:  # a mistake of ours: the page says so, the terminal says where
+            except Exception:  # our mistake: the page says so, the terminal says where
                 logger.exception("%s could not be read", path)
                 return Answer(error="Something went wrong inside the program; the terminal that it runs in says what.")
 
@@ -109,7 +109,7 @@ class Reader:
         options = {"budget": budget or 0.0} if choice == "budget" else {"scale": scale if choice == "fixed scale" else "auto"}
         if getattr(spotter.model, "selector", None) is None:
             if choice == "auto":
-                options = {"scale": 1.0}  # what it does anyway, with its cost
+                options = {"scale": 1.0}  # its only scale, told so that the result has a cost
                 notes.append("These weights choose no scale by themselves: read at full resolution.")
             elif choice == "budget":
                 notes.append("These weights choose no scale by themselves: read at the largest that keeps to the budget.")
@@ -133,7 +133,7 @@ def _figures(result: SpottingResult, seconds: float) -> list[tuple[str, str]]:
 
 
 class _Warnings(logging.Handler):
-    """Messages that the package warns with meanwhile: they are for the user of the page."""
+    """Collects the package's warnings meanwhile: they are for the user of the page."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

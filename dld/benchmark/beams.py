@@ -1,4 +1,4 @@
-"""Beam search of many words at once against a search word by word."""
+"""Times beam search of many words at once against a search word by word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["context_of_words", "measure_beams"]
 
 
 def measure_beams(setting: Setting) -> dict:
-    """The part "beams": the top-3 of 64 annotated words of generated pictures, a word by word, b all at once.
+    """Measure the part "beams": the top-3 of 64 annotated words of generated images; a: word by word, b: all at once.
 
     Raises:
         DifferentResultsError: the two do not find the same beams.
@@ -50,7 +50,7 @@ def measure_beams(setting: Setting) -> dict:
 
 @torch.no_grad()
 def context_of_words(spotter: TextSpottingRCNN, cfg, count: int) -> torch.Tensor:
-    """Context features (count, L, C) of the first annotated words of a configuration's training pictures.
+    """Compute context features (count, L, C) of the first annotated words of a configuration's training images.
 
     Raises:
         ValueError: 50 batches hold fewer words.

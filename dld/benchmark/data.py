@@ -1,4 +1,4 @@
-"""Pictures a second: of the generator, of the mapper, of the loader, and whether training ever waits for them."""
+"""Measures images a second of the generator, the mapper and the loader, and whether training ever waits for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["data_share", "measure_data", "pictures_a_second"]
 
 
 class Mapped(Dataset):
-    """Pictures in memory, mapped anew each time they are asked for."""
+    """Images in memory, mapped anew at each access."""
 
     def __init__(self, records: list[dict], mapper: TextDatasetMapper, length: int) -> None:
         self.records, self.mapper, self.length = records, mapper, length
@@ -36,7 +36,7 @@ class Mapped(Dataset):
 
 
 def measure_data(setting: Setting) -> dict:
-    """The part "data": `configs/teacher_tiny.yaml`, with 1 and 2 workers."""
+    """Measure the part "data": `configs/teacher_tiny.yaml`, with 1 and 2 workers."""
     options = ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "", *setting.opts, *setting.either([], QUICK_OPTIONS)]
     cfg = load_config(configuration_file("teacher_tiny.yaml"), options)
     register_datasets(cfg)
@@ -46,7 +46,7 @@ def measure_data(setting: Setting) -> dict:
     count = setting.either(200, 8)
 
     def workers_over(dataset: Dataset, start: int) -> Callable[[int], Iterable]:
-        # prefetching hides at most 2 batches a worker: a start that is not counted, and a count well above it
+        # prefetching hides at most 2 batches a worker: the start is not counted, and the count is well above it
         positions = range(start, start + 10 * count)
         return lambda workers: DataLoader(
             dataset, sampler=positions, batch_size=4, num_workers=workers, collate_fn=as_list, worker_init_fn=start_worker
@@ -82,7 +82,7 @@ def measure_data(setting: Setting) -> dict:
 
 
 def pictures_a_second(loader: Iterable, count: int) -> float:
-    """Rate over about `count` pictures, after a start of a quarter of them."""
+    """Measure the rate over about `count` images, after a start of a quarter of them."""
     batches, seen, start = iter(loader), 0, time.perf_counter()
     for batch in batches:
         seen += len(batch)
@@ -97,9 +97,9 @@ def pictures_a_second(loader: Iterable, count: int) -> float:
 
 
 def data_share(cfg, steps: int) -> dict[str, float]:
-    """Share of a training step of a plain spotter that is spent waiting for data, and the seconds of a step.
+    """Measure the share of a plain spotter's training step that is spent waiting for data, and the seconds of a step.
 
-    The first steps are not counted: the workers have just been started.
+    The first steps are not counted: the workers have just started.
     """
     torch.manual_seed(0)
     model = build_model(cfg).train()

@@ -1,4 +1,4 @@
-"""Reading a given number of words with any weights: untrained ones find nothing, and reading is what must be timed."""
+"""Makes any weights read a given number of words: untrained ones find nothing, and the time of reading is measured."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["annotated_boxes", "forced_words", "random_boxes"]
 
 @contextmanager
 def forced_words(spotter: TextSpottingRCNN, steps: int = DECODER_STEPS) -> Iterator[dict]:
-    """Inside, every image "has" the words of `given["boxes"]`, and each of them is read for `steps` steps.
+    """Give every image the words of `given["boxes"]`, and read each of them for `steps` steps.
 
-    Everything is computed as always, the choice among the scored proposals included; only then the given boxes take the
-    place of the kept ones. Untrained decoders do not end a word: the steps are bounded instead.
+    Everything runs as always, including the choice among the scored proposals; then the given boxes take the place of the
+    kept ones. Untrained decoders do not end a word: the steps are bounded instead.
 
     Yields:
         `given`: set `given["boxes"]` to float (R, 4) and `given["size"]` to the (H, W) of the image these are pixels of,
@@ -59,7 +59,7 @@ def forced_words(spotter: TextSpottingRCNN, steps: int = DECODER_STEPS) -> Itera
 
 
 def annotated_boxes(record: dict) -> torch.Tensor:
-    """Boxes (R, 4) of the annotated words of a mapped test picture, in pixels of its "image"."""
+    """Return boxes (R, 4) of the annotated words of a mapped test record, in pixels of its "image"."""
     height, width = record["image"].shape[-2:]
     zoom = np.array([width / record["width"], height / record["height"]])
     polygons = [np.asarray(a["polygon"]) * zoom for a in record["annotations"]]
@@ -67,7 +67,7 @@ def annotated_boxes(record: dict) -> torch.Tensor:
 
 
 def random_boxes(count: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
-    """Boxes (count, 4) of words, one in eight of them standing, anywhere in an image of `size` (H, W)."""
+    """Draw boxes (count, 4) of words, one in eight of them standing, anywhere in an image of `size` (H, W)."""
     g = torch.Generator().manual_seed(seed)
     sides = torch.rand(count, 2, generator=g) * torch.tensor([80.0, 20.0]) + torch.tensor([20.0, 12.0])
     sides[::8] = sides[::8].flip(1)

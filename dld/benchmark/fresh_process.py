@@ -1,4 +1,4 @@
-"""Measuring one thing in a process of its own, which nothing before it has made larger."""
+"""Measures one thing in a process of its own, whose memory nothing before has enlarged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARK = "RESULT "
 
 
 def in_fresh_process(setting: Setting, point: dict) -> dict:
-    """What :func:`dld.benchmark.measured_point.measure_point` gives for `point`.
+    """Return what :func:`dld.benchmark.measured_point.measure_point` gives for `point`.
 
     Raises:
         RuntimeError: the process failed; the message has the end of what it said.

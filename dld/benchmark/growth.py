@@ -1,4 +1,4 @@
-"""How time and peak memory grow with the image, its words and the candidate scales. Every point in a process of its own."""
+"""Measures how time and peak memory grow with image, words and candidate scales. Every point has a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AXES = {
 
 
 def measure_growth(setting: Setting) -> dict:
-    """The part "growth": a curve by axis, and how much faster than its work time grows on each; writes a picture.
+    """Measure the part "growth": a curve by axis, and how much faster than its work time grows on each; draw a picture.
 
     Work is counted FLOPs for reading, and forward passes for a training step: S scales, teacher, and three for the student.
     """
@@ -49,9 +49,9 @@ def measure_growth(setting: Setting) -> dict:
 
 
 def growth_of(rows: list[dict]) -> dict[str, float]:
-    """From the first to the last point: time and memory as multiples, each divided by the multiple of the work.
+    """Compare the last point with the first: time and memory as multiples, each divided by the multiple of the work.
 
-    1 and below: nothing grows faster than its work.
+    At 1 and below, nothing grows faster than its work.
     """
     first, last = rows[0], rows[-1]
     work = last["work"] / first["work"]
@@ -59,7 +59,7 @@ def growth_of(rows: list[dict]) -> dict[str, float]:
 
 
 def plot_growth(curves: dict[str, list[dict]], path: Path) -> None:
-    """Time (left axis) and peak memory (right) of every curve, with the work scaled to the last time, as a picture."""
+    """Draw time (left axis) and peak memory (right) of every curve, with the work scaled to the last time."""
     import matplotlib
 
     matplotlib.use("Agg")

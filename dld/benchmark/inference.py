@@ -1,4 +1,4 @@
-"""Reading images: the teacher at full size against the same spotter at half scale, and against a student at its own choice.
+"""Times reading: the teacher at full size against the same spotter at half scale, and a student at its own choice.
 
 What counts is the share of the saved FLOPs that becomes saved time: efficiency = wall-clock gain / FLOPs gain.
 """
@@ -29,7 +29,7 @@ __all__ = ["compare_reading", "measure_inference"]
 
 
 def measure_inference(setting: Setting) -> dict:
-    """The part "inference": see the module; returns `ratios`, `stages` and what was read."""
+    """Measure the part "inference" (see the module); return `ratios`, `stages` and what was read."""
     report: dict = {"ratios": {}, "stages": {}, "words": {}}
     count = setting.either(24, 2)
     quick = setting.either([], QUICK_OPTIONS)

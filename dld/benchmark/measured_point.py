@@ -1,4 +1,4 @@
-"""What is measured in a process of its own: `python -m dld.benchmark.measured_point JSON` prints one line of json."""
+"""Measures one point in a process of its own: `python -m dld.benchmark.measured_point JSON` prints one line of json."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["measure_point"]
 
 
 def measure_point(setting: Setting, point: dict) -> dict:
-    """Seconds, memory before and at its highest, and the size of what ran.
+    """Measure seconds, memory before and at its highest (bytes), and the size of what ran.
 
     Args:
         point: `what` "training" with `way` ("ours", "plain") and, optionally, `scales` (how many candidates) and `side`
@@ -31,7 +31,7 @@ def measure_point(setting: Setting, point: dict) -> dict:
     before = current_bytes(setting.device)
     times = [seconds_of(call, setting.device) for _ in range(setting.either(4, 1))]
     found = {"before_bytes": before, "peak_bytes": peak_bytes(setting.device)}
-    # the first call pays for what is set up once
+    # the first call includes what is set up once
     return {**found, "seconds": statistics.median(times[1:] or times), **about}
 
 

@@ -1,4 +1,4 @@
-"""What single changes bring at inference: crops from channels-last features, batch norm folded into convolutions."""
+"""Times single changes at inference: crops from channels-last features, batch norm folded into convolutions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["measure_operators"]
 
 @torch.inference_mode()
 def measure_operators(setting: Setting) -> dict:
-    """The part "operators": in every pair a is the plain way, b ours."""
+    """Measure the part "operators": in every pair a is the plain way, b ours."""
     ratios = {}
     timed = {"device": setting.device, "seconds": setting.seconds / 4}
     pairs = setting.either(20, 2)

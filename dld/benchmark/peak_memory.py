@@ -1,4 +1,4 @@
-"""Peak memory: of this process (Linux, elsewhere its highest ever) or of a GPU."""
+"""Reads the peak memory of this process (on Linux since a reset, elsewhere its highest ever) or of a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reset_peak(device: torch.device | str = "cpu") -> None:
 
 
 def peak_bytes(device: torch.device | str = "cpu") -> int:
-    """Most memory held since :func:`reset_peak`."""
+    """Return the most memory held since :func:`reset_peak`, in bytes."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -30,7 +30,7 @@ def peak_bytes(device: torch.device | str = "cpu") -> int:
 
 
 def current_bytes(device: torch.device | str = "cpu") -> int:
-    """Memory held now; on a system without /proc the peak."""
+    """Return the memory held now, in bytes; on a system without /proc the peak."""
     if torch.device(device).type == "cuda":
         return torch.cuda.memory_allocated(device)
     return _status("VmRSS") or peak_bytes(device)

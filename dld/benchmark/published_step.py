@@ -1,4 +1,4 @@
-"""The published algorithm read plainly: one image, one scale, one word at a time. Our training step is measured against it."""
+"""The published algorithm taken literally: one image, one scale, one word at a time. Our step is measured against it."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Hypothesis(NamedTuple):
 
 @torch.no_grad()
 def search_word_by_word(decoder, context, K, B, max_length):
-    """The beams of `beam_search` for context (R, L, C), each word by itself with its hypotheses batched."""
+    """Find the beams of `beam_search` for context (R, L, C), each word by itself with its hypotheses batched."""
     ids = torch.full((len(context), K, max_length + 1), decoder.start, device=context.device)
     scores = torch.full((len(context), K), -torch.inf, device=context.device)
     for word in range(len(context)):
@@ -52,7 +52,7 @@ def search_word_by_word(decoder, context, K, B, max_length):
 
 
 def published_step(model, batched_inputs):
-    """Losses of a `DistillMetaArch` by name, and what its teacher said of each image; batch norm must be frozen."""
+    """Compute losses of a `DistillMetaArch` by name, and its teacher's targets of each image; batch norm must be frozen."""
     images = [model.annotate([record]) for record in batched_inputs]
     targets, comparison = compare_image_by_image(model, images)
     selector, generators = model.selector, image_generators([image.seeds[0] for image in images])
@@ -73,7 +73,7 @@ def published_step(model, batched_inputs):
 
 @torch.no_grad()
 def compare_image_by_image(model, images):
-    """What the teacher says of each image, and what every scale loses on it, one scale after another."""
+    """Compute the teacher's targets of each image, and what every scale loses on it, one scale after another."""
     teacher, student = model.teacher, model.student
     targets, kl = [], []
     with batch_norm_in_eval(student):
@@ -98,7 +98,7 @@ def compare_image_by_image(model, images):
 
 
 def put_together(found, counts, model):
-    """The losses of single images as those of the batch: each is a mean over images, words, characters or proposals."""
+    """Combine the losses of single images into those of the batch: means over images, words, characters or proposals."""
     units = {**model.student.loss_units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
     total = {}
     for losses, own in zip(found, counts, strict=True):

@@ -1,4 +1,4 @@
-"""What was measured, where: json and a table."""
+"""Reports what was measured, and on which machine: json and a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dld.utils.atomic_write import atomic_write_text
 
 __all__ = ["TARGETS", "describe_machine", "markdown", "merge_part", "write_report"]
 
-# What was asked for: name of a ratio, the number in it, the bound on CPU and GPU, and whether it must be at least that.
+# The targets: name of a ratio, the number in it, the bound on CPU and GPU, and whether it must be at least that.
 TARGETS = (
     ("inference_tiny_half", "efficiency", 0.8, 0.8, True),
     ("inference_tiny_dld", "efficiency", 0.8, 0.8, True),
@@ -36,7 +36,7 @@ PACKAGES = {
 
 
 def describe_machine(device: str) -> dict:
-    """Processor, GPU, cores, versions: without them a time means nothing."""
+    """Describe processor, GPU, cores and versions: without them a time means nothing."""
     versions = {"python": platform.python_version(), "dld": __version__}
     for package, distributions in PACKAGES.items():
         versions[package] = next(filter(None, map(_version, distributions)), "not installed")
@@ -81,7 +81,7 @@ def write_report(report: dict, path: Path) -> None:
 
 
 def markdown(report: dict) -> str:
-    """Tables of ratios, targets and stages."""
+    """Lay out tables of ratios, targets and stages in markdown."""
     lines = ["| what | a / b | a | b | spread | of |", "|---|---|---|---|---|---|"]
     for name, entry in report.get("ratios", {}).items():
         a, b = (_amount(entry[k], entry.get("unit", "seconds")) for k in ("a_median", "b_median"))

@@ -1,4 +1,4 @@
-"""Two ways to compute the same thing must give the same: a faster step that computes something else is no faster step."""
+"""Checks that two ways to compute the same thing agree: a step that computes something else is no faster step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DifferentResultsError(RuntimeError):
 
 @contextmanager
 def first_samples() -> Iterator[None]:
-    """Anchors and proposals are sampled in order, not at random: a batch and its images one by one then sample alike."""
+    """Sample anchors and proposals in order, not at random: a batch and its images one by one then sample alike."""
 
     def in_order(n, **kwargs):
         return torch.arange(n, device=kwargs.get("device"))
@@ -29,7 +29,7 @@ def first_samples() -> Iterator[None]:
 
 
 def check_losses(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], rtol: float, atol: float = 1e-5) -> float:
-    """Largest relative difference of losses of the same names.
+    """Return the largest relative difference of losses of the same names.
 
     Raises:
         DifferentResultsError: a name that one lacks, or a difference above atol + rtol x the loss.
@@ -46,7 +46,7 @@ def check_losses(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor],
 
 
 def check_beams(ours: BeamSequences, theirs: BeamSequences, atol: float = 1e-3) -> float:
-    """Largest difference of the log-probabilities of the same words' beams; T may differ by padding.
+    """Return the largest difference of the log-probabilities of the same words' beams; T may differ by padding.
 
     Two beams whose log-probabilities are closer than `atol` may have changed places: rounding decides between them.
 
@@ -64,7 +64,7 @@ def check_beams(ours: BeamSequences, theirs: BeamSequences, atol: float = 1e-3) 
         a, b = (_sequences(x, word) for x in (ours, theirs))
         for rank, ((ids, score), (other, other_score)) in enumerate(zip(a, b, strict=True)):
             tied = any(abs(score - s) <= atol for k, (_, s) in enumerate(a) if k != rank)
-            # the last of the K may be tied with the one after it, which neither shows
+            # the last of the K may be tied with the next one, which neither shows
             tied = tied or (rank == len(a) - 1 and abs(score - other_score) <= atol / 10)
             if abs(score - other_score) > atol or (ids != other and not tied):
                 raise DifferentResultsError(
@@ -75,7 +75,7 @@ def check_beams(ours: BeamSequences, theirs: BeamSequences, atol: float = 1e-3) 
 
 
 def _sequences(beams: BeamSequences, word: int) -> list[tuple[list[int], float]]:
-    """Valid sequences of a word without their padding, and their log-probabilities."""
+    """Return the valid sequences of a word without their padding, and their log-probabilities."""
     lengths, scores = beams.lengths[word].tolist(), beams.log_probabilities[word].tolist()
     valid = beams.valid[word].tolist()
     return [(row[:n], s) for row, n, s, ok in zip(beams.ids[word].tolist(), lengths, scores, valid, strict=True) if ok]

@@ -1,4 +1,4 @@
-"""How long scoring takes: 500 images of 20 words, every task, one core."""
+"""Times scoring: 500 images of 20 words, every task, one core."""
 
 import time
 
@@ -15,7 +15,7 @@ __all__ = ["benchmark_evaluation", "random_scenes"]
 def random_scenes(
     images: int, words: int, seed: int = 0, points: int = 8
 ) -> tuple[dict[str, list[GroundTruthWord]], dict[str, list[Word]]]:
-    """Ground truth and jittered predictions: curved outlines of `points` corners, one word in ten don't care."""
+    """Make ground truth and jittered predictions: curved outlines of `points` corners, one word in ten don't care."""
     generator = np.random.default_rng(seed)
     along = np.concatenate([np.linspace(-1, 1, points // 2), np.linspace(1, -1, points - points // 2)])
     across = np.concatenate([np.full(points // 2, -1.0), np.full(points - points // 2, 1.0)])
@@ -38,7 +38,7 @@ def random_scenes(
 
 
 def benchmark_evaluation(images: int = 500, words: int = 20, seed: int = 0) -> dict[str, float]:
-    """Seconds (wall clock, and of this process) that all tasks take on `random_scenes`, and what was scored."""
+    """Measure the seconds (wall clock, and of this process) that all tasks take on `random_scenes`, and what was scored."""
     truth, predictions = random_scenes(images, words, seed)
     start, cpu_start = time.perf_counter(), time.process_time()
     scores = score_dataset(truth, predictions, totaltext, TASKS)

@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: the options, the models, the pictures."""
+"""What the parts of the benchmark share: the options, the models, the images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 __all__ = ["Setting", "configuration_file", "QUICK_OPTIONS", "spotter_of", "train_batches", "untrained_spotter", "val_records"]
 
 
-# overrides that make any of our configurations as small as it runs, but for the networks themselves
+# overrides that make any of our configurations as small as possible, except the networks themselves
 QUICK_OPTIONS = [
     "INPUT.MIN_SIZE_TEST",
     128,
@@ -42,14 +42,14 @@ QUICK_OPTIONS = [
 
 @dataclass
 class Setting:
-    """Options of a run. `quick` makes everything as small as it can be: to see that all runs, not how fast.
+    """Options of a run. `quick` makes everything as small as possible, to see that all of it runs, not how fast.
 
     Attributes:
         weights: of the trained spotter, a file or a name of the model zoo; its student is the same spotter at half scale.
         student: weights with a selector to measure at its own choice of scales; "": none.
         config: a yaml of a spotter measured with random weights; "": `configs/teacher_R50.yaml`; "none": none.
-        seconds: what a part may take, as a rule; it measures at least once.
-        folder: where pictures of growth are put, beside the json; None: nowhere.
+        seconds: time that a part usually may take; it measures at least once.
+        folder: where pictures of growth go, beside the json; None: nowhere.
     """
 
     weights: str = "teacher_tiny"
@@ -64,7 +64,7 @@ class Setting:
     _begun: float = field(default_factory=time.perf_counter, repr=False)
 
     def check(self) -> None:
-        """Look for what is named, before anything is measured.
+        """Look for the named files and weights, before anything is measured.
 
         Raises:
             FileNotFoundError, KeyError: naming the file or the weights.
@@ -75,19 +75,19 @@ class Setting:
             raise FileNotFoundError(f"--config {self.config} does not exist")
 
     def say(self, text: str) -> None:
-        """A line of progress with the seconds since the start."""
+        """Print a line of progress with the seconds since the start."""
         print(f"[{time.perf_counter() - self._begun:5.0f} s] {text}", flush=True)
 
     def either(self, full, quick):
-        """`full`, or `quick` where everything is to be small."""
+        """Return `full`, or `quick` where everything is to be small."""
         return quick if self.quick else full
 
 
 def configuration_file(name: str) -> str:
-    """A file of `configs/` in the checkout that this package runs from.
+    """Return a file of `configs/` in the checkout that this package runs from.
 
     Raises:
-        FileNotFoundError: there is none, as where the package was installed without its repository.
+        FileNotFoundError: there is none, for example where the package was installed without its repository.
     """
     path = Path(dld.__file__).resolve().parents[1] / "configs" / name
     if not path.is_file():
@@ -96,10 +96,10 @@ def configuration_file(name: str) -> str:
 
 
 def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode, DynamicSpotter]:
-    """Configuration and model of weights; a plain spotter is wrapped, so that it can be told a scale.
+    """Load configuration and model of weights; wrap a plain spotter, so that it can be told a scale.
 
     Args:
-        fuse: as it reads, with batch norm folded.
+        fuse: fold batch norm into the convolutions, as for reading.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: naming the file or the weights.
@@ -110,7 +110,7 @@ def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode,
 
 
 def untrained_spotter(setting: Setting, config: str) -> tuple[CfgNode, DynamicSpotter]:
-    """Configuration and model of a yaml, with random weights: nothing is downloaded."""
+    """Build configuration and model of a yaml, with random weights: nothing is downloaded."""
     cfg = load_config(config, ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "", *setting.opts])
     cfg.MODEL.META_ARCHITECTURE = "TextSpottingRCNN"
     torch.manual_seed(0)
@@ -120,7 +120,7 @@ def untrained_spotter(setting: Setting, config: str) -> tuple[CfgNode, DynamicSp
 
 
 def val_records(cfg: CfgNode, count: int, short_side: int = 0) -> list[dict]:
-    """The first generated validation pictures, mapped as for a test, with their "annotations".
+    """Return the first generated validation images, mapped as for a test, with their "annotations".
 
     Args:
         short_side: pixels, 0 for the configuration's.
@@ -135,10 +135,10 @@ def val_records(cfg: CfgNode, count: int, short_side: int = 0) -> list[dict]:
 
 
 def train_batches(cfg: CfgNode, count: int) -> Iterator[list[dict]]:
-    """The first training batches of generated pictures as a configuration has them, mapped in this process."""
+    """Yield the first training batches of generated images of a configuration, mapped in this process."""
     cfg = cfg.clone()
     cfg.defrost()
-    # weights remember what they were trained on; whoever measures need not have it
+    # weights remember what they were trained on; measuring must not need it
     cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_WEIGHTS = ("synthwords_train",), []
     cfg.DATALOADER.NUM_WORKERS = 0
     register_datasets(cfg)

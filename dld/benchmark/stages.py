@@ -1,4 +1,4 @@
-"""Where the time of reading an image goes."""
+"""Measures where the time of reading an image goes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StageClock:
         self._since = 0.0
 
     def _turn(self) -> None:
-        """Put the time since the last border down to the stage that was running."""
+        """Add the time since the last border to the stage that was running."""
         synchronize(self.device)
         now = time.perf_counter()
         if self._running:
@@ -42,7 +42,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time inside belongs to `name`."""
+        """Count the time inside for `name`."""
         self._turn()
         self._running.append(name)
         try:
@@ -52,7 +52,7 @@ class StageClock:
             self._running.pop()
 
     def watched(self, name: str, call):
-        """`call` whose time belongs to stage `name`."""
+        """Wrap `call` so that its time counts for stage `name`."""
 
         @wraps(call)
         def timed(*args, **kwargs):
@@ -66,7 +66,7 @@ class StageClock:
 def spotting_stages(model: nn.Module) -> Iterator[StageClock]:
     """Watch the stages of a `TextSpottingRCNN` or `DynamicSpotter`; inside, use `clock.stage("other")` around its call.
 
-    "other" is then what belongs to no stage: normalising, padding, the account of the cost.
+    "other" is then what belongs to no stage: normalising, padding, counting the cost.
     """
     spotter = getattr(model, "student", model)
     clock = StageClock(spotter.device)

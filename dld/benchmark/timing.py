@@ -1,4 +1,4 @@
-"""Timing two things against each other: always alternately, so that both meet the same moments of the machine."""
+"""Times two things against each other, always alternately, so that both meet the machine in the same state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Comparison", "alternate", "seconds_of", "synchronize"]
 
 
 def synchronize(device: torch.device | str) -> None:
-    """Wait until a GPU has done what it was given; nothing on a CPU."""
+    """Wait until a GPU has finished its work; do nothing on a CPU."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_of(call: Callable[[], object], device: torch.device | str = "cpu") -> float:
-    """Wall-clock seconds of one call, the GPU's work included."""
+    """Measure the wall-clock seconds of one call, the GPU's work included."""
     synchronize(device)
     start = time.perf_counter()
     call()
@@ -36,12 +36,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times as long a takes: median of a over median of b."""
+        """Return how many times as long a takes: median of a over median of b."""
         return statistics.median(self.a) / statistics.median(self.b)
 
     @property
     def spread(self) -> float:
-        """Interquartile range of the pairs' own ratios, as a share of their median; 0 for a single pair."""
+        """Return the interquartile range of the pairs' own ratios, as a share of their median; 0 for a single pair."""
         ratios = [x / y for x, y in zip(self.a, self.b, strict=True)]
         if len(ratios) < 2:
             return 0.0
@@ -49,7 +49,7 @@ class Comparison:
         return (high - low) / middle
 
     def entry(self, size: str, threads: int, **more) -> dict:
-        """What the report keeps: `ratio`, `a_median`, `b_median` (seconds), `spread`, `pairs`, `size`, `threads`."""
+        """Return what the report keeps: `ratio`, `a_median`, `b_median` (seconds), `spread`, `pairs`, `size`, `threads`."""
         return {
             "ratio": self.ratio,
             "a_median": statistics.median(self.a),
@@ -72,10 +72,10 @@ def alternate(
     seconds: float = float("inf"),
     clock: Callable[[Callable[[], object], torch.device | str], float] = seconds_of,
 ) -> Comparison:
-    """Measure a, b, b, a, a, b, ... : neither is always the one that runs on what the other left in the caches.
+    """Measure a, b, b, a, a, b, ..., so that neither always runs on what the other left in the caches.
 
     Args:
-        a, b: called with the number of the pair, so that both can be given the same input of several.
+        a, b: called with the number of the pair, so that both can take the same one of several inputs.
         pairs: how many are measured.
         warm_up: pairs that run before and are not counted.
         seconds: after so many no further pair begins; one is always measured.

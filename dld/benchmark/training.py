@@ -1,4 +1,4 @@
-"""A whole training step of DLD against a plain reading of the published algorithm, and against a plain step at full size."""
+"""Times a whole training step of DLD against the published algorithm taken literally, and a plain step at full size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrainingStep:
         self.optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=1e-4)
         self.losses: dict[str, torch.Tensor] = {}
         self.scales: list[float] = []
-        self.said: list = []  # what the teacher said
+        self.said: list = []  # the teacher's targets
 
     def _step(self, forward: Callable[[], dict[str, torch.Tensor]]) -> None:
         torch.manual_seed(self.seed)
@@ -52,7 +52,7 @@ class TrainingStep:
         self.losses = {k: v.detach() for k, v in losses.items()}
 
     def ours(self, batch: list[dict]) -> None:
-        """As the trainer does it: the teacher first, then selector, scale passes and student."""
+        """Run a step as the trainer does: the teacher first, then selector, scale passes and student."""
 
         def forward():
             annotated = self.model.annotate(batch)
@@ -63,7 +63,7 @@ class TrainingStep:
         self._step(forward)
 
     def published(self, batch: list[dict]) -> None:
-        """:func:`published_step`."""
+        """Run a step with :func:`published_step`."""
 
         def forward():
             losses, self.said = published_step(self.model, batch)
@@ -72,11 +72,11 @@ class TrainingStep:
         self._step(forward)
 
     def plain(self, batch: list[dict]) -> None:
-        """The student alone at full size."""
+        """Run a step of the student alone at full size."""
         self._step(lambda: self.model.student(batch))
 
     def recognition(self, level: torch.Tensor, targets: list) -> None:
-        """What of a plain step belongs to recognition: from the finest level (N, C, H/4, W/4) to its gradient."""
+        """Run the recognition part of a plain step: from the finest level (N, C, H/4, W/4) to its gradient."""
         heads, level = self.model.student.roi_heads, level.detach().requires_grad_()
         losses = heads.recognition_losses(*heads.read_ground_truth(level, targets))
         self.optimizer.zero_grad()
@@ -84,7 +84,7 @@ class TrainingStep:
 
 
 def arithmetic(recognition_share: float) -> float:
-    """Time of a DLD step as a multiple of a plain step at full size, by counting passes: 1.5 (1 - r) + 3.3 r.
+    """Estimate the time of a DLD step, as a multiple of a plain step at full size, by counting passes: 1.5 (1 - r) + 3.3 r.
 
     Detection runs once for the student at the scale drawn, and forward for the teacher and at every scale; recognition
     runs forward for the teacher, at every scale and with the student, at a cost that does not shrink with the scale.
@@ -93,7 +93,7 @@ def arithmetic(recognition_share: float) -> float:
 
 
 def distiller(setting: Setting) -> tuple:
-    """Configuration and model of `configs/dld_tiny.yaml`; teacher and student start from the benchmark's weights."""
+    """Build configuration and model of `configs/dld_tiny.yaml`; teacher and student start from the benchmark's weights."""
     path = find_weights(setting.weights)
     # the selector of the published algorithm scores whole images
     options = ["MODEL.DEVICE", setting.device, "MODEL.SELECTOR.NAME", "BackboneSelector"]
@@ -108,7 +108,7 @@ def distiller(setting: Setting) -> tuple:
 
 
 def measure_training(setting: Setting) -> dict:
-    """The part "training".
+    """Measure the part "training".
 
     Raises:
         DifferentResultsError: our step and the published one do not give the same losses and beams.
@@ -158,7 +158,7 @@ def measure_training(setting: Setting) -> dict:
 
 
 def check_step(step: TrainingStep, batch: list[dict], rtol: float) -> dict[str, float]:
-    """Largest differences of losses (relative) and beams (log-probability); call it inside `first_samples`.
+    """Return the largest differences of losses (relative) and beams (log-probability); call it inside `first_samples`.
 
     Raises:
         DifferentResultsError: they are not the same.
@@ -180,7 +180,7 @@ def check_step(step: TrainingStep, batch: list[dict], rtol: float) -> dict[str, 
 
 
 def recognition_share(step: TrainingStep, batch: list[dict], pairs: int, timed: dict) -> Comparison:
-    """Recognition's part of a plain step, as a against b = the whole."""
+    """Compare a = recognition's part of a plain step with b = the whole step."""
     student = step.model.student
     images = student.preprocess_image(batch)
     targets = [x["instances"].to(student.device) for x in batch]
@@ -190,7 +190,7 @@ def recognition_share(step: TrainingStep, batch: list[dict], pairs: int, timed: 
 
 
 def measure_memory(setting: Setting) -> dict:
-    """Peak memory of a DLD step against a plain step, each in a process of its own; bytes above what stood there before."""
+    """Measure peak memory of a DLD step and a plain step, each in a process of its own; bytes above the memory before."""
     setting.say("training: peak memory of both, in processes of their own")
     found = {way: in_fresh_process(setting, {"what": "training", "way": way}) for way in ("ours", "plain")}
     own = {way: f["peak_bytes"] - f["before_bytes"] for way, f in found.items()}

@@ -27,7 +27,7 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--teacher", required=True, metavar="NAME|FILE", help=WEIGHTS)
     parser.add_argument(
         "--student",
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: str = "") -> list[dict]:
-    """Measure, print the table, write everything; returns the rows of results.json.
+    """Measure, print the table, write everything; return the rows of results.json.
 
     Raises:
         ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
@@ -152,7 +152,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     argv = sys.argv[1:] if argv is None else list(argv)
     command = recorded_command(PROGRAM, argv)
     return run_command("dld analyze", __doc__, EPILOG, add_arguments, lambda args: run(args, command), argv, goes_on=True)

@@ -26,7 +26,7 @@ deleted when it is stopped with ctrl-c. It needs gradio: pip install "dld[app]".
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument(
         "--weights",
         nargs="+",
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld app", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serve the page until it is stopped: ctrl-c is how one does that, as is SIGTERM.
+    """Serve the page until ctrl-c or SIGTERM stops it.
 
     Raises:
         ImportError: gradio is not installed.
@@ -64,18 +64,18 @@ def run(args: argparse.Namespace) -> None:
         )
     weights = offered_weights(args.weights)
     with tempfile.TemporaryDirectory(prefix="dld_app_", ignore_cleanup_errors=True) as folder:
-        # read by gradio when it is imported: where it keeps what is uploaded
+        # gradio reads this at import: the folder of uploaded files
         os.environ["GRADIO_TEMP_DIR"] = folder
         import_gradio()
 
         from dld.app.reader import Reader
 
         reader = Reader(weights, args.device, args.font)
-        reader.spotter(next(iter(reader.weights)))  # says now what is wrong with it
+        reader.spotter(next(iter(reader.weights)))  # raises now if something is wrong with it
         page = build_page(reader)
         try:
             print(f"the page is at {launch_page(page, args.host, args.port)}  (stop it with ctrl-c)", flush=True)
-            # whoever ends the program, the pictures that it was given are deleted
+            # however the program ends, the pictures that it was given are deleted
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def offered_weights(files: list[str]) -> dict[str, str]:
-    """What opens weights, by name: of the given files, then of the shipped ones.
+    """Return what opens weights, by name: the given files first, then the shipped ones.
 
     Raises:
         FileNotFoundError, ValueError: a file that is not there or damaged.
@@ -105,7 +105,7 @@ def offered_weights(files: list[str]) -> dict[str, str]:
 
 
 def is_this_computer(host: str) -> bool:
-    """Whether only this computer reaches a server that listens at that address."""
+    """Tell whether only this computer reaches a server that listens at that address."""
     if host == "localhost":
         return True
     try:

@@ -28,7 +28,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument(
         "--output",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure_evaluation(setting) -> dict:
-    """The part "evaluation": all tasks on 500 images of 20 words, median of three runs; seconds of one core."""
+    """Measure the part "evaluation": all tasks on 500 images of 20 words, median of three runs; seconds of one core."""
     from dld.benchmark.scoring import benchmark_evaluation
 
     images = setting.either(500, 5)
@@ -62,7 +62,7 @@ def measure_evaluation(setting) -> dict:
 
 
 def parts() -> dict:
-    """Every part by name: a function of the setting."""
+    """Return every part by name: a function of the setting."""
     from dld.benchmark.beams import measure_beams
     from dld.benchmark.data import measure_data
     from dld.benchmark.growth import measure_growth
@@ -75,7 +75,7 @@ def parts() -> dict:
 
 
 def default_output(device: str) -> Path | None:
-    """Where `make bench` puts its results; None outside of a checkout."""
+    """Return where `make bench` puts its results; None outside a checkout."""
     import dld
 
     project = Path(dld.__file__).resolve().parents[1] / "projects" / "DLD"
@@ -84,7 +84,7 @@ def default_output(device: str) -> Path | None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measure the parts asked for, one after another; returns the report.
+    """Measure the wanted parts, one after another; return the report.
 
     A part in which two ways do not compute the same, or whose process fails, is reported and the others go on.
 
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> dict:
         device=device,
         threads=threads,
         quick=args.quick,
-        # an eighth of the time for each of the comparisons that stop by the clock: the other parts take about the rest
+        # an eighth of the time for each comparison that stops by the clock: the other parts take about the rest
         seconds=args.minutes * 60 / 8,
         folder=output.parent if output else None,
         opts=list(args.opts),
@@ -140,5 +140,5 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`: 1 if a part failed."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`: 1 if a part failed."""
     return run_command("dld benchmark", __doc__, EPILOG, add_arguments, lambda args: int(bool(run(args)["failed"])), argv)

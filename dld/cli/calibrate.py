@@ -20,7 +20,7 @@ Calibrate on images that you do not evaluate on.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--weights", required=True, metavar="NAME|FILE", help=f"with a resolution selector: {WEIGHTS}")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set to calibrate on")
     parser.add_argument("--budget", required=True, help="share of the teacher's cost (0.6), or GFLOPs an image (150G)")
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> float:
-    """Calibrate and write; returns mu.
+    """Calibrate and write; return mu.
 
     Raises:
         ValueError, KeyError, FileNotFoundError: naming the file, or the costs that can be reached.
@@ -84,5 +84,5 @@ def run(args: argparse.Namespace) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld calibrate", __doc__, EPILOG, add_arguments, run, argv)

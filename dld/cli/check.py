@@ -31,7 +31,7 @@ exit code: 0 there are warnings at most; 1 there is an error in the data; 2 noth
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a prepared data set: " + ", ".join(BUILTIN))
     parser.add_argument("--json", type=Path, metavar="FILE", help="an annotation file, instead of NAME")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder the file names in --json are relative to")
@@ -82,7 +82,7 @@ def _print_findings(json_file: Path, findings: list[Finding]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and print; returns 1 if there is an error, 0 if there are only warnings.
+    """Check and print; return 1 if there is an error, 0 if there are only warnings.
 
     Raises:
         OSError, ValueError: nothing can be checked; the message names the file or the option.
@@ -100,5 +100,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The verb; returns its exit code, as in the epilog."""
+    """Run the verb; return its exit code, as in the epilog."""
     return run_command("dld check", __doc__, EPILOG, add_arguments, run, argv)

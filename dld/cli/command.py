@@ -1,6 +1,6 @@
-"""The frame of every command: one parser, one way to end. A verb only says what its options are and what it does.
+"""The frame of every command: one parser, one way to end. A verb only defines its options and its work.
 
-Exit codes: 0 done; 1 done, but something failed; 2 a mistake of the user's, one line on stderr; 130 interrupted with ctrl-c.
+Exit codes: 0 done; 1 done, but something failed; 2 a mistake of the user, one line on stderr; 130 interrupted with ctrl-c.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def run_command(
     """Parse, work, and return the exit code.
 
     Args:
-        program: as the usage calls it, "dld spot".
+        program: its name in the usage, "dld spot".
         work: gets the parsed arguments; see :func:`exit_code`.
         argv: words after the program; None: those of the command line.
-        progress: show what is logged about progress, too, not warnings alone.
-        goes_on: the same command goes on where an interruption stopped it, which is said.
+        progress: show log lines about progress, not only warnings.
+        goes_on: the same command goes on where an interruption stopped it; the message says so.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     return exit_code(
@@ -54,7 +54,7 @@ def parse_arguments(
     argv: Sequence[str],
     progress: bool = False,
 ) -> argparse.Namespace:
-    """Arguments of a command; logging and libraries are set up for a program that talks to people.
+    """Parse the arguments of a command; set up logging and libraries for a program that talks to people.
 
     Raises:
         ValueError: options that are unknown, missing or of another kind.
@@ -62,7 +62,7 @@ def parse_arguments(
     parser = _Parser(prog=program, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of a mistake, too")
-    # taken out, for it may stand behind options that take all the rest
+    # removed here: it may stand behind options that take all the rest
     args = parser.parse_args([word for word in argv if word != "--debug"])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -71,7 +71,7 @@ def parse_arguments(
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO if progress else logging.WARNING, handlers=[handler])
-    # torch and detectron2 about their own code: nothing a user could mend
+    # torch and detectron2 warn about their own code: nothing that a user could mend
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     return args
@@ -80,12 +80,12 @@ def parse_arguments(
 def exit_code(work: Callable[[], object], goes_on: bool = False, debug: bool = False) -> int:
     """Run `work`: the int that it returns (0 for anything else), or what its error means, with one line on stderr.
 
-    2 is an OSError, ImportError, KeyError or ValueError, 1 an UnfinishedError, 130 an interruption. Other errors are defects
-    of ours and go on to the caller.
+    2 is an OSError, ImportError, KeyError or ValueError, 1 an UnfinishedError, 130 an interruption. Other errors are our
+    defects and go on to the caller.
 
     Args:
-        goes_on: an interruption loses nothing, which is said.
-        debug: show the traceback of the error, too.
+        goes_on: an interruption loses nothing; the message says so.
+        debug: also show the traceback of the error.
     """
     try:
         result = work()
@@ -104,14 +104,14 @@ def exit_code(work: Callable[[], object], goes_on: bool = False, debug: bool = F
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """`--weights`, which `--pretrained` is another word for: what it names :func:`dld.model_zoo.find_weights` looks for."""
+    """Add `--weights`, also called `--pretrained`; :func:`dld.model_zoo.find_weights` looks for its value."""
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--weights", metavar="NAME|FILE", help=WEIGHTS)
     group.add_argument("--pretrained", dest="weights", metavar="NAME|FILE", help="the same as --weights")
 
 
 def recorded_command(program: str, argv: Sequence[str]) -> str:
-    """A command as it stands in the results that it writes."""
+    """Format a command as it stands in the results that it writes."""
     return shlex.join([*program.split(), *(word for word in argv if word != "--debug")])
 
 
@@ -121,7 +121,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Lines(logging.Formatter):
-    """Progress as it is, what is serious with its level."""
+    """Formats progress as it is, and warnings and errors with their level."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)

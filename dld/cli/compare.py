@@ -31,7 +31,7 @@ RapidOCR and tesseract: pip install "dld[readers]", and the program: apt install
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME", help="registered text data sets")
     parser.add_argument(
         "--register",
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_readers(args: argparse.Namespace, threads: int) -> list:
-    """The readers that the options name, ours first.
+    """Open the readers that the options name, ours first.
 
     Raises:
         FileNotFoundError, KeyError, ValueError, ImportError: naming what is missing and how it is installed.
@@ -77,7 +77,7 @@ def open_readers(args: argparse.Namespace, threads: int) -> list:
     from dld.compare.weights_choice import WeightsChoice
 
     choices = [WeightsChoice.parse(text) for text in args.dld]
-    # what is not installed is said before weights are loaded
+    # a missing package raises before weights are loaded
     others = [RapidOcrReader(threads)] if "rapidocr" in args.others else []
     if "tesseract" in args.others:
         others += [TesseractReader(threads, mode) for mode in dict.fromkeys(args.tesseract_psm)]
@@ -93,7 +93,7 @@ def set_threads(wanted: int, cores: int) -> int:
     """Tell torch and OpenCV the number of threads (0: the usable cores), and return it.
 
     Raises:
-        ValueError: more than there are cores, of which onnxruntime would make something else than torch.
+        ValueError: more than there are cores, which onnxruntime and torch would treat differently.
     """
     import cv2
     import torch
@@ -107,7 +107,7 @@ def set_threads(wanted: int, cores: int) -> int:
 
 
 def run(args: argparse.Namespace, command: str = "") -> dict:
-    """Measure, print the tables, write everything; returns what comparison.json holds.
+    """Measure, print the tables, write everything; return what comparison.json holds.
 
     Raises:
         FileNotFoundError, KeyError, ValueError, ImportError: for what cannot be compared; the message names it.
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace, command: str = "") -> dict:
 
 
 def write_words(entries: list[dict], dataset: str, folder: Path) -> None:
-    """`folder/DATASET_READER.json` for each reader, a results file."""
+    """Write `folder/DATASET_READER.json` for each reader, a results file."""
     from dld.structures.words import SpottingResult, write_results
     from dld.study.cache import file_label
 
@@ -164,7 +164,7 @@ def write_words(entries: list[dict], dataset: str, folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`: 1 if a reader failed."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`: 1 if a reader failed."""
     argv = sys.argv[1:] if argv is None else list(argv)
     command = recorded_command(PROGRAM, argv)
     return run_command("dld compare", __doc__, EPILOG, add_arguments, lambda args: run(args, command), argv, goes_on=True)

@@ -39,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def european(characters: Iterable[str]) -> list[str]:
-    """Printable ASCII, Latin up to U+024F, Greek, general punctuation, currencies and a few letter-like signs of these."""
+    """Select printable ASCII, Latin up to U+024F, Greek, general punctuation, currencies and a few letter-like signs."""
     blocks = ((0x20, 0x7E), (0xA1, 0x24F), (0x370, 0x3FF), (0x2010, 0x2044), (0x20A0, 0x20BF), (0x2116, 0x2122))
     kept = [c for c in characters if any(a <= ord(c) <= b for a, b in blocks) and unicodedata.category(c)[0] != "C"]
     return sorted(kept, key=ord)
 
 
 def largest_difference(reader, onnx_file: str | Path, width: int = 160) -> float | None:
-    """Largest difference of probabilities to onnxruntime on noise, with all characters; None where it is not installed.
+    """Return the largest difference of probabilities to onnxruntime on noise, all characters; None if not installed.
 
     Raises:
         ValueError: onnxruntime cannot run the file.
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         return convert_detector(args)
     reader = read_ppocr(args.onnx)
     apart = largest_difference(reader, args.onnx)
-    if apart is not None and not apart <= TOLERANCE:  # nan is no agreement
+    if apart is not None and not apart <= TOLERANCE:  # nan does not agree
         raise ValueError(f"{args.onnx}: the result differs from onnxruntime by {apart:.2g}, more than {TOLERANCE:g}")
     if args.charset != "all":
         known = reader.charset.characters
@@ -129,5 +129,5 @@ def convert_detector(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld convert", __doc__, EPILOG, add_arguments, run, argv)

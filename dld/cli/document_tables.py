@@ -31,7 +31,7 @@ MARK = re.compile(
 
 
 def fill_tables(text: str, folder: Path) -> str:
-    """The document with every marked table made anew.
+    """Return the document with every marked table made anew.
 
     Args:
         text: markdown.
@@ -68,18 +68,18 @@ def _table(path: Path, dataset: str | None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 1 where `--check` finds another table than the results give; 2 with a message for what is wrong."""
+    """Return exit code 0; 1 where `--check` finds another table than the results give; 2 with a message for a mistake."""
     return run_command("python -m dld.cli.document_tables", __doc__, "", add_arguments, run, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("files", nargs="+", metavar="FILE.md")
     parser.add_argument("--check", action="store_true", help="write nothing, say which documents are not up to date")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the documents, or compare them; returns the exit code.
+    """Write the documents, or compare them; return the exit code.
 
     Raises:
         OSError, ValueError: naming the document, the results or the mark.

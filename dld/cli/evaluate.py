@@ -31,7 +31,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--dataset", metavar="NAME", help="a registered data set, with its own protocol")
     truth.add_argument(
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, dict[str, TaskScore]]:
-    """Score, print the table, write what was asked for.
+    """Score, print the table, write the wanted files.
 
     Returns:
         task -> lexicon -> score.
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, TaskScore]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld evaluate", __doc__, EPILOG, add_arguments, run, argv, progress=True)
 
 
@@ -112,7 +112,7 @@ def _ground_truth(args: argparse.Namespace) -> tuple[Protocol, dict[str, list[Gr
                 for image in read_annotations(args.gt)
             }
         return protocol, read_ground_truth(args.gt, protocol)
-    # Scoring files needs neither torch nor a registered data set: they are imported only where they are asked for.
+    # Scoring files needs neither torch nor a registered data set: they are imported only where they are needed.
     from detectron2.data import DatasetCatalog
 
     from dld.data.datasets.builtin import register_all
@@ -161,7 +161,7 @@ def _submit(
     scores: Mapping[str, Mapping[str, TaskScore]],
     lexicon: str,
 ) -> dict[str, object]:
-    """Write the zip, read it back, score it, and say where its score differs from that of the predictions."""
+    """Write the zip, read it back, score it, and report where its score differs from that of the predictions."""
     tasks = list(scores)
     with_text = tasks != ["detection"]
     done = write_submission(path, words, protocol, truth, with_text)

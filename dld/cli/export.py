@@ -27,7 +27,7 @@ Exit code 1: the graphs were written, but a picture was read differently; parity
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     add_weights(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the graphs, spotter.json and parity.json")
     parser.add_argument("--images", nargs="+", default=[], metavar="PICTURE", help="pictures, globs or folders to compare on")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
     pictures = find_inputs(args.images)[: args.limit] if args.images else None
     for picture in pictures or ():
-        read_picture(picture)  # what cannot be read is found before the work is done
+        read_picture(picture)  # a picture that cannot be read raises before the work begins
 
     import torch
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dld.runtime.onnx_spotter import OnnxTextSpotter
 
     weights = weights_address(args.weights)
-    # the graphs compute in float32, and so must what they are compared with
+    # the graphs compute in float32, so their reference must do the same
     opts = [*args.opts, "MODEL.INFERENCE_DTYPE", "float32"]
     spotter = TextSpotter.from_checkpoint(weights, opts, device="cpu")
     export_spotter(spotter.model, spotter.cfg, args.output, weights, spotter.budget_table)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "torch": torch.__version__,
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,
-        # another size and batch than the graphs were traced with
+        # a size and batch other than those the graphs were traced with
         "graphs": compare_graphs(spotter_parts(spotter.model, (224, 160), 1, seed=1), exported.run),
         "words": compare_pictures(spotter, exported, pictures),
     }
@@ -92,12 +92,12 @@ def _generated_pictures(count: int):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`: 1 if a picture was read differently."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`: 1 if a picture was read differently."""
     return run_command("dld export", __doc__, EPILOG, add_arguments, lambda args: show(run(args), args.output), argv)
 
 
 def show(report: dict[str, Any], output: str) -> int:
-    """Print the parity report; 1 if a picture was read differently."""
+    """Print the parity report; return 1 if a picture was read differently."""
     for name, outputs in report["graphs"].items():
         print(f"{name:<10} largest difference  " + "  ".join(f"{key} {value:.1e}" for key, value in outputs.items()))
     words = report["words"]

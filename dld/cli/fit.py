@@ -21,7 +21,7 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument(
         "--student",
         required=True,
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace):
-    """Fit and write; returns the report on the images held out.
+    """Fit and write; return the report on the held-out images.
 
     Raises:
         ValueError, KeyError, FileNotFoundError: naming the file or the option.
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace):
             model.selector.start_from(model.student.backbone.bottom_up.state_dict())
     else:
         WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
-    model.mu.zero_()  # one that was calibrated on the scores of before
+    model.mu.zero_()  # the old mu was calibrated on the earlier scores
     model.train()
     loader = build_train_loader(cfg)
     loader.batch_sampler.start_iteration = FIRST_ITERATION
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace):
     report = fit_selector(model, compared, epochs=args.epochs, learning_rate=args.learning_rate, seed=max(cfg.SEED, 0))
 
     state.update({f"selector.{name}": value.cpu() for name, value in model.selector.state_dict().items()})
-    state["mu"] = model.mu.cpu().clone()  # another was calibrated on the scores of before
+    state["mu"] = model.mu.cpu().clone()  # the old mu was calibrated on the earlier scores
     about = {
         "gamma": cfg.MODEL.DISTILLATION.GAMMA,
         "images": len(compared.images),
@@ -114,5 +114,5 @@ def run(args: argparse.Namespace):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld fit", __doc__, EPILOG, add_arguments, run, argv, progress=True)

@@ -1,4 +1,4 @@
-"""Entries of the index of shipped weights: made from a packed file, or of other options of one; index and card are written."""
+"""Writes index and card of shipped weights: an entry describes a packed file, or other options of one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["enter_variant", "file_facts", "register"]
 def register(args: argparse.Namespace, file: Path, index: dict, about: dict) -> None:
     """Enter a packed file, move it to its place, and write index and card.
 
-    Scores stay with the weights that they were measured on: of other weights under the same name none is kept, nor of their
-    variants.
+    Scores stay with the weights that they were measured on: other weights under the same name keep none of them, nor do
+    their variants.
     """
     from dld.model_zoo import weights_id
     from dld.model_zoo.index import read_scores
@@ -44,7 +44,7 @@ def register(args: argparse.Namespace, file: Path, index: dict, about: dict) -> 
 
 
 def write_index(index: dict, name: str, output: Path, file: Path) -> None:
-    """Write index.json and card beside `output`, and move `file` there before, where it is another; say what was entered."""
+    """Move `file` to `output` if it is another, then write index.json and card beside it; print what was entered."""
     from dld.model_zoo.card import model_card
     from dld.model_zoo.index import index_text
     from dld.utils.atomic_write import atomic_write_text
@@ -59,7 +59,7 @@ def write_index(index: dict, name: str, output: Path, file: Path) -> None:
 
 
 def enter_variant(args: argparse.Namespace) -> None:
-    """Enter other options of weights that the index has under a name of their own, and write index and card.
+    """Enter other options of weights of the index under a name of their own, and write index and card.
 
     Scores stay with the options that they were measured with.
 
@@ -100,10 +100,10 @@ def enter_variant(args: argparse.Namespace) -> None:
 
 
 def changed_options(file: str | Path, opts: Sequence) -> dict[str, Any]:
-    """What overrides change in the configuration of a packed file: KEY -> VALUE in json types, renamed keys as they are now.
+    """Return what overrides change in the configuration of a packed file: KEY -> VALUE in json types, keys by current name.
 
     Raises:
-        KeyError, ValueError: an unknown key, a key without value; nothing is changed, or the networks are others.
+        KeyError, ValueError: an unknown key, a key without value, nothing that changes, or other networks.
     """
     import yaml
 
@@ -120,12 +120,12 @@ def changed_options(file: str | Path, opts: Sequence) -> dict[str, Any]:
     options = {key: value for key, value in after.items() if before.get(key) != value}
     if not options:
         raise ValueError("--opts change nothing: a variant is the weights with other options")
-    TextSpotter.from_checkpoint(file, opts, device="cpu", fuse=False)  # they must fit the weights
+    TextSpotter.from_checkpoint(file, opts, device="cpu", fuse=False)  # the options must fit the weights
     return options
 
 
 def _leaves(config: dict, prefix: str = "") -> dict[str, Any]:
-    """The values of nested dicts under `A.B.C`."""
+    """Flatten nested dicts to values under `A.B.C`."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -133,7 +133,7 @@ def _leaves(config: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def file_facts(path: str | Path) -> dict[str, Any]:
-    """What a packed file says of itself, after it was loaded as a spotter.
+    """Return what a packed file says of itself, after loading it as a spotter.
 
     Returns:
         file, sha256, bytes, parameters of spotter and selector, charset as one string, and config as nested dicts.

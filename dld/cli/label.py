@@ -41,7 +41,7 @@ options; 130 interrupted (the labels of what was read until then are written).
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument(
         "--input",
         required=True,
@@ -81,12 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, as in the epilog."""
+    """Run the verb; return its exit code, as in the epilog."""
     return run_command("dld label", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read every photo and write the labels; returns the exit code.
+    """Read every photo and write the labels; return the exit code.
 
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     paths = find_inputs([str(args.input)], passed_over=passed_over)
     label_format.check_names([path.relative_to(args.input).as_posix() for path in paths])
     spotter = load_spotter(args)
-    spotter([], batch_size=args.batch_size)  # says now what is wrong with the option
+    spotter([], batch_size=args.batch_size)  # raises now if something is wrong with the option
     job = _Job(args, spotter)
     interrupted = False
     try:
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         interrupted = True
     images = [image for image in job.images if args.keep_unsure or not all(word.ignore for word in image.words)]
-    # ids are known at last: a.jpg and a.png must not become the same one
+    # ids are only known now: a.jpg and a.png must not get the same one
     for image, image_id in zip(images, image_ids([image.file_name for image in images]), strict=True):
         image.image_id = image_id
     if images:
@@ -151,11 +151,11 @@ def check_options(args: argparse.Namespace) -> None:
 
 
 def load_spotter(args: argparse.Namespace):
-    """The spotter that the options ask for, told to give its doubtful detections, too."""
+    """Load the spotter that the options name, told to give its doubtful detections, too."""
     from dld.inference.predictor import TextSpotter
     from dld.model_zoo import weights_address
 
-    # what is read badly is left out by the spotter, but here it is to become don't-care
+    # a spotter leaves out what it reads badly, but here that becomes don't-care
     opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", args.drop_below, "MODEL.RECOGNITION.SCORE_THRESH_TEST", 0.0]
     opts += ["MODEL.STRIPS.DETECTION_THRESH", args.drop_below, "MODEL.STRIPS.SCORE_THRESH", 0.0, *args.opts]
     return TextSpotter.from_checkpoint(weights_address(args.weights), opts, args.device)

@@ -1,7 +1,7 @@
 """The command `dld VERB ...`: finds the module of the verb and hands it the remaining arguments.
 
-Each verb is a module `dld.cli.VERB` with a function `main(argv: list[str]) -> int`. None is imported before it is asked
-for, so that `dld --help` answers at once. The scripts in projects/DLD start their verbs here, too.
+Each verb is a module `dld.cli.VERB` with a function `main(argv: list[str]) -> int`. A verb is imported only
+when it runs, so that `dld --help` answers at once. The scripts in projects/DLD start their verbs here, too.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait; to be settled before torch is imported, so nothing here imports it."""
+"""Sets how OpenMP's threads wait; must run before torch is imported, so nothing here imports it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SPINS = "2000"
 
 
 def wait_briefly() -> None:
-    """Let threads that wait for work look for it some microseconds long, then sleep.
+    """Let threads that wait for work look for it for some microseconds, then sleep.
 
-    Left to itself GNU's OpenMP spins for milliseconds: fast on an idle machine, several times slower for everybody on a shared
-    one. Where the environment has OMP_WAIT_POLICY or GOMP_SPINCOUNT already, it decides.
+    By default GNU's OpenMP spins for milliseconds: fast on an idle machine, several times slower for everybody on a shared one.
+    OMP_WAIT_POLICY or GOMP_SPINCOUNT of the environment go first.
     """
     if "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"

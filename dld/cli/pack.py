@@ -31,7 +31,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--checkpoint", metavar="NAME|FILE", help=f"what is packed: {WEIGHTS}")
     parser.add_argument(
         "--output",
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld pack", __doc__, EPILOG, add_arguments, run, argv)
 
 
@@ -101,7 +101,7 @@ def _check_variant(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the packed file and, with a name, its entry of the index and the card; of a variant the entry and the card.
+    """Write the packed file and, with a name, its entry of the index and the card; for a variant only entry and card.
 
     Raises:
         OSError, KeyError, ValueError: naming the file, the key or the option.
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
             register(args, output, index, about)
         return
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        # beside its place until all else is known to be right: weights that the index does not know are refused
+        # beside its place until all else is right: weights that the index does not know are refused
         unfinished = Path(folder) / output.name
         save_safetensors(str(unfinished), state, metadata, half=False)
         size = unfinished.stat().st_size / 1e6
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, str], Any]:
-    """Weights in half precision, what is stored beside them, and the iteration, as far as the checkpoint knows it.
+    """Return weights in half precision, what is stored beside them, and the iteration if the checkpoint knows it.
 
     Args:
         opts: changes of its configuration, KEY VALUE KEY VALUE ...
@@ -155,15 +155,15 @@ def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, s
     cfg = config_from_checkpoint(checkpoint)
     merge_overrides(cfg, opts)
     loaded = load_weights_file(checkpoint)
-    # single numbers stay as they are: mu was calibrated more finely than half precision is
+    # single numbers stay as they are: mu was calibrated more finely than half precision allows
     state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}
-    # what was calibrated or fitted on which images stays with the weights
+    # what was calibrated or fitted, and on which images, stays with the weights
     known = {key: loaded[key] for key in ("budget", "selector") if isinstance(loaded.get(key), str)}
     return state, {"config": portable_config(cfg).dump(), **known}, loaded.get("iteration", "?")
 
 
 def same_weights(checkpoint: str | None, state: dict, output: str) -> None:
-    """Refuse a checkpoint that is not what was packed into the output (ValueError)."""
+    """Refuse a checkpoint other than the one packed into the output (ValueError)."""
     import torch
 
     from dld.weights import load_weights_file

@@ -43,7 +43,7 @@ TOTAL_TEXT_SPLIT = ("totaltext_train", "totaltext_val")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(ARCHIVES)}; any other name for your own")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the archives were unpacked; is searched")
     parser.add_argument("--images", type=Path, nargs="+", metavar="DIR", help="folder(s) of images, instead of --root")
@@ -89,7 +89,7 @@ def _check_places(args: argparse.Namespace) -> None:
 
 
 def _locate(args: argparse.Namespace, archive: Archive) -> tuple[list[Path], list[Path]]:
-    """Folders of images, and folders (or the one file) of ground truth."""
+    """Find folders of images, and folders (or the one file) of ground truth."""
     if args.root is None:
         return args.images, args.gt
     image_ends = (*archive.images, f"{args.name}/images")
@@ -114,7 +114,7 @@ def _locate(args: argparse.Namespace, archive: Archive) -> tuple[list[Path], lis
 
 
 def _parts(name: str, collection: Collection) -> dict[str, Collection]:
-    """Data sets that one release becomes: Total-Text's training images are divided."""
+    """Divide one release into its data sets: Total-Text's training images become two."""
     if name not in TOTAL_TEXT_SPLIT:
         return {name: collection}
     held_out = {image.image_id for image in collection.images if is_validation_image(image.image_id)}
@@ -123,7 +123,7 @@ def _parts(name: str, collection: Collection) -> dict[str, Collection]:
 
 
 def _collect_own(args: argparse.Namespace) -> tuple[str, Collection]:
-    """Labels of one's own, and the name of their format.
+    """Read a user's own labels; return the name of their format, and the labels.
 
     Raises:
         OSError, ValueError: as `run` does.
@@ -180,5 +180,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld prepare", __doc__, EPILOG, add_arguments, run, argv)

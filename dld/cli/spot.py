@@ -45,7 +45,7 @@ options, or a full disk; 130 interrupted (what was read until then is complete i
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument(
         "--input",
         nargs="+",
@@ -96,12 +96,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, as in the epilog."""
+    """Run the verb; return its exit code, as in the epilog."""
     return run_command("dld spot", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read everything; returns the exit code.
+    """Read everything; return the exit code.
 
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     spotter = load_spotter(args)
     options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
     options |= {"rotation": args.rotation, "tile": args.tile}
-    spotter([], **options)  # says now what is wrong with the options
+    spotter([], **options)  # raises now if something is wrong with the options
     with ExitStack() as stack:
         log = names = documents = None
         if args.output is not None:
@@ -143,13 +143,13 @@ def run(args: argparse.Namespace) -> int:
             if args.camera is not None:
                 job.film(args.camera)
         except KeyboardInterrupt:
-            # how one stops a camera
+            # ctrl-c is the way to stop a camera
             job.interrupted = not job.filming_camera
     return job.report(passed_over)
 
 
 def load_spotter(args: argparse.Namespace) -> TextSpotter:
-    """The spotter that the options ask for."""
+    """Load the spotter that the options name."""
     from dld.engine.setup import load_config
     from dld.inference.predictor import TextSpotter, checked_device, reading_options
     from dld.model_zoo import weights_address
@@ -209,7 +209,7 @@ class _Job:
         from dld.data.picture import read_picture
         from dld.inference.input_files import STDIN
 
-        # without bar for a single one, and where nobody looks at the terminal
+        # no bar for a single picture, nor without a terminal
         for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True):
             source = sys.stdin.buffer.read() if path == STDIN else path
             try:

@@ -21,7 +21,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """detectron2's options: --config-file --resume --eval-only --num-gpus --num-machines --machine-rank --dist-url opts."""
+    """Add detectron2's options: --config-file --resume --eval-only --num-gpus --num-machines --machine-rank --dist-url opts."""
     from detectron2.engine import default_argument_parser
 
     for action in default_argument_parser()._actions:
@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The verb; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the verb; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("dld train", __doc__, EPILOG, add_arguments, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check what can be known, then launch the processes.
+    """Check all that can be known, then launch the processes.
 
     Raises:
         OSError, KeyError, ValueError: naming what is missing or wrong.
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def work(args: argparse.Namespace):
-    """What every process of the job does: set up, then train or evaluate. Returns the last scores."""
+    """Do the work of one process of the job: set up, then train or evaluate. Return the last scores."""
     from detectron2.modeling import build_model
 
     from dld.config import distils, read_without_teacher

@@ -1,9 +1,9 @@
-"""What other readers return -> the words that a protocol scores, each a polygon of four points and a text.
+"""Turns what other readers return into the words that a protocol scores, each a polygon of four points and a text.
 
-One rule holds for all of them: a box whose text has spaces in it is cut at them, each word getting the share of the
-box's upper and lower edge that its characters have in the text (:func:`split_at_spaces`). Texts are taken as they are
-given, without a change of case, punctuation or script; empty ones are no words. No threshold is applied beyond the
-reader's own defaults, but for tesseract's confidence of 0.
+One rule holds for all of them: a box whose text has spaces in it is cut at them. Each word gets the share of the box's
+upper and lower edge that its characters have in the text (:func:`split_at_spaces`). Case, punctuation and script of texts
+do not change; empty texts are no words. No threshold applies beyond the reader's own defaults, except tesseract's
+confidence of 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["split_at_spaces", "words_of_rapidocr", "words_of_tesseract"]
 
 
 def split_at_spaces(text: str, polygon: np.ndarray, score: float = 1.0) -> list[Word]:
-    """The words of a box.
+    """Return the words of a box.
 
     Args:
         text: what was read in it. Without inner spaces there is one word, and the box stays as it is.
@@ -47,14 +47,14 @@ def split_at_spaces(text: str, polygon: np.ndarray, score: float = 1.0) -> list[
 
 
 def words_of_rapidocr(output: Any) -> list[Word]:
-    """The words of RapidOCR's output with `return_word_box=True`.
+    """Return the words of RapidOCR's output with `return_word_box=True`.
 
-    RapidOCR finds lines. Of a line it gives pieces with boxes that follow from where its network saw the characters:
-    words, which it also cuts at wide gaps that are no spaces in the line's text, and in a line with a Chinese character
-    (some are read into photos that have none) single characters, Latin ones too. A word here is what stands between two
-    spaces of the line's text, in the box of its piece, or in the smallest rectangle around those of its pieces. This serves
-    RapidOCR best: end to end 58.5 % on 40 photos of ICDAR 2015 and 39.8 % on 42 of Total-Text, against 55.6 and 38.3 with
-    the pieces as they are, and 43.5 and 32.3 with lines cut in proportion (rapidocr 3.10).
+    RapidOCR finds lines. For each line it gives pieces, with boxes that follow from where its network saw the characters.
+    Pieces are words, also cut at wide gaps that are no spaces in the line's text; in a line with a Chinese character (it
+    reads some into photos that have none) they are single characters, Latin ones too. Here a word is what stands between
+    two spaces of the line's text, in the box of its piece, or in the smallest rectangle around the boxes of its pieces.
+    This serves RapidOCR best: end to end 58.5 % on 40 photos of ICDAR 2015 and 39.8 % on 42 of Total-Text, against 55.6 and
+    38.3 with the pieces as they are, and 43.5 and 32.3 with lines cut in proportion (rapidocr 3.10).
 
     Where the pieces are not the line's text, the line's own box is cut (:func:`split_at_spaces`).
 
@@ -63,12 +63,12 @@ def words_of_rapidocr(output: Any) -> list[Word]:
             `word_results`, for each line a sequence of pieces (text, confidence, four points).
 
     Returns:
-        words with the score of their line: RapidOCR's confidence of a piece is that of some character.
+        words with the score of their line: RapidOCR's confidence of a piece belongs to one of its characters.
     """
-    if getattr(output, "txts", None) is None:  # where nothing could be read it returns what its detector found
+    if getattr(output, "txts", None) is None:  # where it reads nothing it returns what its detector found
         return []
     given, words = list(output.word_results or ()), []
-    # a line without pieces is left out of word_results: then nobody knows which are of which line
+    # word_results leaves out a line without pieces: then nobody knows which pieces belong to which line
     aligned = given if len(given) == len(output.txts) else [()] * len(output.txts)
     for text, score, box, pieces in zip(output.txts, output.scores, output.boxes, aligned, strict=True):
         found = _between_spaces(text, [(piece[0], piece[2]) for piece in pieces or () if piece[2] is not None])
@@ -77,7 +77,7 @@ def words_of_rapidocr(output: Any) -> list[Word]:
 
 
 def _between_spaces(text: str, pieces: Sequence[tuple[str, Sequence]]) -> list[tuple[str, np.ndarray]] | None:
-    """Word and box (4, 2) for each token of a text; None where its tokens are not made of whole pieces."""
+    """Return word and box (4, 2) for each token of a text; None where its tokens are not made of whole pieces."""
     words, remaining = [], deque(pieces)
     for token in text.split():
         read, corners = "", []
@@ -93,11 +93,11 @@ def _between_spaces(text: str, pieces: Sequence[tuple[str, Sequence]]) -> list[t
 
 
 def words_of_tesseract(data: Mapping[str, Sequence]) -> list[Word]:
-    """The words of `pytesseract.image_to_data(..., output_type=Output.DICT)`.
+    """Return the words of `pytesseract.image_to_data(..., output_type=Output.DICT)`.
 
     Its rows are pages, blocks, paragraphs, lines (confidence -1) and words: an upright box, a text and a confidence in
-    whole per cent. Taken are words with a confidence above 0 and a text; in photos without text tesseract gives boxes of
-    one space.
+    whole per cent. Words with a confidence above 0 and a text are kept; in photos without text tesseract gives boxes of one
+    space.
     """
     words = []
     columns = ("text", "conf", "left", "top", "width", "height")

@@ -1,7 +1,7 @@
-"""Readers that can be compared: our spotters, and what a user would install instead. All take pixels and give words.
+"""Readers to compare: our spotters, and what a user would install instead. All take pixels and give words.
 
 Every reader runs on the CPU, in a given number of threads, with its own defaults otherwise. RapidOCR and tesseract come
-with the extra `dld[readers]` and are imported when they are asked for.
+with the extra `dld[readers]` and are imported when they are used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INSTALL = 'pip install "dld[readers]"'
 
 
 class Reader(Protocol):
-    """What is compared.
+    """A reader to compare.
 
     Attributes:
         name: of its rows.
@@ -42,7 +42,7 @@ class Reader(Protocol):
     about: Mapping[str, Any]
 
     def __call__(self, pixels: np.ndarray) -> SpottingResult:
-        """The words of a picture, uint8 BGR (H, W, 3), in its pixels."""
+        """Read the words of a picture, uint8 BGR (H, W, 3), in its pixels."""
         ...
 
 
@@ -50,8 +50,8 @@ class DldReader:
     """Our spotter.
 
     Args:
-        choice: weights, or a folder that `dld export` wrote, and at which scale or within which budget they read.
-        threads: of onnxruntime, for an exported folder; torch is told its threads by the program.
+        choice: weights, or a folder that `dld export` wrote, and the scale or the budget at which they read.
+        threads: of onnxruntime, for an exported folder; the program sets those of torch.
         short_side: pixels to which the shorter side is resized (INPUT.MIN_SIZE_TEST); 0: as configured.
         opts: further configuration overrides, KEY VALUE ...
 
@@ -66,7 +66,7 @@ class DldReader:
             if opts:
                 raise ValueError(f"{path} is an exported folder: its configuration is fixed, it takes no --opts")
             self.spotter = OnnxTextSpotter(path, "cpu", threads)
-            import onnxruntime  # it is there, the line above needs it
+            import onnxruntime  # installed, the line above needs it
 
             if short_side:
                 self.spotter.settings["short_side"] = short_side
@@ -123,7 +123,7 @@ class RapidOcrReader:
 class TesseractReader:
     """Tesseract's program through pytesseract, English.
 
-    Its time holds what every call costs: a picture written to a temporary file (uncompressed, which is quicker than
+    Its time includes what every call costs: writing the picture to a temporary file (uncompressed, which is quicker than
     pytesseract's own PNG), the start of the program, and the loading of its model.
 
     Args:
@@ -172,14 +172,14 @@ def _result(pixels: np.ndarray, words: list[Word]) -> SpottingResult:
 def _model_name(part: Any) -> str:
     if part.model_path:
         return Path(part.model_path).name
-    # enumerations, or strings where a language is none that it knows
+    # enumerations, or strings for a language that it does not know
     fields = (getattr(part[key], "value", part[key]) for key in ("ocr_version", "task_type", "model_type", "lang_type"))
     return " ".join(map(str, fields))
 
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Environment variables for the programs that are started meanwhile."""
+    """Set environment variables for the programs that are started meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,7 +1,7 @@
-"""Several readers on the same photos in one run: each photo is read by all of them before the next one is.
+"""Runs several readers on the same photos: all of them read a photo before the next one begins.
 
-So all meet the same moments of the machine. Which one begins changes from photo to photo, and so does who reads after
-whom (:func:`reading_order`). Time counts from pixels in memory to words.
+So all meet the machine in the same state. The order changes from photo to photo (:func:`reading_order`). Time counts from
+pixels in memory to words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dld.utils.unfinished import UnfinishedError
 
 __all__ = ["PhotoSet", "ReadingError", "draw_readings", "measure_readers", "open_cache", "reading_order"]
 
-# onnxruntime's threads look for new work for a while before they sleep, about 50 ms, and would slow whoever reads next
+# onnxruntime's threads look for new work for a while before they sleep, about 50 ms, and would slow the next reader
 PAUSE = 0.1
 
 
@@ -48,7 +48,7 @@ class PhotoSet:
 
     @classmethod
     def open(cls, name: str, limit: int = 0) -> PhotoSet:
-        """A registered data set, or its first `limit` images.
+        """Open a registered data set, or its first `limit` images.
 
         Raises:
             KeyError, FileNotFoundError, ValueError: an unknown or unprepared data set, or no images in it.
@@ -60,14 +60,14 @@ class PhotoSet:
         return cls(name, images, dataset_protocol(name), count)
 
     def key(self) -> dict:
-        """What of the images decides a result; how many there are does not."""
+        """Return what of the images decides a result; their number does not."""
         content = "generated"
         if isinstance(self.images, list):
             content = fingerprint([[d["image_id"], d.get("file_name"), _texts_and_places(d)] for d in self.images])
         return {"dataset": self.name, "content": content, "protocol": self.protocol.name}
 
     def photo(self, index: int) -> tuple[str, np.ndarray, list[GroundTruthWord]]:
-        """Identifier, pixels (uint8 BGR, upright, in the file's resolution) and annotated words of an image.
+        """Return identifier, pixels (uint8 BGR, upright, in the file's resolution) and annotated words of an image.
 
         Raises:
             ValueError: the file cannot be read, or is not of the annotated size.
@@ -81,11 +81,11 @@ def _texts_and_places(record: dict) -> list:
 
 
 def reading_order(count: int, index: int) -> list[int]:
-    """In which order `count` readers read photo `index`.
+    """Return the order in which `count` readers read photo `index`.
 
-    Over 2 x `count` photos every reader has every place twice, and reads twice after each of the others: one that leaves the
-    machine cold (a program of its own, say) is everybody's predecessor equally often. It is the square of Williams (1949):
-    0, 1, -1, 2, -2, ..., moved on by one with each photo and turned round after each round.
+    Over 2 x `count` photos every reader has every place twice, and reads twice after each of the others: a reader that leaves
+    the machine cold (such as a separate program) comes before each of the others equally often. This is the square of
+    Williams (1949): 0, 1, -1, 2, -2, ..., moved on by one with each photo and reversed after each round.
     """
     zigzag = [(step + 1) // 2 * (1 if step % 2 else -1) for step in range(count)]
     order = [(place + index) % count for place in zigzag]
@@ -93,9 +93,9 @@ def reading_order(count: int, index: int) -> list[int]:
 
 
 def open_cache(folder: Path, photos: PhotoSet, readers: Sequence[Reader], machine: dict) -> MeasurementCache:
-    """What was measured before of exactly this comparison: these photos, readers, options, versions and machine.
+    """Open what was measured before of exactly this comparison: these photos, readers, options, versions and machine.
 
-    With a reader added, or another version of one, the comparison is another: its times would not have been taken in turns.
+    A further reader, or another version of one, makes another comparison: its times would not have been taken in turns.
     """
     key = {**photos.key(), "readers": {reader.name: dict(reader.about) for reader in readers}, "machine": machine}
     return MeasurementCache(folder, photos.name, key)
@@ -110,12 +110,12 @@ def measure_readers(
     pause: float = PAUSE,
     clock: Callable[[Callable[[], object]], float] = seconds_of,
 ) -> int:
-    """Read every photo with all readers, unless the cache has it; returns how many photos were read.
+    """Read every photo with all readers, unless the cache has it; return how many photos were read.
 
     Args:
         cache: gets for each photo its `image_id` and, under `readers`, by name and in the order of reading: `ms`, `counts`
             (task -> matched, detections, words) and `result` (:meth:`SpottingResult.to_dict`).
-        warm_up: photos that all readers read before, uncounted.
+        warm_up: photos that all readers read first, uncounted.
         pause: seconds of rest before each reading.
         clock: seconds of a call.
 
@@ -147,7 +147,7 @@ def measure_readers(
 def _read(reader: Reader, name: str, pixels: np.ndarray, results: list[SpottingResult]) -> None:
     try:
         results.append(reader(pixels))
-    except Exception as error:  # those of foreign packages are of any kind
+    except Exception as error:  # other packages raise errors of any kind
         raise ReadingError(f"{reader.name} failed on photo {name}: {type(error).__name__}: {error}") from error
     results[-1].image_id = name
 
@@ -159,9 +159,9 @@ def _entry(result: SpottingResult, ms: float, truth: list[GroundTruthWord], prot
 
 
 def draw_readings(photos: PhotoSet, cache: MeasurementCache, folder: Path, count: int) -> int:
-    """Draw the first photos with the words of each reader as `folder/DATASET_PHOTO_READER.jpg`; returns how many pictures.
+    """Draw the first photos with the words of each reader as `folder/DATASET_PHOTO_READER.jpg`; return how many pictures.
 
-    What counts against a reader end to end (misread words and words that are none) is red, what is not scored grey.
+    What counts against a reader end to end (misread words and detections that are no words) is red, what is not scored grey.
     """
     drawn = 0
     for index in range(min(count, photos.count)):

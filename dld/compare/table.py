@@ -1,4 +1,4 @@
-"""From what was measured on each photo to the rows of a comparison, and to a table."""
+"""Turns what was measured on each photo into the rows of a comparison, and into a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["comparison_rows", "comparison_table"]
 
 
 def comparison_rows(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Every figure of each reader, in json types.
+    """Compute every figure of each reader, in json types.
 
     Args:
         entries: of the photos, as :func:`~dld.compare.run.measure_readers` stores them.
@@ -25,8 +25,8 @@ def comparison_rows(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) 
     Returns:
         for each reader, in that order: precision, recall and H-mean of the tasks as fractions, each H-mean with
         its 95 % bootstrap interval over photos (`TASK_interval`) and its difference to the first reader with the paired
-        interval (`TASK_difference`); `ms_median` and `ms_mean` a photo; `words_found`, all, counted or not; `mean_scale`
-        and `mean_gflops` of readers that tell them, else None; pooled `counts` (matched, detections, words); and under
+        interval (`TASK_difference`); `ms_median` and `ms_mean` a photo; `words_found`, counted or not; `mean_scale`
+        and `mean_gflops` of readers that report them, else None; pooled `counts` (matched, detections, words); and under
         `per_photo`, in the order of the photos, `image_id`, `ms`, `words_found` and `counts` of each.
     """
     per_photo = {
@@ -65,7 +65,7 @@ def comparison_rows(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) 
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of one data set as a markdown table: H-means in per cent, 95 % intervals, milliseconds a photo."""
+    """Lay out the rows of one data set as a markdown table: H-means in per cent, 95 % intervals, milliseconds a photo."""
     first = rows[0]["name"]
     header = (
         "reader",

@@ -1,4 +1,4 @@
-"""Which of our weights read, and at which resolution, written as one word on the command line."""
+"""Which weights of ours read, and at which resolution, written as one word on the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WeightsChoice:
     def parse(cls, text: str) -> WeightsChoice:
         """Read `[LABEL=]WEIGHTS[@SCALE]`, or `[LABEL=]WEIGHTS[@budget=SHARE]`.
 
-        Without a label shipped weights are called as they are, files and folders by the last two parts of their path.
+        Without a label, shipped weights keep their name; files and folders are called by the last two parts of their path.
 
         Raises:
             ValueError: what stands after `@` is neither a scale nor a budget.
@@ -62,6 +62,6 @@ class WeightsChoice:
         return cls(label, weights, scale, budget)
 
     def path(self) -> str:
-        """What opens the weights, or the folder of graphs. Raises as :func:`dld.model_zoo.find_weights`."""
+        """Return the path of the weights or of the folder of graphs. Raises as :func:`dld.model_zoo.find_weights`."""
         shipped = self.weights in list_weights()
         return self.weights if not shipped and Path(self.weights).is_dir() else weights_address(self.weights)

@@ -145,7 +145,7 @@ def _image_problems(image: dict) -> Iterator[tuple[str, str]]:
 
 
 def image_ids(names: Sequence[str]) -> list[str]:
-    """An id for each file name: the name without its ending, or with it where two would be the same."""
+    """Return an id for each file name: the name without its ending, or with it where two would be the same."""
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     taken = Counter(stems)
     return [stem if taken[stem] == 1 else name for name, stem in zip(names, stems, strict=True)]

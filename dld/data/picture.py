@@ -153,7 +153,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _bgr(image: Image.Image, name: str) -> np.ndarray:
-    """Any mode to BGR."""
+    """Convert any mode to BGR."""
     if image.mode.startswith(("I", "F")):
         image = _grey(image, name)
     return np.ascontiguousarray(np.asarray(opaque_rgb(image, name))[:, :, ::-1])

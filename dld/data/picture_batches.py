@@ -94,7 +94,7 @@ def with_pixels(result: SpottingResult, source: Any, channel_order: str, keep: b
 def _read_sources(
     reader: ViewReader, channel_order: str, sources: Sequence[Any], first: int | None, keep: bool
 ) -> list[SpottingResult]:
-    """Results of one batch, see :data:`ReadBatch`."""
+    """Return the results of one batch, see :data:`ReadBatch`."""
     results = reader(open_batch(sources, channel_order, first))
     for source, result in zip(sources, results, strict=True):
         more = not_read(source) if path_of(source) is not None else 0

@@ -1,4 +1,4 @@
-"""Text on pictures with whatever fonts are installed: each character in the first font that has it, the rest escaped.
+"""Draws text with whatever fonts are installed: each character in the first font that has it, the rest escaped.
 
 A character that no font has would come out as an empty box, and all boxes look alike; its escape (``\\u4e2d``) says
 what it is.
@@ -18,14 +18,14 @@ _PLACEHOLDER_FONTS = ("lastresort", "adobeblank", "notdef")
 
 
 def escape(character: str) -> str:
-    """The escape Python would write for one character: four digits up to U+FFFF, eight above."""
+    """Return the escape that Python writes for one character: four digits up to U+FFFF, eight above."""
     code = ord(character)
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 @lru_cache(maxsize=64)
 def _charmap(path: str) -> frozenset[int]:
-    """Code points a font file has; none for a file that is no scalable font (a bitmap or colour font, say)."""
+    """Return the code points of a font file; none for a file that is no scalable font (such as a bitmap or colour font)."""
     from matplotlib.ft2font import FT2Font
 
     try:
@@ -42,7 +42,7 @@ def _face(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=1)
 def _installed_fonts() -> tuple[str, ...]:
-    """All fonts matplotlib finds on the system, plain cuts first, in an order that does not depend on the disk."""
+    """List all fonts that matplotlib finds, plain cuts first, in an order that does not depend on the disk."""
     from matplotlib.font_manager import fontManager
 
     plain_first = sorted(fontManager.ttflist, key=lambda f: (f.style != "normal", str(f.weight) != "400", f.fname))
@@ -78,7 +78,7 @@ class LabelFont:
         self._font_of: dict[str, str | None] = {}
 
     def font_of(self, character: str) -> str | None:
-        """The font file that draws a character; None if no installed font can, or if it has nothing to show."""
+        """Return the font file that draws a character; None if no installed font can, or if it has nothing to show."""
         if character not in self._font_of:
             self._font_of[character] = self._search(character)
         return self._font_of[character]
@@ -93,7 +93,7 @@ class LabelFont:
         return next((path for path in _installed_fonts() if ord(character) in _charmap(path)), None)
 
     def visible(self, text: str) -> str:
-        """The text with every character that cannot be shown replaced by its escape."""
+        """Replace every character of a text that cannot be shown by its escape."""
         return "".join(character if self.font_of(character) else escape(character) for character in text)
 
     def _runs(self, text: str) -> list[tuple[str, str]]:
@@ -107,13 +107,13 @@ class LabelFont:
         return runs
 
     def measure(self, text: str, size: int) -> tuple[int, int]:
-        """Width and line height in pixels at `size` pixels per em."""
+        """Measure width and line height in pixels at `size` pixels per em."""
         ascent, descent = _face(self.paths[0], size).getmetrics()
         width = sum(_face(path, size).getlength(run) for path, run in self._runs(text))
         return round(width + 0.5), ascent + descent
 
     def draw(self, draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, size: int, fill: tuple[int, ...]) -> None:
-        """Draw one line with its upper left corner at `xy`; it covers what `measure` says."""
+        """Draw one line with its upper left corner at `xy` (pixels); it covers the size that `measure` gives."""
         x, baseline = xy[0], xy[1] + _face(self.paths[0], size).getmetrics()[0]
         for path, run in self._runs(text):
             face = _face(path, size)

@@ -1,8 +1,7 @@
-"""Words on pictures: polygons outlined, their text in filled boxes beside them.
+"""Draws words on pictures: polygons outlined, their text in filled boxes beside them.
 
-detectron2's `Visualizer` draws through matplotlib, which is slow for many labels and knows no placement. Here its
-interface stays (`TextVisualizer(image).draw_...(...)`, then `get_image` or `save`), and the words are painted with
-OpenCV and PIL.
+detectron2's `Visualizer` draws through matplotlib, which is slow for many labels and places none. Here its interface stays
+(`TextVisualizer(image).draw_...(...)`, then `get_image` or `save`), and OpenCV and PIL paint the words.
 """
 
 import math
@@ -62,7 +61,7 @@ class _Picture(VisImage):
         self.caption = ""
 
     def get_image(self) -> np.ndarray:
-        """(H * scale, W * scale, 3) uint8, RGB."""
+        """Return the picture, uint8 RGB (H * scale, W * scale, 3)."""
         axes = self.ax
         if axes.patches or axes.lines or axes.texts or axes.collections or len(axes.images) != 1:
             image = super().get_image().copy()
@@ -72,7 +71,7 @@ class _Picture(VisImage):
         return _paint(image, self.marks, self.caption, self.font)
 
     def save(self, filepath: str | Path) -> None:
-        """Write the picture in the format its name ends in; the folder is made where it does not exist."""
+        """Write the picture in the format of its file ending; create a missing folder."""
         Path(filepath).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(self.get_image()).save(filepath, **({"quality": 92} if str(filepath).endswith("jpg") else {}))
 
@@ -153,7 +152,7 @@ class TextVisualizer(Visualizer):
         return self.output
 
     def draw_instance_predictions(self, predictions: Instances, jittering: bool = True) -> VisImage:
-        """`draw_spotting` for instances with text; anything else as detectron2 draws it."""
+        """Draw instances with text as `draw_spotting` does; anything else as detectron2 does."""
         if predictions.has("pred_texts"):
             return self.draw_spotting(predictions)
         return super().draw_instance_predictions(predictions, jittering)
@@ -167,7 +166,7 @@ class TextVisualizer(Visualizer):
 
 
 def _spotting_of(instances: Instances) -> Spotting:
-    """The words of a model's instances."""
+    """Return the words of a model's instances."""
     height, width = instances.image_size
     fields, count = instances.get_fields(), len(instances)
     if "pred_polygons" in fields:
@@ -202,7 +201,7 @@ def _describe_cost(result: Spotting) -> str:
 
 
 def _contrast(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black or white, whichever is read better on `color` (luma of ITU-R BT.601)."""
+    """Return black or white, whichever reads better on `color` (luma of ITU-R BT.601)."""
     return (0, 0, 0) if 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 115 else (255, 255, 255)
 
 
@@ -229,7 +228,7 @@ def _paint(image: np.ndarray, marks: list[_Mark], caption: str, font: LabelFont)
         mark = marks[index]
         if not mark.text:
             continue
-        # The label follows the height of the word, within what can be read and what leaves the picture to be seen.
+        # The label follows the height of the word: large enough to read, small enough to leave the picture visible.
         word_height = min(cv2.minAreaRect(mark.polygon.astype(np.float32))[1])
         size = round(float(np.clip(0.7 * word_height, max(MIN_TEXT, side / 80), max(1.4 * MIN_TEXT, side / 32))))
         text, size, extent = _fit(mark.text, size, (width, height), font)
@@ -239,7 +238,7 @@ def _paint(image: np.ndarray, marks: list[_Mark], caption: str, font: LabelFont)
 
 
 def _fit(text: str, size: int, picture: tuple[int, int], font: LabelFont) -> tuple[str, int, tuple[int, int]]:
-    """Text, font size and box (w, h) that fit the picture: a smaller font first, then the end of the text gives way."""
+    """Fit text, font size and box (w, h) to the picture: first shrink the font, then cut the end of the text."""
     text = font.visible(text)
     while True:
         w, h = font.measure(text, size)
@@ -260,14 +259,14 @@ def _corners(extent: tuple[int, int], picture: tuple[int, int]) -> np.ndarray:
 
 
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection areas of (N, 4) and (M, 4) boxes, (N, M)."""
+    """Compute the intersection areas (N, M) of boxes (N, 4) and (M, 4)."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return np.clip(high - low, 0, None).prod(axis=2)
 
 
 def _place(index: int, extent: tuple[int, int], words: np.ndarray, labels: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
-    """The box of a label: above its word where there is room, else below, beside or further off, hiding least."""
+    """Place the box of a label above its word where there is room, else below, beside or further off, hiding least."""
     (w, h), (x0, y0, x1, y1) = extent, words[index]
     middle = (y0 + y1 - h) / 2
     rows = [y0 - GAP - h, y1 + GAP, y0 - 2 * (GAP + h), y1 + 2 * GAP + h]
@@ -276,7 +275,7 @@ def _place(index: int, extent: tuple[int, int], words: np.ndarray, labels: np.nd
     limit = np.maximum(np.array(picture) - extent, 0)
     origins = np.round(np.clip(np.array(origins), 0, limit))
     boxes = np.concatenate([origins, origins + extent], axis=1)
-    # Hiding another label costs most; its own word is in sight of whoever reads the label, the others are not.
+    # Hiding another label costs more than hiding a word; places further down the list cost a little more.
     cost = 3 * _overlap(boxes, labels).sum(axis=1) + 2 * _overlap(boxes, words).sum(axis=1)
     cost += np.arange(len(boxes)) * 0.02 * w * h
     return boxes[np.argmin(cost)]

@@ -27,7 +27,7 @@ CODES = "charset_codes"
 
 
 def rename_torchvision_resnet(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Names of torchvision's ResNet as detectron2's; the classifier is dropped.
+    """Rename weights of torchvision's ResNet to detectron2's names; drop the classifier.
 
     torchvision's networks read RGB, ours BGR: the input channels of the first convolution change places.
 
@@ -107,7 +107,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
 
         Args:
             is_last: resuming goes on from this file; False leaves the note as it is.
-            kwargs: values saved beside the weights.
+            kwargs: values to save beside the weights.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -131,7 +131,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
         atomic_write(path, lambda f: f.write(last_filename_basename.encode()))
 
     def load(self, path: str, *args, **kwargs) -> dict:
-        """As in detectron2, with names of shipped weights; a path that does not exist is an error that names it."""
+        """Load as in detectron2, also by names of shipped weights; a path that does not exist raises an error that names it."""
         if path and "://" not in path:
             path = find_weights(path)
         try:

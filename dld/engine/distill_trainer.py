@@ -100,7 +100,7 @@ class DistillTrainer(SpotterTrainer):
 
     @property
     def last_scales(self) -> list[float] | None:
-        """At which the images of the last step were read."""
+        """Return the scales at which the images of the last step were read."""
         return self._trainer.last_scales
 
     def _load_spotter(self, model: nn.Module, path: str) -> None:
@@ -114,7 +114,7 @@ class DistillTrainer(SpotterTrainer):
             raise ValueError(f"{path}: {error}") from error
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As in SpotterTrainer; with nothing to resume and without MODEL.WEIGHTS the student starts as the teacher.
+        """Resume or load as SpotterTrainer does; with nothing to resume and no MODEL.WEIGHTS the student starts as the teacher.
 
         MODEL.WEIGHTS may be a student with its selector, or a plain spotter for the student to start from.
         """
@@ -134,7 +134,7 @@ class DistillTrainer(SpotterTrainer):
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:
-        """Student and selector apart: straight-through gradients of the selector would shrink the student's."""
+        """Return student and selector apart: straight-through gradients of the selector would shrink the student's."""
         groups = [model.student, *([model.selector] if model.selector is not None else [])]
         return [[p for p in group.parameters() if p.requires_grad] for group in groups]
 
@@ -144,7 +144,7 @@ class DistillTrainer(SpotterTrainer):
         return norms if not cfg.MODEL.SELECTOR.ENABLED else [*norms, cfg.MODEL.SELECTOR.CLIP_VALUE]
 
     def build_hooks(self) -> list:
-        """Those of SpotterTrainer, with temperature and scale histogram in front of the writers."""
+        """Build the hooks of SpotterTrainer, with temperature and scale histogram in front of the writers."""
         model = self.unwrapped_model
         ours = [*([SelectorSchedule()] if model.selects else []), ScaleHistogram(model.scales)]
         inherited = super().build_hooks()

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class BestSpotter(HookBase):
     """Keeps `model_best.pth`, the checkpoint of the best end-to-end H-mean; a run is resumed from the latest, not from it.
 
-    Stands behind the evaluation and in front of the periodic checkpoint, which so knows the newest best score.
+    Stands behind the evaluation and in front of the periodic checkpoint, so that the checkpoint knows the newest best score.
 
     Args:
         eval_period: iterations between two evaluations; the last iteration is evaluated as well.
@@ -125,7 +125,7 @@ class PicturesOfPredictions(HookBase):
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Draw now."""
+        """Draw the pictures now."""
         os.makedirs(self.folder, exist_ok=True)
         model = self.trainer.unwrapped_model
         was_training = model.training

@@ -1,4 +1,4 @@
-"""Starting one process or several: `--num-gpus N` as in detectron2, or torchrun."""
+"""Starts one process or several: `--num-gpus N` as in detectron2, or torchrun."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 def started_by_torchrun() -> bool:
-    """Whether torchrun (or anything that sets its variables) started this process."""
+    """Tell whether torchrun (or anything that sets its variables) started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ)
 
 
 def check_counts(num_gpus: int, num_machines: int, machine_rank: int) -> None:
-    """Raise ValueError for more GPUs than are present, or counts that make no sense. Under torchrun its own count."""
+    """Raise ValueError for more GPUs than are present, or counts that make no sense; torchrun's own count goes first."""
     present = torch.cuda.device_count()
     if started_by_torchrun():
         count = local_count()
@@ -39,12 +39,12 @@ def check_counts(num_gpus: int, num_machines: int, machine_rank: int) -> None:
 
 
 def process_count(num_gpus: int, num_machines: int) -> int:
-    """Processes of the whole job."""
+    """Return the number of processes of the whole job."""
     return int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else max(num_gpus, 1) * num_machines
 
 
 def local_count() -> int:
-    """Processes that torchrun started on this machine."""
+    """Return the number of processes that torchrun started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
 
 

@@ -1,4 +1,4 @@
-"""What can be known before the work of a run begins, looked at in seconds and before any process starts."""
+"""Checks, in seconds and before any process starts, all that can be known before a run begins."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_run(args: argparse.Namespace) -> None:
 
 
 def teacher_weights(cfg: CfgNode) -> str:
-    """Path of the teacher that a distillation asks for.
+    """Return the path of the teacher that a distillation asks for.
 
     Raises:
         ValueError: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty; the message says how to train a teacher.
@@ -83,7 +83,7 @@ def teacher_weights(cfg: CfgNode) -> str:
 
 
 def named_weights(key: str, name: str, readers: bool = False) -> str:
-    """Path of the weights that a key of the configuration names; an address is left to whoever downloads it.
+    """Return the path of the weights that a key of the configuration names; return a web address unchanged.
 
     Raises as :func:`dld.model_zoo.find_weights`, with the key in front.
     """
@@ -96,7 +96,7 @@ def named_weights(key: str, name: str, readers: bool = False) -> str:
 
 
 def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
-    """The weights that a run starts from or scores. Raises ValueError where there are none to score, or as `find_weights`."""
+    """Look for the weights that a run starts from or scores. Raises ValueError for none to score, else as `find_weights`."""
     if resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
         return
     if cfg.MODEL.WEIGHTS:
@@ -107,7 +107,7 @@ def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
 
 
 def registered_sets(cfg: CfgNode, eval_only: bool) -> list[str]:
-    """Names of the data sets of a run, each once, after what the configuration has of them was registered.
+    """Register the data sets of the configuration; return the names of those of a run, each once.
 
     Raises:
         OSError, KeyError, ValueError: see `register_datasets`; or training asks for none, or for weights of others.
@@ -132,7 +132,7 @@ def check_batch(cfg: CfgNode, processes: int) -> None:
 
 
 def check_output(folder: str) -> None:
-    """Raise OSError where nothing can be written into a folder, which need not be there yet."""
+    """Raise OSError where nothing can be written into a folder, which need not exist yet."""
     there = os.path.abspath(folder)
     while not os.path.lexists(there):
         there = os.path.dirname(there)

@@ -1,4 +1,4 @@
-"""Losses of several processes put together as those of one process with the whole batch.
+"""Puts losses of several processes together as those of one process with the whole batch.
 
 Gradients are averaged over the processes, which suits a loss that is a mean over images: every process has as many. A loss
 that is a mean over words, over their characters or over sampled proposals must be weighted by how many of them a process
@@ -17,10 +17,10 @@ __all__ = ["averaged_over_processes", "process_weights"]
 
 
 def averaged_over_processes(losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The losses of this process, weighted so that their mean over the processes is that of the whole batch.
+    """Weight the losses of this process so that their mean over the processes is that of the whole batch.
 
-    Every process must call this in every step: it waits for the others. One process alone changes nothing, nor does it
-    change losses of a model that does not say what they are means over (a plain dict).
+    Every process must call this in every step: it waits for the others. Losses stay as they are in a single process, and
+    where the model does not say what they are means over (a plain dict).
     """
     if not isinstance(losses, StepLosses) or comm.get_world_size() == 1:
         return losses
@@ -34,5 +34,5 @@ def averaged_over_processes(losses: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def process_weights(own: torch.Tensor, total: torch.Tensor, world: int) -> torch.Tensor:
-    """n W / N, float32, for counts n of this process and N of all; 1 where a count is negative (not counted)."""
+    """Return n W / N, float32, for counts n of this process and N of all; 1 where a count is negative (not counted)."""
     return torch.where(own < 0, 1.0, own * world / total.clamp(min=1)).float()

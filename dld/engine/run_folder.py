@@ -1,4 +1,4 @@
-"""The output folder of a run that was broken off: put in order before the run goes on."""
+"""Puts the output folder of a run that was broken off in order before the run goes on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tidy_run_folder(folder: str, start: int) -> None:
 
 
 def remove_unfinished(folder: str) -> list[str]:
-    """Delete the temporary files of `atomic_write` whose process is gone; returns their names."""
+    """Delete the temporary files of `atomic_write` whose process is gone; return their names."""
     removed = []
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         match = _UNFINISHED.fullmatch(entry.name)
@@ -61,7 +61,7 @@ def cut_metrics(path: str, start: int) -> int:
 
 
 def periodic_checkpoints(folder: str) -> list[str]:
-    """Paths of the `model_0000123.pth` of a folder, oldest first: those of which only the latest few are kept."""
+    """List the `model_0000123.pth` of a folder, oldest first; only the latest few of them are kept."""
     return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _PERIODIC.fullmatch(name)]
 
 

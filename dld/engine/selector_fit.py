@@ -38,7 +38,7 @@ class ComparedImages(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """Mean risk (`ScaleSelector.risk`: loss + gamma c) on the images held out, for several ways to choose."""
+    """Mean risk (`ScaleSelector.risk`: loss + gamma c) on the held-out images, for several ways to choose."""
 
     chosen: float  # the selector's argmax
     best_constant: float  # the one scale that is best for all of them
@@ -87,8 +87,8 @@ def fit_selector(
 ) -> FitReport:
     """Train `model.selector` in place by the model's own selector loss (its form, gamma and temperature).
 
-    AdamW with a rate that falls along a cosine. The first `held_out` of the images teach nothing: they say after which epoch
-    the choices were best, and its weights are kept (hundreds of images are learned by heart within a few epochs).
+    AdamW with a rate that falls along a cosine. The first share `held_out` of the images teaches nothing: these images tell
+    after which epoch the choices were best, and that epoch's weights are kept (the selector soon learns images by heart).
 
     Returns:
         the report of that epoch; being the best of `epochs`, it is a little better than other images would say.
@@ -135,7 +135,7 @@ def fit_selector(
 
 @torch.no_grad()
 def held_out_report(model: DistillMetaArch, compared: ComparedImages, count: int) -> FitReport:
-    """Risk of the selector's choice on the first `count` images."""
+    """Measure the risk of the selector's choice on the first `count` images."""
     was_training = model.selector.training
     model.selector.eval()
     index = list(range(count))

@@ -1,4 +1,4 @@
-"""From a command line to a frozen configuration with its data sets registered."""
+"""Turns a command line into a frozen configuration with its data sets registered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_YAML_NODES = 100_000
 
 
 def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
-    """Configuration of a yaml file and overrides `KEY VALUE KEY VALUE ...`; not frozen.
+    """Load the configuration of a yaml file and overrides `KEY VALUE KEY VALUE ...`; not frozen.
 
     YAML is loaded safely: tags that build Python objects are refused. MODEL.DEVICE falls back to "cpu" without CUDA.
 
@@ -49,12 +49,12 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
 
 
 def find_config(name: str) -> str:
-    """Path of a configuration file: as given, else one of ours, so that `configs/x.yaml` is found from any folder.
+    """Find a configuration file: as given, else one of ours, so that `configs/x.yaml` is found from any folder.
 
     Ours lie in `dld/configs` of an installed package and in `configs` of a checkout.
 
     Args:
-        name: a path; `configs/` in front is left out when it is looked for among ours.
+        name: a path; the search among ours leaves out `configs/` in front.
 
     Raises:
         FileNotFoundError: there is none; the message lists ours.
@@ -83,7 +83,7 @@ def refuse_expanding_yaml(loaded) -> None:
         if not isinstance(node, (dict, list, tuple)):
             return 1
         if id(node) not in sizes:
-            sizes[id(node)] = MOST_YAML_NODES  # what is met inside itself has no end
+            sizes[id(node)] = MOST_YAML_NODES  # a node that holds itself has no end
             sizes[id(node)] = 1 + sum(map(size, node.values() if isinstance(node, dict) else node))
         return sizes[id(node)]
 
@@ -115,7 +115,7 @@ def register_datasets(cfg: CfgNode) -> None:
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Configuration, log files and data sets of a run; what detectron2's project scripts call `setup`."""
+    """Set up configuration, log files and data sets of a run; what detectron2's project scripts call `setup`."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     if args.config_file:

@@ -26,9 +26,9 @@ class NonFiniteLossError(FloatingPointError):
 
 
 def amp_dtype(enabled: bool, name: str, device: torch.device) -> torch.dtype | None:
-    """Number format of mixed precision on this device, None for full precision.
+    """Return the number format of mixed precision on this device, None for full precision.
 
-    CPUs take bfloat16 whatever was asked for: they have no fast float16. Those without instructions for it take full precision,
+    CPUs take bfloat16 for any `name`: they have no fast float16. CPUs without instructions for bfloat16 take full precision,
     with a warning.
 
     Raises:
@@ -60,7 +60,7 @@ class StepTrainer(SimpleTrainer):
         dump_dir: where the report of a loss that is not finite is written.
 
     Attributes:
-        last_scales: at which the images of the last step were read, where the model chooses that.
+        last_scales: the scales at which the images of the last step were read, where the model chooses them.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
 
     def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
-        """Losses of a batch by name."""
+        """Compute the losses of a batch by name."""
         return self.model(data)
 
     def run_step(self) -> None:
@@ -145,7 +145,7 @@ class StepTrainer(SimpleTrainer):
 
     @property
     def unwrapped_model(self) -> torch.nn.Module:
-        """The model without its distributed wrapper."""
+        """Return the model without its distributed wrapper."""
         return getattr(self.model, "module", self.model)
 
     def state_dict(self) -> dict:

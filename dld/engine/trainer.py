@@ -42,15 +42,15 @@ def distribute(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def scaled_learning_rate(base: float, batch: int, reference: int) -> float:
-    """Linear scaling rule (Goyal et al. 2017): `base` was meant for `reference` images a batch; 0 leaves it alone."""
+    """Scale the rate linearly (Goyal et al. 2017): `base` was meant for `reference` images a batch; 0 leaves it alone."""
     return base * batch / reference if reference else base
 
 
 def rate_factor(cfg, name: str) -> float:
-    """What the learning rate of the parameter of this name is multiplied by."""
+    """Return the factor of the learning rate of the parameter of this name."""
     if name.startswith("selector."):
         return cfg.MODEL.SELECTOR.LR_FACTOR
-    # also the student's, "student.backbone.bottom_up.": what comes trained should forget little
+    # also the student's, "student.backbone.bottom_up.": weights that come trained should forget little
     return cfg.MODEL.BACKBONE.LR_FACTOR if "backbone.bottom_up." in name else 1.0
 
 
@@ -97,11 +97,11 @@ class SpotterTrainer(DefaultTrainer):
 
     @property
     def unwrapped_model(self) -> torch.nn.Module:
-        """The model without its distributed wrapper."""
+        """Return the model without its distributed wrapper."""
         return self._trainer.unwrapped_model
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint of OUTPUT_DIR, or start from MODEL.WEIGHTS, or from nothing; says which."""
+        """Go on from the last checkpoint of OUTPUT_DIR, or start from MODEL.WEIGHTS, or from nothing; log which."""
         super().resume_or_load(resume)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
         if comm.is_main_process() and resume:
@@ -118,17 +118,17 @@ class SpotterTrainer(DefaultTrainer):
 
     @classmethod
     def clip_groups(cls, model: torch.nn.Module) -> list[list[torch.nn.Parameter]]:
-        """Parameters whose gradients are clipped together."""
+        """Return groups of parameters whose gradients are clipped together."""
         return [[p for p in model.parameters() if p.requires_grad]]
 
     def clip_norms(self) -> list[float]:
-        """Largest gradient norm of each of :meth:`clip_groups`; 0: not clipped."""
+        """Return the largest gradient norm of each of :meth:`clip_groups`; 0: not clipped."""
         clip = self.cfg.SOLVER.CLIP_GRADIENTS
         return [clip.CLIP_VALUE if clip.ENABLED else 0.0]
 
     @classmethod
     def build_model(cls, cfg) -> torch.nn.Module:
-        """detectron2's build_model; its size is logged instead of its print-out."""
+        """Build the model with detectron2's build_model; log its size instead of its print-out."""
         from detectron2.modeling import build_model
 
         model = build_model(cfg)
@@ -138,7 +138,7 @@ class SpotterTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW or SGD over what is trained, with detectron2's rules for weight decay."""
+        """Build AdamW or SGD over the trained parameters, with detectron2's rules for weight decay."""
         rate = scaled_learning_rate(cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_BATCH)
         groups = get_default_optimizer_params(
             model,
@@ -157,21 +157,21 @@ class SpotterTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        """Endless loader over DATASETS.TRAIN."""
+        """Build the endless loader over DATASETS.TRAIN."""
         return build_train_loader(cfg, comm.get_rank(), comm.get_world_size())
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
-        """Loader over one set of DATASETS.TEST."""
+        """Build the loader over one set of DATASETS.TEST."""
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str):
-        """Detection, end-to-end and word-spotting scores by the data set's protocol."""
+        """Build the evaluator of detection, end-to-end and word-spotting scores by the data set's protocol."""
         return TextSpottingEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
 
     def build_hooks(self) -> list:
-        """Timing, schedule, evaluation, best checkpoint, pictures, checkpoints, log writers."""
+        """Build the hooks: timing, schedule, evaluation, best checkpoint, pictures, checkpoints, log writers."""
         cfg = self.cfg
         ret = [hooks.IterationTimer(), hooks.LRScheduler()]
         main = comm.is_main_process()
@@ -203,14 +203,14 @@ class SpotterTrainer(DefaultTrainer):
                         )
                     )
         if main:
-            # behind evaluation and writers: resumed from one that stood before them, a run would lack their scores
+            # behind evaluation and writers: a run resumed from a checkpoint written before them would lack their scores
             self._periodic = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3)
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=SMOOTHED))
             ret += [self._periodic, FinalCheckpoint(self.checkpointer)]
         return ret
 
     def state_dict(self) -> dict:
-        """Also the scalars that the writers will need: logs show medians over 20 iterations, and are written as often."""
+        """Add the scalars that the writers will need: logs show medians over 20 iterations, and are written as often."""
         ret = super().state_dict()
         storage = getattr(self, "storage", None)
         if storage is not None:
@@ -219,7 +219,7 @@ class SpotterTrainer(DefaultTrainer):
             written = self.iter if at_end else (self.iter + 1) // SMOOTHED * SMOOTHED - 1
             hints, scalars = storage.smoothing_hints(), {}
             for name, history in storage.histories().items():
-                # some are put several times an iteration; of one that is not smoothed only the latest counts
+                # some are put several times an iteration; without smoothing only the latest counts
                 values = history.values()[-50 * SMOOTHED :] if hints[name] else history.values()[-1:]
                 values = [[value, i] for value, i in values if i > self.iter - SMOOTHED]
                 if values and name not in TIMINGS and (hints[name] or values[-1][1] > written):
@@ -232,7 +232,7 @@ class SpotterTrainer(DefaultTrainer):
         self._last_scalars = state_dict.get("last_scalars", {})
 
     def train(self):
-        """Run from `start_iter` until `max_iter`, which a hook may lower; returns the last scores, if any.
+        """Run from `start_iter` until `max_iter`, which a hook may lower; return the last scores, if any.
 
         After an error nothing is evaluated or saved any more (the other processes might wait for this one in vain); what
         was measured until then is written out.
@@ -268,7 +268,7 @@ class SpotterTrainer(DefaultTrainer):
         for name, kept in getattr(self, "_last_scalars", {}).items():
             for value, iteration in kept["values"]:
                 if kept["written"]:
-                    # into the history alone: as the latest value it would be written once more
+                    # into the history alone: the latest value would be written once more
                     self.storage._history[name].update(value, iteration)
                 else:
                     self.storage.put_scalar(name, value, smoothing_hint=kept["smoothed"], cur_iter=iteration)

@@ -1,4 +1,4 @@
-"""Text files out of a folder or a zip. Nothing is ever unpacked to disk."""
+"""Reads text files out of a folder or a zip. Nothing is ever unpacked to disk."""
 
 import os
 import zipfile
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "TextFile", "decode_text", "read_text_files"]
 
 MAX_FILES = 200_000
-# the largest official test set has some 20 MB of text; what is read is held in memory
+# the largest official test set has some 20 MB of text; all that is read stays in memory
 MAX_FILE_BYTES = 16 * 2**20
 MAX_TOTAL_BYTES = 256 * 2**20
 
@@ -22,7 +22,7 @@ class TextFile:
 
     Attributes:
         name: its last path component.
-        where: how messages call it: the path, or `ZIP:MEMBER`.
+        where: its name in messages: the path, or `ZIP:MEMBER`.
         text: its content without byte order mark.
     """
 
@@ -32,7 +32,7 @@ class TextFile:
 
 
 def read_text_files(path: str | os.PathLike, suffix: str, others: str = "skip") -> list[TextFile]:
-    """All files of a folder or zip (at any depth) whose names end in `suffix`, sorted by path.
+    """Read all files of a folder or zip (at any depth) whose names end in `suffix`, sorted by path.
 
     Args:
         others: what to do with files of other names: "skip", or "refuse" as the official tools do with submissions.
@@ -61,7 +61,7 @@ def read_text_files(path: str | os.PathLike, suffix: str, others: str = "skip") 
 
 
 def decode_text(raw: bytes) -> str:
-    """UTF-8 with or without byte order mark; bytes that are not UTF-8 become U+FFFD, as in the official tools."""
+    """Decode UTF-8 with or without byte order mark; bytes that are not UTF-8 become U+FFFD, as in the official tools."""
     return raw.decode("utf-8-sig", errors="replace")
 
 

@@ -1,7 +1,7 @@
 """How sure an H-mean is: paired bootstrap over images, from the counts of each image.
 
 One resampling draws as many images as there are, with replacement, and pools their counts as the score itself does.
-Systems that are compared are drawn on the same images, so that what all of them find easy or hard cancels out.
+Compared systems are drawn on the same images, so that what all of them find easy or hard cancels out.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Interval:
 def hmean_interval(
     counts: Sequence[Sequence[int]] | np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Percentile interval of the pooled H-mean.
+    """Compute the percentile interval of the pooled H-mean.
 
     Args:
         counts: (N, 3) for each image: matched, detections, words.
@@ -52,7 +52,7 @@ def paired_difference_interval(
     samples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of H-mean(a) - H-mean(b), both (N, 3) over the same images in the same order.
+    """Compute the percentile interval of H-mean(a) - H-mean(b), both (N, 3) over the same images in the same order.
 
     Raises:
         ValueError: different numbers of images.
@@ -73,7 +73,7 @@ def _table(counts: Sequence[Sequence[int]] | np.ndarray, name: str) -> np.ndarra
 
 
 def draw_sums(table: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Sums of the rows of `table` (N, C) over `samples` drawings of N images with replacement, (samples, C)."""
+    """Sum the rows of `table` (N, C) over `samples` drawings of N images with replacement; return (samples, C)."""
     generator = np.random.default_rng(seed)
     images = len(table)
     sums = []
@@ -85,14 +85,14 @@ def draw_sums(table: np.ndarray, samples: int, seed: int) -> np.ndarray:
 
 
 def hmean_of(sums: np.ndarray) -> np.ndarray:
-    """H-means (...) of pooled counts (..., 3): matched, detections, words; 0 where there is neither detection nor word."""
+    """Compute H-means (...) of pooled counts (..., 3): matched, detections, words; 0 without any detection or word."""
     # 2PR / (P + R) with P = m/d and R = m/w is 2m / (d + w).
     matched, detections, words = (sums[..., index] for index in range(3))
     return 2 * matched / np.maximum(detections + words, 1)
 
 
 def percentile_interval(value: np.ndarray, drawn: np.ndarray, level: float) -> Interval:
-    """The middle `level` of what was drawn, around a value."""
+    """Return the middle `level` of the drawn values, around a value."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])

@@ -15,12 +15,12 @@ _NUMBERED = re.compile(r"^(?:t[rs]_)?(?:img|image)?_?0*(\d+)$", re.IGNORECASE)
 
 
 def canonical_name(file_name: str) -> str:
-    """File name without extension and without the prefixes of official files."""
+    """Return the file name without extension and without the prefixes of official files."""
     return _PREFIX.sub("", _ENDING.sub("", file_name))
 
 
 def image_number(name: str) -> int | None:
-    """The number in a name of the official patterns (`img_7`, `img7`, `0000007`, `ts_img_00007`), else None."""
+    """Return the number in a name of the official patterns (`img_7`, `img7`, `0000007`, `ts_img_00007`), else None."""
     match = _NUMBERED.match(canonical_name(name))
     return int(match.group(1)) if match else None
 
@@ -45,7 +45,7 @@ class ImageIndex:
         self._numbers = {number: image for number, image in numbers.items() if image is not None}
 
     def find(self, name: str) -> str | None:
-        """The image id of the same name or, among official patterns, of the same number; None if there is none."""
+        """Return the image id of the same name or, among official patterns, of the same number; None if there is none."""
         if name in self._names:
             return self._names[name]
         stem = canonical_name(name)
@@ -53,7 +53,7 @@ class ImageIndex:
         return self._names.get(stem) or (None if number is None else self._numbers.get(number))
 
     def find_path(self, path: str) -> str | None:
-        """The image that the path of a picture means.
+        """Return the image that the path of a picture means.
 
         Ids may have folders ("day1/img_1"), and the path may begin further up ("/photos/day1/img_1.jpg"): the longest end of
         it that is an image counts, at last its file name alone.

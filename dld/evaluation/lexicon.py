@@ -53,7 +53,7 @@ class Lexicon:
         self.per_image = per_image
 
     def correct(self, predictions: Mapping[str, Sequence[Word]], protocol: Protocol) -> dict[str, list[Word]]:
-        """Copies of the predictions, with texts replaced by the protocol's `lexicon_rule`."""
+        """Return copies of the predictions, with texts replaced by the protocol's `lexicon_rule`."""
         if self.name == "none":
             return {image: list(words) for image, words in predictions.items()}
         if self.words is not None:
@@ -76,7 +76,7 @@ class Lexicon:
 
 
 def nearest_words(texts: Sequence[str], lexicon: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest word of each text by Levenshtein distance on upper-cased strings; the first one wins a tie.
+    """Find the nearest word of each text by Levenshtein distance on upper-cased strings; the first one wins a tie.
 
     Returns:
         indices (T,) into `lexicon` and distances (T,), both int64.
@@ -94,12 +94,12 @@ def nearest_words(texts: Sequence[str], lexicon: Sequence[str]) -> tuple[np.ndar
 
 
 def weighted_edit_distance(text: str, word: str, char_scores: Sequence[float]) -> float:
-    """Edit distance in which touching a character costs the probability that the recogniser gave it.
+    """Compute the edit distance in which touching a character costs the probability that the recogniser gave it.
 
     Deleting or replacing character i costs p_i; inserting behind it costs the mean of p_i and p_{i+1} (p_0 before the
-    first and the last p behind the last one; 1 into an empty text). Peers weight a replacement by the probability of
-    the new character as well: their models hand over whole distributions, a results file only the scores of what was
-    read.
+    first and the last p behind the last one; 1 into an empty text). Others weight a replacement by the probability of
+    the new character as well: their models hand over whole distributions, while a results file holds only the scores of
+    the text that was read.
     """
     costs = [min(max(float(value), 0.0), 1.0) for value in char_scores]
     if len(costs) != len(text):

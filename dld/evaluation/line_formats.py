@@ -20,14 +20,14 @@ _TOTAL_TEXT_WORD = re.compile(
 )
 
 
-# Of characters. Official lines have some hundreds; the pattern of Total-Text's files takes time by the square of a file.
+# In characters. Official lines have some hundreds; the pattern for Total-Text's files takes time by the square of a file.
 LONGEST_LINE = 50_000
 LONGEST_TOTAL_TEXT_FILE = 100_000
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line: (P, 2) float64 polygon in pixels, text (None after coordinates alone), and the file and line it is."""
+    """A line: (P, 2) float64 polygon in pixels, text (None after coordinates alone), and the file and line where it stands."""
 
     polygon: np.ndarray
     text: str | None
@@ -52,11 +52,11 @@ def parse_lines(text: str, where: str, protocol: Protocol) -> list[Line]:
 
 
 def refuse_tangle(polygon: np.ndarray, where: str) -> None:
-    """Raise ValueError for a polygon whose area would take minutes: MOST_POINTS, or MOST_CROSSINGS with itself."""
+    """Raise ValueError for a polygon whose area would take minutes: over MOST_POINTS, or MOST_CROSSINGS with itself."""
     if len(polygon) > MOST_POINTS:
         raise ValueError(f"{where}: a polygon of {len(polygon)} points, more than {MOST_POINTS}")
     # 16 points cannot cross so often
-    if len(polygon) > 16 and (np.abs(polygon) <= 1000 * LARGEST_PIXEL).all():  # what is larger is measured as degenerate
+    if len(polygon) > 16 and (np.abs(polygon) <= 1000 * LARGEST_PIXEL).all():  # larger ones are measured as degenerate
         crossings = count_crossings(polygon)
         if crossings > MOST_CROSSINGS:
             raise ValueError(f"{where}: a polygon that crosses itself {crossings} times, more than {MOST_CROSSINGS}")

@@ -61,7 +61,7 @@ class ImageMatch:
 
     @property
     def verdicts(self) -> Verdicts:
-        """Word by word what the counts pool. A word whose detection has a wrong text is misread, and so is the detection."""
+        """Tell for each word what the counts pool. A detection with a wrong text is misread, and so is its word."""
         words = ["dont_care" if ignored else "missed" for ignored in self.ignored_words]
         detections = ["dont_care" if ignored else "false" for ignored in self.ignored_detections]
         for pair in self.pairs:
@@ -102,7 +102,7 @@ def match_image(
         gt_words: G annotated words in file order.
         det_words: D detections in file order.
         task: "detection", "e2e" or "word_spotting".
-        overlap: `measure_overlap` of the two, where it is known already.
+        overlap: `measure_overlap` of the two; None: it is measured here.
     """
     if task not in TASKS:
         raise KeyError(f"unknown task {task!r}; known: {', '.join(TASKS)}")

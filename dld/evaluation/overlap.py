@@ -1,7 +1,7 @@
 """Areas of the polygons of one image and of their intersections: exact clipping, never a raster.
 
-A self-intersecting polygon stands for its even-odd area (a bow-tie: both wings). A degenerate
-one (fewer than three points, no area, a coordinate that is no number) has area zero and overlaps nothing.
+A self-intersecting polygon stands for its even-odd area (a bow-tie: both wings). A degenerate one (fewer than three
+points, no area, a coordinate that is no number) has area zero and overlaps nothing.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ class Overlap:
 
     @property
     def iou(self) -> np.ndarray:
-        """(G, D) intersection over union; 0 where both areas are 0."""
+        """Return intersection over union (G, D); 0 where both areas are 0."""
         union = self.truth_areas[:, None] + self.detected_areas[None, :] - self.intersection
         return _ratio(self.intersection, union)
 
     @property
     def inside(self) -> np.ndarray:
-        """(G, D) fraction of the detection's area that lies in the word; 0 where it has no area."""
+        """Return the fraction (G, D) of the detection's area that lies in the word; 0 where it has no area."""
         return _ratio(self.intersection, np.broadcast_to(self.detected_areas[None, :], self.intersection.shape))
 
 
@@ -66,7 +66,7 @@ def measure_overlap(truth: Sequence[np.ndarray], detected: Sequence[np.ndarray],
 
 
 def polygon_regions(polygons: Sequence[np.ndarray], protocol: Protocol) -> np.ndarray:
-    """(N,) valid shapely geometries of the areas that the polygons enclose; empty ones for degenerate polygons."""
+    """Return valid shapely geometries (N,) of the areas that the polygons enclose; empty ones for degenerate polygons."""
     regions = _rings(polygons, protocol)
     for index in np.flatnonzero(~shapely.is_valid(regions)):
         regions[index] = _even_odd_region(regions[index])
@@ -85,7 +85,7 @@ def polygon_problems(polygons: Sequence[np.ndarray], protocol: Protocol) -> list
 
 
 def is_clockwise(polygon: np.ndarray) -> bool:
-    """Whether the corners run clockwise as one sees them (y down), or enclose as much one way as the other."""
+    """Tell whether the corners run clockwise as one sees them (y down), or enclose as much one way as the other."""
     x, y = np.asarray(polygon, dtype=np.float64).T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) >= 0
 

@@ -37,7 +37,7 @@ class LexiconRule:
     Attributes:
         distance: "levenshtein", or "weighted": edits cost as much as the recogniser was sure of the character they
             touch.
-        max_distance: the nearest word is taken only below (strictly) this distance; None: however far it is.
+        max_distance: the nearest word is taken only below (strictly) this distance; None: at any distance.
         beyond_limit: what becomes of a word that is too far from the lexicon: "keep" its own text, or "drop" the
             detection.
         min_length: shorter texts keep their own text.
@@ -74,8 +74,8 @@ class Protocol:
             play no part); "best_iou" takes the pair of the greatest IoU first, as no official tool does.
         wrong_text_keeps_pair: a pair whose text is wrong uses up both its word and its detection.
         dont_care_pattern: a ground-truth text that is this regular expression from end to end is don't care.
-        dont_care_overlap: a detection of whose area more than this fraction lies in a single don't-care word is don't
-            care.
+        dont_care_overlap: a detection is don't care if more than this fraction of its area lies in a single don't-care
+            word.
         ignore_degenerate_words: a ground-truth polygon without area is don't care; otherwise it counts as a missed
             word.
         self_intersecting_area: area of a polygon that crosses itself: "even_odd", all that it encloses (a bow-tie: both
@@ -129,11 +129,11 @@ class Protocol:
         _one_of("self_intersecting_area", self.self_intersecting_area, ("even_odd", "contour"))
 
     def is_dont_care(self, text: str) -> bool:
-        """Whether a ground-truth word of this (already read) text is don't care."""
+        """Tell whether a ground-truth word of this (already read) text is don't care."""
         return re.fullmatch(self.dont_care_pattern, text) is not None
 
     def rules(self) -> dict[str, Any]:
-        """Every rule in json types, to be stored beside the scores."""
+        """Return every rule in json types, to be stored beside the scores."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["lexicon_rule"] = asdict(self.lexicon_rule)
         values["spotting_suffixes"] = list(self.spotting_suffixes)
@@ -163,7 +163,7 @@ PROTOCOLS = {protocol.name: protocol for protocol in (icdar2013, icdar2015, tota
 
 
 def get_protocol(name: str) -> Protocol:
-    """Look a protocol up by its name. Raises KeyError listing the known names."""
+    """Look up a protocol by its name. Raises KeyError listing the known names."""
     if name not in PROTOCOLS:
         raise KeyError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

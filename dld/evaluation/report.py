@@ -16,7 +16,7 @@ SCORES_SCHEMA = "dld-scores/1"
 
 
 def score_table(scores: Mapping[str, Mapping[str, TaskScore]], title: str) -> str:
-    """All tasks and lexicons in one table, in per cent.
+    """Lay out all tasks and lexicons in one table, in per cent.
 
     Args:
         scores: task -> lexicon -> score.
@@ -37,7 +37,7 @@ def score_table(scores: Mapping[str, Mapping[str, TaskScore]], title: str) -> st
 
 
 def scores_document(scores: Mapping[str, Mapping[str, TaskScore]], protocol: Protocol, **about: Any) -> dict[str, Any]:
-    """Json types: fractions and counts by task and lexicon, counts of each image, every rule, and what `about` says."""
+    """Return json types: fractions and counts by task and lexicon, counts of each image, every rule, and `about`."""
     images = {len(item.per_image) for of_lexicon in scores.values() for item in of_lexicon.values()}
     return {
         "schema": SCORES_SCHEMA,

@@ -102,11 +102,11 @@ def check_predictions(
 
 
 def to_quadrilateral(polygon: np.ndarray, protocol: Protocol) -> np.ndarray | None:
-    """Four whole-pixel corners, clockwise as one sees them, as ICDAR submissions need them.
+    """Return four whole-pixel corners, clockwise as one sees them, as ICDAR submissions need them.
 
-    Four points stay the points that are scored here (without their decimals, where the protocol truncates); of any
-    other number the rectangle of least area around them is taken. None where there are fewer than three points or one
-    is no number.
+    Four points stay the points that are scored here (without their decimals, where the protocol truncates). Any other
+    number becomes the rectangle of least area around them. Fewer than three points, or one that is no number, give
+    None.
 
     Args:
         polygon: (P, 2) pixels.

@@ -33,8 +33,8 @@ class TextSpottingEvaluator(DatasetEvaluator):
         lexicon: corrects texts before end-to-end and word spotting; None: the recogniser's own text.
         tasks: what is scored.
 
-    Ground truth is what the inputs carry under "annotations"; only if one of them carries none is the data set itself
-    read (a generated data set would otherwise be rendered twice). Both must be in pixels of the original image.
+    Ground truth is what the inputs carry under "annotations". The data set itself is read only if one of them carries none
+    (otherwise a generated data set would be rendered twice). Both must be in pixels of the original image.
 
     Attributes:
         results: predictions of the last evaluation by image id (main process).
@@ -119,7 +119,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
 
 
 def dataset_protocol(dataset_name: str) -> Protocol:
-    """The protocol that a registered data set's metadata names. Raises KeyError where it names none."""
+    """Return the protocol that a registered data set's metadata names. Raises KeyError where it names none."""
     name = MetadataCatalog.get(dataset_name).get("protocol")
     if name is None:
         raise KeyError(f"the metadata of data set '{dataset_name}' names no protocol; give one")
@@ -127,7 +127,7 @@ def dataset_protocol(dataset_name: str) -> Protocol:
 
 
 def dataset_ground_truth(dataset_name: str) -> dict[str, list[GroundTruthWord]]:
-    """The words of every image of a registered data set, a list or a streamed one (which is read from end to end)."""
+    """Return the words of every image of a registered data set, a list or a streamed one (which is read from end to end)."""
     dataset = DatasetCatalog.get(dataset_name)
     items = (dataset[index] for index in range(len(dataset)))
     return {str(item["image_id"]): ground_truth_of(item) for item in items}

@@ -10,7 +10,7 @@ _QUOTED = re.compile(r'\s*"(.*)"\s*', re.DOTALL)
 
 
 def read_transcription(text: str, protocol: Protocol) -> str:
-    """The transcription that a file's text stands for.
+    """Return the transcription that a file's text stands for.
 
     A text between double quotes loses them, and `\\"` and `\\\\` inside are unescaped: the official tools do so with
     ground truth and detections alike.
@@ -24,7 +24,7 @@ def read_transcription(text: str, protocol: Protocol) -> str:
 
 
 def end_to_end_match(truth: str, detected: str, protocol: Protocol) -> bool:
-    """Equal, or equal once special characters are dropped from the ends of the ground truth (not the detection)."""
+    """Tell whether texts are equal, or become so when special characters are dropped from the ends of the ground truth."""
     truth, detected = _fold(truth, protocol), _fold(detected, protocol)
     if truth == detected:
         return True
@@ -34,7 +34,7 @@ def end_to_end_match(truth: str, detected: str, protocol: Protocol) -> bool:
 
 
 def spotting_word(truth: str, protocol: Protocol) -> str | None:
-    """The ground truth as word spotting looks for it, or None where it makes the word don't care."""
+    """Return the ground truth as word spotting looks for it, or None where it makes the word don't care."""
     for suffix in protocol.spotting_suffixes:
         if truth.endswith(suffix):
             truth = truth[: -len(suffix)]
@@ -47,7 +47,7 @@ def spotting_word(truth: str, protocol: Protocol) -> str | None:
 
 
 def spotting_match(cleaned: str, detected: str, protocol: Protocol) -> bool:
-    """Equality with the cleaned ground truth; the detected text is not cleaned."""
+    """Tell whether the detected text equals the cleaned ground truth; the detected text is not cleaned."""
     return _fold(cleaned, protocol) == _fold(detected, protocol)
 
 

@@ -33,11 +33,11 @@ from dld.strips.heights import FORMS
 
 __all__ = ["OPSET", "GraphPart", "export_spotter", "spotter_parts", "spotter_settings"]
 
-OPSET = 17  # RoIAlign that is aligned as torch's needs 16
+OPSET = 17  # RoIAlign aligned as in torch needs 16
 
 
 class GraphPart(NamedTuple):
-    """One graph to be: its module, the names of what goes in and out, and an example of what goes in.
+    """A graph to write: its module, the names of its inputs and outputs, and example inputs.
 
     `axes` names the dimensions of each input that may differ from call to call; None: those of `_DYNAMIC`.
     """
@@ -57,7 +57,7 @@ _DYNAMIC = {4: {0: "images", 2: "{}_rows", 3: "{}_columns"}, 3: {0: "words"}, 2:
 def spotter_parts(
     model: TextSpottingRCNN | DynamicSpotter, size: tuple[int, int] = (128, 192), images: int = 2, seed: int = 0
 ) -> dict[str, GraphPart]:
-    """The graphs of a spotter by name, with examples from noise.
+    """Return the graphs of a spotter by name, with examples from noise.
 
     Args:
         model: on the CPU, in evaluation mode.
@@ -66,7 +66,7 @@ def spotter_parts(
         seed: of the noise.
 
     Raises:
-        ValueError: not one of the two spotters, a selector or a number of classes that is not known here.
+        ValueError: not one of the two spotters, or a selector or a number of classes that has no graph.
     """
     student = model.student if isinstance(model, DynamicSpotter) else model
     if not isinstance(student, TextSpottingRCNN):
@@ -113,7 +113,7 @@ def spotter_parts(
 
 
 def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, noise: torch.Generator) -> GraphPart:
-    """The reader of strips, on noise (words, 3, rows, columns of `width`). Its rows are fixed."""
+    """Make the part of the reader of strips, on noise (words, 3, rows, columns of `width`). Its rows are fixed."""
     strips = torch.rand(words, 3, rows, int(FORMS[rows].columns(width)), generator=noise) * 2 - 1
     reader = copy.deepcopy(reader).to("cpu", torch.float32)
     allowed = torch.ones(reader.charset.num_outputs, dtype=torch.bool)
@@ -124,7 +124,7 @@ def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, nois
 def spotter_settings(
     model: TextSpottingRCNN | DynamicSpotter, cfg: CfgNode, budget_table: Sequence[Sequence[float]] = ()
 ) -> dict[str, Any]:
-    """What `spotter.json` says beside graphs, weights and version; arguments as in :func:`export_spotter`."""
+    """Return what `spotter.json` says beside graphs, weights and version; arguments as in :func:`export_spotter`."""
     view = dynamic(model, cfg)
     student, selector = view.student, view.selector
     heads, rpn = student.roi_heads, student.proposal_generator
@@ -165,7 +165,7 @@ def spotter_settings(
 
 
 def _reading_settings(student: TextSpottingRCNN) -> dict[str, Any]:
-    """How words are read, and what that needs."""
+    """Return how words are read, and what that needs."""
     if student.reader is not None:
         return {
             "how": "strips",
@@ -197,12 +197,12 @@ def export_spotter(
     Args:
         model: any device; stays as it is.
         cfg: its configuration, for the sizes of test images and the candidate scales of a plain spotter.
-        folder: made where missing; graphs in it are replaced.
-        weights: what the model was loaded from; its file is named with its hash in `spotter.json`.
+        folder: created if missing; graphs in it are replaced.
+        weights: what the model was loaded from; `spotter.json` names its file and hash.
         budget_table: rows of mean cost and mu, as `TextSpotter.budget_table` has them.
 
     Returns:
-        the parts that were written, whose modules are the reference that the graphs can be compared with.
+        the written parts; their modules are the reference to compare the graphs with.
 
     Raises:
         ImportError: the onnx package is not installed.
@@ -220,7 +220,7 @@ def export_spotter(
         path = folder / f"{name}.onnx"
         _write_graph(part, path)
         onnx.checker.check_model(str(path))
-    # last: the hashes of an interrupted export are not those of its graphs, and reading refuses it
+    # last: after an interrupted export the hashes do not fit the graphs, and reading refuses the folder
     about = None if weights is None else about_weights(weights)
     graphs = {name: f"{name}.onnx" for name in parts}
     settings = {"dld_version": __version__, "weights": about, **spotter_settings(model, cfg, budget_table), "graphs": graphs}
@@ -229,7 +229,7 @@ def export_spotter(
 
 
 def about_weights(weights: str | Path) -> dict[str, str]:
-    """File name and hash of what is exported, and the options of a variant."""
+    """Return file name and hash of what is exported, and the options of a variant."""
     file, options = find_weights(weights), variant_options(weights)
     about = {"file": Path(file).name, "sha256": sha256_of(file)}
     return {**about, "options": " ".join(map(str, options))} if options else about
@@ -237,7 +237,7 @@ def about_weights(weights: str | Path) -> dict[str, str]:
 
 def _write_graph(part: GraphPart, path: Path) -> None:
     with warnings.catch_warnings():
-        # tracing warns of every size that Python sees; that no size was frozen is what the parity report measures
+        # tracing warns of every size that Python sees; the parity report shows that no size was frozen
         warnings.simplefilter("ignore")
         torch.onnx.export(
             part.module,

@@ -1,7 +1,7 @@
-"""The parts of a spotter as modules from tensors to tensors: what becomes one ONNX graph each.
+"""The parts of a spotter as modules from tensors to tensors: each becomes one ONNX graph.
 
-A spotter is cut where the number of things changes: between the graphs stand non-maximum suppression, thresholds and the
-loop over characters, a few lines of numpy (`dld.runtime.suppression`, `dld.runtime.onnx_spotter`). Inside a graph nothing
+A spotter is cut where the number of things changes. Non-maximum suppression, thresholds and the loop over characters stand
+between the graphs: a few lines of numpy (`dld.runtime.suppression`, `dld.runtime.onnx_spotter`). Inside a graph nothing
 depends on values, so that each one is traced once and serves every size.
 
 N images, K proposals per level, R boxes or words, L encoder columns, C channels, M rows and columns of a small mask.
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def pyramid_levels(model: TextSpottingRCNN) -> list[str]:
-    """Names of the levels that the heads read, finest first."""
+    """Return the names of the levels that the heads read, finest first."""
     heads = model.roi_heads
     wanted = {*heads.box_in_features, *heads.mask_in_features, heads.recognizer_feature}
     return [name for name in model.backbone.output_shape() if name in wanted]
@@ -58,7 +58,7 @@ class SelectorGraph(nn.Module):
             return self.selector.scores_of(self.selector.body(x))
         else:
             for layer in (self.selector.stem, *self.selector.blocks):
-                # images of one size have no padding to be masked; ceil(n / 2) cells remain of n
+                # images of one size have no padding to mask; ceil(n / 2) cells remain of n
                 cells = x[:, :1, ::2, ::2]
                 x = layer(x, torch.ones_like(cells))
         return self.selector.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
@@ -67,7 +67,7 @@ class SelectorGraph(nn.Module):
 class DetectorGraph(nn.Module):
     """Normalised padded images (N, 3, H, W) -> the pyramid levels that the heads read, and proposals before suppression.
 
-    Proposals: boxes (N, A, 4) in pixels of the input, logits (N, A), and the level (A,) each comes from; A = K x levels.
+    Proposals: boxes (N, A, 4) in pixels of the input, logits (N, A), and the level (A,) of each; A = K x levels.
     A level with fewer than K anchors fills up with logits of -inf.
     """
 
@@ -93,11 +93,11 @@ class DetectorGraph(nn.Module):
     def _best_of_level(
         self, logits: torch.Tensor, deltas: torch.Tensor, cells: torch.Tensor, stride: int, offset: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (N, A, h, w) and deltas (N, 4 A, h, w) of A anchors a cell -> boxes (N, K, 4) and logits (N, K)."""
+        """Turn logits (N, A, h, w), deltas (N, 4 A, h, w) of A anchors a cell into boxes (N, K, 4) and logits (N, K)."""
         N, A, _, w = logits.shape
         flat = logits.permute(0, 2, 3, 1).flatten(1)
         moves = deltas.unflatten(1, (A, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)  # (N, h w A, 4)
-        # K is then never more than there are
+        # so that there are always at least K
         filled = torch.cat([flat, flat.new_full((1, self.count), -torch.inf).expand(N, -1)], 1)
         scores, index = filled.topk(self.count, dim=1)
         index = torch.minimum(index, torch.ones_like(index) * (flat.shape[1] - 1))

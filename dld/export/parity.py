@@ -1,4 +1,4 @@
-"""How far exported graphs are from PyTorch: graph by graph on noise, and word by word on pictures."""
+"""Measures how far exported graphs are from PyTorch: graph by graph on noise, and word by word on pictures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from dld.structures.words import SpottingResult, Word
 
 __all__ = ["compare_graphs", "compare_pictures", "match_words", "polygon_distance"]
 
-# logits closer than this are equal but for rounding
+# logits closer than this are equal except for rounding
 _EQUAL_LOGITS = 1e-3
 
 
 @torch.no_grad()
 def compare_graphs(parts: Mapping[str, GraphPart], run: GraphRunner) -> dict[str, dict[str, float]]:
-    """Largest absolute difference of every output of every graph on the example of its part.
+    """Return the largest absolute difference of every output of every graph on the example of its part.
 
-    Proposals are compared each with the nearest of its image and level: two whose logits are equal but for rounding
-    may come in either order, and at the end of the list either may be the one left out.
+    Each proposal is compared with the nearest of its image and level: two whose logits are equal except for rounding
+    may come in either order, and at the end of the list either of them may be missing.
 
     Args:
-        parts: as :func:`~dld.export.exporter.spotter_parts` makes them, of another size and batch than was exported,
-            or a size that was frozen into a graph would not be seen.
-        run: the graphs.
+        parts: as :func:`~dld.export.exporter.spotter_parts` makes them, of another size and batch than the exported
+            ones: otherwise a size frozen into a graph would not be seen.
+        run: runs the graphs.
     """
     report = {}
     for name, part in parts.items():
@@ -74,8 +74,8 @@ def compare_pictures(
     Returns:
         counts (a word is the same if both read the same text at the same place), the largest differences among the same
         words (polygons in pixels, scores, scores of characters), and the pictures that differ. Polygons are simplified with
-        a tolerance of 1 % of their length; where two corners are equally good, rounding decides, and the polygons are that
-        far apart at most. So the number of those within half a pixel is counted as well.
+        a tolerance of 1 % of their length; where two corners are equally good, rounding decides, and the polygons are at most
+        that far apart. So polygons within half a pixel are counted as well.
     """
     report: dict[str, Any] = {
         "pictures": 0,
@@ -112,7 +112,7 @@ def compare_pictures(
 
 
 def match_words(words: list[Word], others: list[Word]) -> list[tuple[Word, Word]]:
-    """Pairs of words of the same text whose boxes overlap, each once, the nearest first choice of each."""
+    """Pair words of the same text at the same place: each word with the nearest one left."""
     left, pairs = list(others), []
     for word in words:
         near = [(polygon_distance(word.polygon, o.polygon), k) for k, o in enumerate(left) if o.text == word.text]
@@ -123,5 +123,5 @@ def match_words(words: list[Word], others: list[Word]) -> list[tuple[Word, Word]
 
 
 def polygon_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Hausdorff distance of two outlines, in their pixels: no point of either is farther from the other outline."""
+    """Compute the Hausdorff distance of two outlines, in pixels: no point of either is farther from the other outline."""
     return float(shapely.hausdorff_distance(shapely.LinearRing(a), shapely.LinearRing(b)))

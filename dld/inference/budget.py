@@ -1,7 +1,7 @@
-"""A wanted mean cost without retraining: the selector's scores are shifted by mu x cost.
+"""Reaches a wanted mean cost without retraining: the selector's scores are shifted by mu x cost.
 
-N images, S candidate scales. `DynamicSpotter` reads image i at the scale argmax_s (log p_is - mu c_is), c_is the cost
-of that scale as a share of the teacher's. The larger mu, the cheaper the scales: the mean cost of a set of images is a
+N images, S candidate scales. `DynamicSpotter` reads image i at the scale argmax_s (log p_is - mu c_is), where c_is is the
+cost of that scale as a share of the teacher's. A larger mu gives cheaper scales: the mean cost of a set of images is a
 falling staircase over mu, whose steps lie where two scales of an image change places. mu is found among those steps.
 """
 
@@ -38,7 +38,7 @@ class Budget(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """`0.6` is a share of the teacher's mean cost, `150G` are GFLOPs (1e9) an image.
+        """Read a budget: `0.6` is a share of the teacher's mean cost, `150G` are GFLOPs (1e9) an image.
 
         Raises:
             ValueError: neither of the two, or not positive.
@@ -57,13 +57,13 @@ class Budget(NamedTuple):
         return f"{self.value:g}G" if self.in_gflops else f"{self.value:g}"
 
     def calibrate(self, scores: ScaleScores) -> float:
-        """mu that keeps to this budget on the images of `scores`; see :func:`calibrate_mu`."""
+        """Return the mu that keeps to this budget on the images of `scores`; see :func:`calibrate_mu`."""
         spent = scores.gflops if self.in_gflops else scores.costs
         return calibrate_mu(scores.log_probabilities, scores.costs, self.value, spent)
 
 
 def choose_scales(scores: np.ndarray, costs: np.ndarray, mu: float) -> np.ndarray:
-    """Index of the chosen scale of each image, int64 (N,); arguments as in :func:`calibrate_mu`."""
+    """Return the index of the chosen scale of each image, int64 (N,); arguments as in :func:`calibrate_mu`."""
     return (np.asarray(scores, dtype=np.float64) - mu * np.asarray(costs, dtype=np.float64)).argmax(1)
 
 
@@ -73,10 +73,10 @@ def calibrate_mu(
     wanted_mean_cost: float,
     spent: np.ndarray | Sequence | None = None,
 ) -> float:
-    """The mu nearest to spending everything without spending more: mean chosen cost at most the wanted one.
+    """Find the mu that spends as much as it may: the mean chosen cost is at most the wanted one.
 
-    Bisection over the steps of the staircase, so the answer is exact for these images. mu is negative where more is
-    wanted than the selector spends by itself, and 0 where 0 is right already.
+    A bisection over the steps of the staircase makes the answer exact for these images. mu is negative where the wanted cost
+    is above what the selector spends by itself, and 0 where 0 is right already.
 
     Args:
         scores: log-probabilities (N, S).
@@ -120,7 +120,7 @@ def calibrate_mu(
 
 
 def _steps(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Every mu at which two scales of an image change places, ascending."""
+    """Return every mu at which two scales of an image change places, ascending."""
     i, j = np.triu_indices(scores.shape[1], 1)
     gap = costs[:, i] - costs[:, j]
     apart = gap != 0
@@ -128,7 +128,7 @@ def _steps(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
 
 
 def _between(steps: np.ndarray, k: int) -> float:
-    """A mu after k of the steps, as far from both neighbours as can be."""
+    """Return a mu after k of the steps, as far from both neighbours as possible."""
     if not len(steps):
         return 0.0
     if k == 0:
@@ -156,7 +156,7 @@ def score_images(model: DynamicSpotter, images: list[torch.Tensor]) -> ScaleScor
 
 
 def gather_scores(model: DynamicSpotter, records: Iterable[dict], total: int | None = None) -> ScaleScores:
-    """Scores and costs of many images, one after another, with a progress bar.
+    """Gather scores and costs of many images, one after another, with a progress bar.
 
     Args:
         records: mapped dicts with "image" (3, H, W), as `TextDatasetMapper` makes them.

@@ -1,4 +1,4 @@
-"""What `dld spot` is asked to read, and where its drawings go: never over an input, never over each other."""
+"""Finds what `dld spot` reads, and where its drawings go: never over an input, never over each other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STDIN = Path("-")
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name says film; everything else is taken for a picture, whatever it is called."""
+    """Tell whether the name is that of a film; everything else counts as a picture, whatever its name."""
     return path.suffix.lower() in VIDEO_ENDINGS
 
 
 def find_inputs(
     inputs: Sequence[str], output: str | os.PathLike | None = None, passed_over: Counter[str] | None = None
 ) -> list[Path]:
-    """Files named by paths, globs and folders, in order and each once; "-" stands for standard input.
+    """Find files named by paths, globs and folders, in order and each once; "-" stands for standard input.
 
     Folders are searched for pictures recursively, linked folders too, except what lies in `output`, which earlier runs wrote,
     and the companions that macOS writes (`._IMG_1.jpg`). Films are named one by one or by a glob.
@@ -77,7 +77,7 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _pictures_in(folder: Path, written: Path | None, passed_over: Counter[str]) -> list[Path]:
-    # a folder that is itself the output is read, or nothing would be left of it
+    # a folder that is itself the output is read: otherwise nothing would be left to read
     skipped = None if written is None or written == folder.resolve() else written
     pictures: list[Path] = []
     others: list[Path] = []
@@ -148,7 +148,7 @@ class FreeNames:
         self._taken = set(self.inputs)
 
     def fixed(self, name: str) -> Path:
-        """The file of this name.
+        """Return the file of this name.
 
         Raises:
             ValueError: it is one of the inputs.
@@ -159,7 +159,7 @@ class FreeNames:
         return path
 
     def like(self, source: Path, ending: str) -> Path:
-        """A free name with the stem of `source`: a.jpg, a_1.jpg, ...; what is no UTF-8 in it is escaped."""
+        """Return a free name with the stem of `source`: a.jpg, a_1.jpg, ...; escape what is no UTF-8 in it."""
         stem = "stdin" if source == STDIN else source.stem.encode("utf-8", "backslashreplace").decode("utf-8")
         path, count = self.folder / f"{stem}{ending}", 1
         while path.resolve() in self._taken:

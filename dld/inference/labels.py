@@ -1,9 +1,9 @@
-"""A spotter's readings as labels to train on: the sure ones become words, the doubtful ones don't-care.
+"""Turns a spotter's readings into labels to train on: the sure ones become words, the doubtful ones don't-care.
 
-How sure a word is, its *confidence*, is its score (`Word.score`) times the probabilities of all its characters: one wrong
-letter makes a wrong label, however good the others are. A doubtful word is `ignore: true` in the labels, neither text nor
-background, and keeps its reading, for whoever corrects the file by hand. What the spotter missed altogether is background
-to the training, which is why detections of low score are asked for (`drop_below`) and images without any sure word left out.
+The *confidence* of a word is its score (`Word.score`) times the probabilities of all its characters: one wrong letter
+makes a wrong label, however good the others are. A doubtful word is `ignore: true` in the labels, neither text nor
+background, and keeps its reading for those who correct the file by hand. Training takes what the spotter missed for
+background: so detections of low score are kept (`drop_below`), and images without any sure word are left out.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class LabelCounts:
 
 
 def confidence(word: Word) -> float:
-    """The word's score times the probabilities of its characters, in [0, 1]; 0 where one of them is not finite."""
+    """Return the word's score times the probabilities of its characters, in [0, 1]; 0 where one of them is not finite."""
     value = float(word.score) * math.prod(word.char_scores)
     return value if math.isfinite(value) else 0.0
 
 
 def label_image(result: SpottingResult, file_name: str, image_id: str, min_score: float) -> ImageAnnotation:
-    """The reading of one image as its annotation.
+    """Turn the reading of one image into its annotation.
 
     Args:
         result: polygons in pixels of the upright image (EXIF orientation applied), as annotations have them, too.
@@ -76,11 +76,11 @@ def label_image(result: SpottingResult, file_name: str, image_id: str, min_score
 
 
 def relative_name(path: Path, folder: Path, size: tuple[int, int]) -> str:
-    """The name of a picture in the labels, after a look whether training will see it in the size it was read in.
+    """Return the name of a picture in the labels, after a check that training will see it in the size it was read in.
 
     Args:
         path: the picture, in `folder` or deeper.
-        size: width and height in pixels that were read.
+        size: width and height in pixels in which it was read.
 
     Raises:
         ValueError: a file that training could not name or would see in another size; names it.
@@ -95,7 +95,7 @@ def relative_name(path: Path, folder: Path, size: tuple[int, int]) -> str:
 
 
 def count_labels(images: Iterable[ImageAnnotation], unsure_images: int) -> LabelCounts:
-    """Counts over the images that are kept."""
+    """Count over the images that are kept."""
     counts = LabelCounts(unsure_images=unsure_images)
     for image in images:
         doubtful = sum(word.ignore for word in image.words)

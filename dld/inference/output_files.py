@@ -16,13 +16,13 @@ __all__ = ["DrawnFilm", "ResultLog", "save_drawing"]
 
 
 class ResultLog:
-    """Results as lines of json, each on disk before the next picture is looked at, and as one file at the end.
+    """Results as lines of json, each on disk before the next picture is read, and as one file at the end.
 
-    A line is an image of the schema dld-results/1 (see `dld.structures.words`) and what else is known of it; results.json
-    holds the same images and is written from those lines, so that no number of them has to fit the memory.
+    A line is an image of the schema dld-results/1 (see `dld.structures.words`) with further values; results.json holds the
+    same images and is written from those lines, so that the results need not all fit in memory.
 
     Args:
-        lines: the .jsonl file; what was there is written over.
+        lines: the .jsonl file; an earlier one is overwritten.
         document: the .json file.
     """
 
@@ -57,7 +57,7 @@ class ResultLog:
 
 
 def save_drawing(result: SpottingResult, pixels: np.ndarray, path: Path, font_path: str | None = None) -> None:
-    """The picture with its words as a JPEG; one with sides that JPEG does not know becomes smaller.
+    """Save the picture with its words as a JPEG; one whose sides are too long for JPEG becomes smaller.
 
     Args:
         pixels: uint8 BGR (H, W, 3) that were read.
@@ -70,7 +70,7 @@ def save_drawing(result: SpottingResult, pixels: np.ndarray, path: Path, font_pa
 
 
 class DrawnFilm:
-    """A film of drawn frames, opened with the first of them, whose size it gets.
+    """A film of drawn frames; the first frame opens it and gives it its size.
 
     Args:
         path: as :class:`~dld.inference.video.VideoWriter` takes it.

@@ -1,4 +1,4 @@
-"""From pictures to their words."""
+"""Turns pictures into their words."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Item = TypeVar("Item")
 
 
 def portable_config(cfg: CfgNode) -> CfgNode:
-    """The configuration as it goes with weights for reading: the charset inline, no path of the training machine."""
+    """Return the configuration that goes with weights for reading: the charset inline, no path of the training machine."""
     cfg = cfg.clone()
     cfg.defrost()
     read_without_teacher(cfg)
@@ -50,8 +50,8 @@ def portable_config(cfg: CfgNode) -> CfgNode:
     cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR = "", "output"
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = cfg.MODEL.DISTILLATION.TEACHER_CONFIG = ""
     cfg.DATASETS.REGISTER = []
-    # how the last stage's training images looked says nothing about what is read: synthwords_val is again the default one,
-    # and what anybody can train on stands for sets that few have
+    # how the last stage's training images looked does not matter for reading: synthwords_val is the default one again, and
+    # a set that anybody has takes the place of sets that few have
     cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_WEIGHTS = ("synthwords_train",), []
     cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
     return cfg
@@ -62,8 +62,8 @@ class TextSpotter(ReadsPictures):
 
     Args:
         cfg: configuration with MODEL.WEIGHTS; MODEL.DEVICE falls back to the CPU where there is no CUDA.
-        fuse: fold batch norm into the convolutions before it, a tenth of the time of small pictures on a CPU. False keeps the
-            weights as the file has them.
+        fuse: fold batch norm into the convolutions before it; this saves a tenth of the time of small pictures on a CPU.
+            False keeps the weights as the file has them.
 
     Attributes:
         model: what it runs, in eval mode.
@@ -88,7 +88,7 @@ class TextSpotter(ReadsPictures):
             self.model, charset_transfer=cfg.MODEL.CHARSET_TRANSFER, trust_pickle=cfg.MODEL.TRUST_PICKLE
         ).load(cfg.MODEL.WEIGHTS)
         if cfg.MODEL.SELECTOR.MU and hasattr(self.model, "mu"):
-            self.model.mu.fill_(cfg.MODEL.SELECTOR.MU)  # asked for, instead of the one stored with the weights
+            self.model.mu.fill_(cfg.MODEL.SELECTOR.MU)  # the configured mu, instead of the one stored with the weights
         if fuse:
             fuse_norms(self.model)
         self.mapper = TextDatasetMapper(cfg, False)
@@ -107,7 +107,7 @@ class TextSpotter(ReadsPictures):
         charset: str = "",
         allow: str = "",
     ) -> TextSpotter:
-        """From a checkpoint of our trainer or packed weights, which hold their configuration.
+        """Load a checkpoint of our trainer or packed weights, which hold their configuration.
 
         Args:
             path: the file, or shipped weights as `dld://NAME`.
@@ -137,15 +137,15 @@ class TextSpotter(ReadsPictures):
     def from_pretrained(
         cls, name: str, device: str | None = None, opts: Sequence = (), charset: str = "", allow: str = ""
     ) -> TextSpotter:
-        """From weights shipped with the package, whose hash is verified; `dld.model_zoo.list_weights()` names them.
+        """Load weights shipped with the package, whose hash is verified; `dld.model_zoo.list_weights()` names them.
 
-        `dld://NAME` and the path of a file will do, too. Other arguments as in :meth:`from_checkpoint`.
+        `name` may also be `dld://NAME` or the path of a file. Other arguments as in :meth:`from_checkpoint`.
         """
         return cls.from_checkpoint(weights_address(name), opts, device, charset=charset, allow=allow)
 
     @staticmethod
     def from_onnx(folder: str | os.PathLike, device: str = "cpu", allow: str = "") -> OnnxTextSpotter:
-        """From the graphs that `dld export` wrote into a folder, run by onnxruntime; needs no weights of torch.
+        """Load the graphs that `dld export` wrote into a folder, run by onnxruntime; needs no weights of torch.
 
         The charset is that of the export; `allow` is that of :meth:`from_checkpoint`.
 
@@ -170,7 +170,7 @@ class TextSpotter(ReadsPictures):
         return partial(self._read, self._view(scale, budget), channel_order)
 
     def _view(self, scale: float | None, budget: float | None) -> nn.Module:
-        """The model, or its networks told a scale or a budget; nothing of the model itself is changed."""
+        """Return the model, or its networks told a scale or a budget; the model itself does not change."""
         if budget is None and scale is None:
             return self.model
         key = (scale, budget)
@@ -188,7 +188,7 @@ class TextSpotter(ReadsPictures):
     def _read(
         self, model: nn.Module, channel_order: str, sources: Sequence, first: int | None, keep: bool
     ) -> list[SpottingResult]:
-        """Results of one batch, see `read_in_batches`."""
+        """Return the results of one batch, see `read_in_batches`."""
         self._threads.use_one_after_fork()
         records = []
         for pixels in open_batch(sources, channel_order, first):
@@ -205,17 +205,17 @@ class TextSpotter(ReadsPictures):
 
 
 def reading_options(charset: str, allow: str) -> list[str]:
-    """Overrides for what strips are read with; arguments as in :meth:`TextSpotter.from_checkpoint`."""
+    """Return the overrides for the reader of strips; arguments as in :meth:`TextSpotter.from_checkpoint`."""
     options = ["MODEL.STRIPS.CHARSET", charset] if charset else []
-    # as a literal: what looks like a number is none
+    # as a literal: a string that looks like a number stays a string
     return options + (["MODEL.STRIPS.ALLOW", repr(allow)] if allow else [])
 
 
 def spot_items(spotter: TextSpotter, items: Iterable[Item], **options) -> Iterator[tuple[Item, SpottingResult]]:
-    """Each item with the result of its picture `item.pixels`; no more than a batch of items is alive at any time.
+    """Yield each item with the result of its picture `item.pixels`; at most a batch of items is alive at any time.
 
     Args:
-        items: frames of a film, say.
+        items: such as frames of a film.
         options: of the spotter's call.
     """
     waiting: deque[Item] = deque()
@@ -230,7 +230,7 @@ def spot_items(spotter: TextSpotter, items: Iterable[Item], **options) -> Iterat
 
 
 def checked_device(device: str | torch.device) -> str:
-    """The name of a device that is there.
+    """Return the name of a device, after a check that it is there.
 
     Raises:
         ValueError: no such device, here or anywhere.
@@ -244,7 +244,7 @@ def checked_device(device: str | torch.device) -> str:
 
 
 def _run(model: nn.Module, records: list[dict]) -> list[dict]:
-    """Outputs of a batch. A plain spotter pads all images of a batch alike: it gets those of one padded size at once."""
+    """Run a batch. A plain spotter pads all images of a batch alike: it gets those of one padded size at once."""
     if not isinstance(model, Spotter):
         return model(records)
     sizes = [tuple(record["image"].shape[-2:]) for record in records]

@@ -1,4 +1,4 @@
-"""Which scale a picture is read at: the selector's, a given one, or the best within a budget.
+"""Chooses the scale at which a picture is read: the selector's, a given one, or the best within a budget.
 
 N images, S candidate scales. Costs are shares of what the teacher would spend on the same image at full size. They are
 needed before anything is read, so MODEL.SELECTOR.EXPECTED_WORDS words are assumed in each image.
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def dynamic(model: nn.Module, cfg: CfgNode) -> DynamicSpotter:
-    """The spotter as one that can be told its scale: a plain one is wrapped, its cost counted (some seconds if large).
+    """Return the spotter as one that can be told its scale; wrap a plain one and count its cost (some seconds if large).
 
     The candidates of a plain spotter are MODEL.SELECTOR.SCALES of its configuration and 1, at which it runs by itself.
     """
@@ -45,12 +45,12 @@ def dynamic(model: nn.Module, cfg: CfgNode) -> DynamicSpotter:
 
 
 def at_scale(model: DynamicSpotter, scale: float) -> DynamicSpotter:
-    """The same networks, told the scale; `model` is left as it is."""
+    """Return the same networks, told the scale; `model` does not change."""
     return DynamicSpotter(**{**_parts(model), "fixed_scale": scale}).eval()
 
 
 def within_budget(model: DynamicSpotter, budget: float, table: Sequence[Sequence[float]] = ()) -> DynamicSpotter:
-    """The same networks, keeping to a budget; `model` is left as it is.
+    """Return the same networks, keeping to a budget; `model` does not change.
 
     With a calibration table the mean keeps to the budget (see :func:`mu_of`), without one every image by itself does (see
     :class:`CappedSpotter`).
@@ -67,9 +67,9 @@ class CappedSpotter(DynamicSpotter):
     """Reads every image at the scale its selector likes best among those that cost at most `budget`.
 
     Without a selector that is the largest of them. An image for which no candidate is cheap enough (padding and the part of
-    the cost that does not shrink weigh most in small images) is read at the cheapest one, with a warning. The cost in the
-    output is that of the words that were found, the choice was made for `expected_words`: an image with more words can
-    end above the budget.
+    the cost that does not shrink weigh most in small images) is read at the cheapest one, with a warning. The choice
+    is made for `expected_words`, while the cost in the output is that of the words found: an image with more words can end
+    above the budget.
 
     Args:
         model: a spotter whose networks are shared.
@@ -82,7 +82,7 @@ class CappedSpotter(DynamicSpotter):
         self.budget = budget
 
     def select_scales(self, images: list[torch.Tensor]) -> list[float]:
-        """The scale of each normalised image (3, H_i, W_i)."""
+        """Choose the scale of each normalised image (3, H_i, W_i)."""
         sizes = [tuple(x.shape[-2:]) for x in images]
         costs = self.cost_table.costs(sizes, [self.expected_words] * len(sizes))  # N, S
         if self.selector is None:
@@ -105,7 +105,7 @@ class CappedSpotter(DynamicSpotter):
 
 
 def mu_table(scores: ScaleScores, points: int = 41) -> list[list[float]]:
-    """Mean cost and the mu that gives it on the images of `scores`, evenly from the cheapest to the dearest choice.
+    """Make a table of mean cost and the mu that gives it on the images of `scores`, evenly from cheapest to dearest choice.
 
     Returns:
         [[mean share of the teacher's cost, mu], ...], cost ascending, no cost twice.
@@ -121,7 +121,7 @@ def mu_table(scores: ScaleScores, points: int = 41) -> list[list[float]]:
 
 
 def _parts(model: DynamicSpotter) -> dict:
-    """What a DynamicSpotter of the same networks is built from."""
+    """Return the arguments that build a DynamicSpotter of the same networks."""
     return {
         "student": model.student,
         "selector": model.selector,

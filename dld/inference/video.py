@@ -1,4 +1,4 @@
-"""Films and cameras, frame by frame: nothing longer than a batch is ever held.
+"""Reads films and cameras frame by frame: at most a batch of frames is in memory.
 
 OpenCV decodes and encodes. Frames come upright (OpenCV applies the rotation that phones store).
 """
@@ -41,7 +41,7 @@ class Frame:
 
 
 class VideoReader:
-    """The frames of a film or camera, read when they are asked for.
+    """The frames of a film or camera, read on demand.
 
     Args:
         source: a file, or the number of a camera.
@@ -50,7 +50,7 @@ class VideoReader:
         name: the file's path, or "camera 0".
         fps: frames a second as the file says; 25 where it does not.
         size: width and height in pixels.
-        count: frames as the file's header claims (it may err), or None where it claims nothing.
+        count: frames that the file's header claims (it may be wrong), or None where it claims nothing.
 
     Raises:
         FileNotFoundError: no such file.
@@ -81,7 +81,7 @@ class VideoReader:
         self.count = int(count) if not self._camera and math.isfinite(count) and count > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames from where reading stands.
+        """Yield the frames from where reading stands.
 
         Raises:
             ValueError: not even one can be decoded.
@@ -97,7 +97,7 @@ class VideoReader:
             raise ValueError(f"cannot read {self.name}: not one frame could be decoded")
 
     def _seconds(self, index: int) -> float:
-        """When the frame just decoded is shown: its time stamp, for frames may come at uneven distances."""
+        """Return when the frame just decoded is shown: its time stamp, because frames may come at uneven distances."""
         stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         return stamp if math.isfinite(stamp) and (stamp > 0 or not index) else index / self.fps
 
@@ -132,8 +132,7 @@ def _is_utf8(name: str) -> bool:
 class VideoWriter:
     """Writes a film of given frame rate; frames are encoded as they come.
 
-    Its sides are those of the frames, except that codecs know even ones only: of an odd side the last row or column is left
-    out.
+    Its sides are those of the frames, except that codecs allow even sides only: an odd side loses its last row or column.
 
     Args:
         path: ends in .mp4 (MPEG-4) or .avi (motion JPEG, which any OpenCV can write).
@@ -163,7 +162,7 @@ class VideoWriter:
         """Append a frame, uint8 BGR (H, W, 3).
 
         Raises:
-            ValueError: it is of another size; OpenCV would leave it out without a word.
+            ValueError: it is of another size; OpenCV would drop it silently.
         """
         if pixels.shape != (self.size[1], self.size[0], 3):
             raise ValueError(f"{self.path} has frames of {self.size[0]} x {self.size[1]}, got an array {pixels.shape}")

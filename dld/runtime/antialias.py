@@ -10,14 +10,14 @@ __all__ = ["resize_antialiased", "triangle_weights"]
 
 
 def triangle_weights(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples make each resized one, and by what share.
+    """Return which samples make each resized one, and with which weight.
 
     The triangle is as wide as one sample of the coarser side; at the border it is cut and its weights again sum to 1.
 
     Returns:
         index int64 and weights float32, (taps, after) each.
     """
-    # places rounded to single precision, as torch has them: differences shrink from 4e-6 to the last digit
+    # places rounded to single precision, as in torch: differences shrink from 4e-6 to the last digit
     step = float(np.float32(before / after))
     reach = max(step, 1.0)
     centre = ((np.arange(after) + 0.5) * step).astype(np.float32).astype(np.float64)
@@ -30,7 +30,7 @@ def triangle_weights(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resize_antialiased(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize float32 (C, H, W) to `size` (H', W'); the very array where the size stays."""
+    """Resize float32 (C, H, W) to `size` (H', W'); return the same array where the size stays."""
     if image.shape[1:] == tuple(size):
         return image
     index, weights = triangle_weights(image.shape[2], size[1])

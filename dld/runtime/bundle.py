@@ -1,4 +1,4 @@
-"""The folder of an exported spotter: ONNX graphs, and `spotter.json` with everything that is no graph.
+"""The folder of an exported spotter: ONNX graphs, and `spotter.json` with everything else.
 
 `spotter.json` (schema dld-onnx/1) holds the file and SHA-256 of each graph, charset, normalisation, sizes, thresholds, the
 candidate scales and what they cost. See `REQUIRED`.
@@ -32,7 +32,7 @@ __all__ = [
 
 SCHEMA = "dld-onnx/1"
 SETTINGS_FILE = "spotter.json"
-# by how words are read, see "reading"; and "selector", where there is one, and for strips one of each height
+# by the way words are read, see "reading"; also "selector", where there is one, and for strips one of each height
 GRAPHS = {
     "crops": ("detector", "boxes", "masks", "reader", "characters"),
     "strips": ("detector", "boxes", "masks"),
@@ -73,19 +73,19 @@ def write_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
 
 
 def strip_graph(rows: int) -> str:
-    """The name of the graph that reads strips of so many rows."""
+    """Return the name of the graph that reads strips of so many rows."""
     return "strips" if rows == STRIP_ROWS else f"strips{rows}"
 
 
 def graphs_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of all graphs that must be there, a selector's not."""
+    """Return the names of all graphs that must be there; a selector's need not."""
     how = how_words_are_read(settings)
     heights = settings["reading"].get("rows", [STRIP_ROWS]) if how == "strips" else []
     return (*GRAPHS[how], *map(strip_graph, heights))
 
 
 def how_words_are_read(settings: Mapping[str, Any]) -> str:
-    """The key of `GRAPHS`; folders that were written before there were strips do not say it."""
+    """Return the key of `GRAPHS`; folders written before there were strips do not name it."""
     reading = settings.get("reading")
     return reading.get("how", "crops") if isinstance(reading, Mapping) else "crops"
 
@@ -162,7 +162,7 @@ class GraphRunner:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
-        # what CUDA lacks runs on the CPU
+        # operators that CUDA lacks run on the CPU
         providers = list(dict.fromkeys([_PROVIDERS[device], _PROVIDERS["cpu"]]))
         self.sessions = {
             name: onnxruntime.InferenceSession(str(Path(folder) / entry["file"]), options, providers=providers)
@@ -170,7 +170,7 @@ class GraphRunner:
         }
 
     def __call__(self, name: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Outputs of graph `name` for its inputs in order."""
+        """Run graph `name` on its inputs in order; return its outputs."""
         session = self.sessions[name]
         names = [x.name for x in session.get_inputs()]
         return session.run(None, dict(zip(names, inputs, strict=True)))

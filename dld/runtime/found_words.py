@@ -1,6 +1,6 @@
-"""From the graphs' boxes and small masks to words in the pixels of the given picture.
+"""Turns the graphs' boxes and small masks into words in the pixels of the given picture.
 
-They are read already, as character ids, or they are read here from strips of the picture.
+They come as character ids already read, or they are read here from strips of the picture.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def words_of(
     characters: tuple[str, ...],
     min_text_score: float = 0.0,
 ) -> list[Word]:
-    """The rules of `dld.modeling.postprocess.spotting_postprocess`; boxes of no area after clipping are left out.
+    """Apply the rules of `dld.modeling.postprocess.spotting_postprocess`; leave out boxes without area after clipping.
 
     Args:
         found: network output.
-        network_size: unpadded (H, W) that `found` is in pixels of.
-        picture_size: (H, W) of the picture that was given.
+        network_size: unpadded (H, W) of the image in whose pixels `found` is.
+        picture_size: (H, W) of the given picture.
         characters: in the order of their ids, from 1.
         min_text_score: words whose characters have a lower geometric mean of probabilities are left out.
     """
     boxes, keep = _boxes_in(found, network_size, picture_size)
-    # the last of the max_length + 1 steps is the end symbol's: a word that never ends is cut there
+    # the last of the max_length + 1 steps is for the end symbol: a word that never ends is cut there
     ids, probabilities = found.ids[:, :-1], found.probabilities[:, :-1]
     lengths = (np.cumsum(ids == 0, axis=1) == 0).sum(1)
     keep &= _text_scores(probabilities, lengths) >= min_text_score
@@ -75,11 +75,11 @@ def strip_words(
     rows: Sequence[int] = (STRIP_ROWS,),
     enlarge: float = MOST_ENLARGED,
 ) -> list[tuple[list[Word], StripReading]]:
-    """Words that are read from strips of their pictures: the rules of `TextSpottingRCNN.postprocess` with a reader.
+    """Read words from strips of their pictures by the rules of `TextSpottingRCNN.postprocess` with a reader.
 
     Args:
         found: network output of each picture, not read yet.
-        network_sizes: unpadded (H, W) that each is in pixels of.
+        network_sizes: unpadded (H, W) of the images in whose pixels each is.
         pictures: uint8 BGR (H_i, W_i, 3).
         read: the graph, pixels float32 (N, H, W, 3) -> ids and probabilities (N, L).
         characters: in the order of their ids, from 1.
@@ -91,7 +91,7 @@ def strip_words(
         boxes, keep = _boxes_in(one, network_size, picture.shape[:2])
         outlines.append(_outlines(one.masks[keep], boxes[keep], picture.shape[:2]))
         detection_scores.append(one.scores[keep])
-    # strips are cut with the precision that PyTorch's spotter cuts them with
+    # strips are cut with the same precision as in PyTorch's spotter
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
     readings = read_words(pictures, precise, detection_scores, read, characters, min_score, split, rows, enlarge)
     return [
@@ -115,7 +115,7 @@ def strip_words(
 
 
 def _boxes_in(found: Found, network_size: tuple[int, int], picture_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes float32 (R, 4) in the picture, clipped to it, and which of them have an area, bool (R,)."""
+    """Return boxes float32 (R, 4) in the picture, clipped to it, and which of them have an area, bool (R,)."""
     (height, width), (rows, columns) = picture_size, network_size
     scale = np.array([width / columns, height / rows] * 2, dtype=np.float32)
     boxes = clip_boxes(found.boxes * scale, picture_size)
@@ -123,7 +123,7 @@ def _boxes_in(found: Found, network_size: tuple[int, int], picture_size: tuple[i
 
 
 def _outlines(masks: np.ndarray, boxes: np.ndarray, picture_size: tuple[int, int]) -> list[np.ndarray]:
-    """Outlines float32 (P, 2) of masks (R, M, M) over their boxes (R, 4), clipped to the picture."""
+    """Trace outlines float32 (P, 2) of masks (R, M, M) over their boxes (R, 4), clipped to the picture."""
     # enlarged four times, where antialiasing is plain bilinear interpolation
     enlarged = resize_antialiased(masks, tuple(4 * side for side in masks.shape[1:]))
     polygons = mask_outlines(enlarged > 0.5, boxes)
@@ -133,7 +133,7 @@ def _outlines(masks: np.ndarray, boxes: np.ndarray, picture_size: tuple[int, int
 
 
 def _text_scores(probabilities: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """`dld.modeling.postprocess.text_scores` in NumPy."""
+    """Compute `dld.modeling.postprocess.text_scores` in NumPy."""
     inside = np.arange(probabilities.shape[1]) < lengths[:, None]
     logs = np.where(inside, np.log(np.maximum(probabilities, np.float32(1e-30))), np.float32(0)).sum(1)
     return np.where(lengths > 0, np.exp(logs / np.maximum(lengths, 1)), 0)

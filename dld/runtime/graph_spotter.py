@@ -1,4 +1,4 @@
-"""From normalised images to found words, through the graphs and what stands between them."""
+"""Turns normalised images into found words, through the graphs and what stands between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GraphSpotter:
         self.reads = how_words_are_read(settings) == "crops"
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """Words of normalised images (3, H_i, W_i) of one padded size, in pixels of those images."""
+        """Find words of normalised images (3, H_i, W_i) of one padded size, in pixels of those images."""
         settings = self.settings
         sizes = [x.shape[1:] for x in images]
         batch = np.zeros((len(images), 3, *padded_size(sizes[0], settings["size_divisibility"])), dtype=np.float32)
@@ -57,11 +57,11 @@ class GraphSpotter:
         return [Found(*detection, *parts) for detection, *parts in zip(detections, *words, strict=True)]
 
     def _read(self, levels: list[np.ndarray], regions: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (R, T) and probabilities (R, T) of words (R, 5) with masks (R, M, M)."""
+        """Read ids (R, T) and probabilities (R, T) of words (R, 5) with masks (R, M, M)."""
         reading = self.settings["reading"]
         level = levels[self.settings["levels"].index(self.settings["recognizer_level"])]
         R, T = len(regions), reading["max_length"] + 1
-        # what is not read is the end id with probability 1, as after any end
+        # unread places hold the end id with probability 1, as after any end
         ids, probabilities = np.zeros((R, T), np.int64), np.ones((R, T), np.float32)
         for start in range(0, R, reading["words_per_chunk"]):
             rows = slice(start, start + reading["words_per_chunk"])
@@ -70,7 +70,7 @@ class GraphSpotter:
         return ids, probabilities
 
     def _decode(self, context: np.ndarray, keys: np.ndarray, ids: np.ndarray, probabilities: np.ndarray) -> None:
-        """Greedy reading into `ids` and `probabilities` (R, T) until all words ended."""
+        """Read greedily into `ids` and `probabilities` (R, T) until all words ended."""
         R, T = ids.shape
         hidden = cell = np.zeros((R, self.settings["reading"]["state_width"]), np.float32)
         previous, running = np.full(R, self.start, np.int64), np.ones(R, dtype=bool)
@@ -84,11 +84,11 @@ class GraphSpotter:
 
 
 def regions_of(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """Boxes (R_i, 4) of each image -> float32 (R, 5), the image's number first."""
+    """Turn boxes (R_i, 4) of each image into float32 (R, 5), the image's number first."""
     numbers = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes]).astype(np.float32)
     return np.concatenate([numbers[:, None], np.concatenate(boxes)], 1)
 
 
 def _split(rows: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Rows of a batch back to its images, as many each as `like` has."""
+    """Split rows of a batch over its images, as many each as `like` has."""
     return np.split(rows, np.cumsum([len(x) for x in like])[:-1])

@@ -1,4 +1,4 @@
-"""From pictures to their words with ONNX graphs: what `dld.TextSpotter` does, without torch and detectron2."""
+"""Turns pictures into their words with ONNX graphs: what `dld.TextSpotter` does, without torch and detectron2."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OnnxTextSpotter(ReadsPictures):
         self.characters = tuple(self.settings["charset"])
         allow = allow or self.settings["reading"].get("allow", "")
         readers = [session for name, session in self.run.sessions.items() if name.startswith("strips")]
-        # folders of before could not be told what may be read
+        # older folders do not take the allowed characters
         self.takes_allowed = all(len(session.get_inputs()) == 2 for session in readers)
         if allow and (self.spot.reads or not self.takes_allowed):
             raise ValueError(f"{self.folder}: what may be read cannot be told to these graphs: export the weights again")
@@ -85,12 +85,12 @@ class OnnxTextSpotter(ReadsPictures):
         first: int | None,
         keep: bool,
     ) -> list[SpottingResult]:
-        """Results of one batch, see `read_in_batches`."""
+        """Return the results of one batch, see `read_in_batches`."""
         pictures = open_batch(sources, channel_order, first)
         images = [self.normalize(picture) for picture in pictures]
         sizes = [x.shape[1:] for x in images]
         chosen = [(fixed, False) if fixed else self._choose(image, budget) for image in images]
-        # a plain spotter that is told nothing reads at its only scale, and says nothing about it
+        # a plain spotter without scale or budget reads at its only scale, and reports neither scale nor cost
         silent = fixed is None and budget is None and not self.counts_cost
         found: list[Found | None] = [None] * len(pictures)
         network_sizes = [scaled_size(size, scale) for size, (scale, _) in zip(sizes, chosen, strict=True)]
@@ -110,7 +110,7 @@ class OnnxTextSpotter(ReadsPictures):
     def _words(
         self, found: Sequence[Found], network_sizes: Sequence[tuple[int, int]], pictures: Sequence[np.ndarray]
     ) -> list[tuple[list[Word], list[StripSize] | None, int]]:
-        """Of each picture its words, the sizes of its strips (None: crops were read), and how many went unread."""
+        """Return each picture's words, the sizes of its strips (None: crops were read), and how many went unread."""
         reading = self.settings["reading"]
         if self.spot.reads:
             return [
@@ -127,14 +127,14 @@ class OnnxTextSpotter(ReadsPictures):
         return [(words, strips.sizes, strips.unread) for words, strips in read]
 
     def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels float32 (N, H, W, 3) -> ids and probabilities (N, L)."""
+        """Read pixels float32 (N, H, W, 3); return ids and probabilities (N, L)."""
         strips = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         more = [self.allowed] if self.takes_allowed else []
         ids, probabilities = self.run(strip_graph(pixels.shape[1]), strips, *more)
         return ids, probabilities
 
     def normalize(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 BGR (H, W, 3) -> normalised float32 (3, H', W') at the teacher's resolution."""
+        """Turn uint8 BGR (H, W, 3) into normalised float32 (3, H', W') at the teacher's resolution."""
         settings = self.settings
         height, width = resized_shape(*picture.shape[:2], settings["short_side"], settings["longest_side"])
         pixels = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
@@ -142,7 +142,7 @@ class OnnxTextSpotter(ReadsPictures):
         return (pixels.transpose(2, 0, 1).astype(np.float32) - mean) / std
 
     def score_scales(self, image: np.ndarray) -> np.ndarray:
-        """Logits (S,) of the selector for a normalised image (3, H, W)."""
+        """Compute the selector's logits (S,) for a normalised image (3, H, W)."""
         reduced = resize_antialiased(image, scaled_size(image.shape[1:], self.rule.input_scale))
         return self.run("selector", reduced[None])[0][0]
 
@@ -152,6 +152,6 @@ class OnnxTextSpotter(ReadsPictures):
     def _account(
         self, size: tuple[int, int], scale: float, selecting: bool, words: int, strip_sizes: list[StripSize] | None
     ) -> tuple[float, float, float]:
-        """Scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
+        """Return scale, share of the teacher's cost and GFLOPs, as `DynamicSpotter` counts them."""
         spent = self.rule.flops(size, scale, words, selecting, strip_sizes)
         return scale, spent / self.rule.teacher_flops(size, words, strip_sizes), spent / 1e9

@@ -1,4 +1,4 @@
-"""What scales cost and which one an image is read at, from the numbers of `spotter.json`.
+"""What scales cost, and the choice of an image's scale, from the numbers of `spotter.json`.
 
 The law of cost is that of `dld.modeling.resolution.cost.CostTable`, the rule that of `DynamicSpotter` and
 `dld.inference.scale_choice`, for one image at a time and in numpy.
@@ -38,7 +38,7 @@ class ScaleRule:
         self.budget_table = settings["budget_table"]
 
     def choose(self, size: tuple[int, int], score: Callable[[], np.ndarray], budget: float | None = None) -> tuple[float, bool]:
-        """The scale of an image and whether the selector was asked for it.
+        """Choose the scale of an image; return it and whether the selector ran for it.
 
         Args:
             size: (H, W) at the teacher's resolution.
@@ -85,19 +85,19 @@ class ScaleRule:
         selecting: bool,
         strip_sizes: Sequence[StripSize] | None = None,
     ) -> float:
-        """FLOPs of the student at `scale`, of the resize and, if `selecting`, of the selector.
+        """Count the FLOPs of the student at `scale`, of the resize and, if `selecting`, of the selector.
 
         Args:
             size: (H, W) at the teacher's resolution.
-            words: boxes that were kept.
-            strip_sizes: of the strips that were read; None: one strip a word, of the expected width.
+            words: number of kept boxes.
+            strip_sizes: of the strips read; None: one strip a word, of the expected width.
         """
         resize = 2 * 3 * (2 + 2 * scale) if scale < 1 else 0.0
         selector = self.table["selector_per_pixel"] if selecting else 0.0
         return self._spotter("student", size, scale, words, strip_sizes) + size[0] * size[1] * (selector + resize)
 
     def teacher_flops(self, size: tuple[int, int], words: float, strip_sizes: Sequence[StripSize] | None = None) -> float:
-        """FLOPs of the teacher at full size, which reads all strips at 48 rows; arguments as in :meth:`flops`."""
+        """Count the FLOPs of the teacher at full size, which reads all strips at 48 rows; arguments as in :meth:`flops`."""
         if strip_sizes is not None:
             strip_sizes = [StripSize(STRIP_ROWS, size.width) for size in strip_sizes]
         return self._spotter("teacher", size, 1.0, words, strip_sizes)
@@ -113,7 +113,7 @@ class ScaleRule:
 
 
 def _strip_flops(law: Mapping[str, Any], words: float, strip_sizes: Sequence[StripSize] | None) -> float:
-    """FLOPs of reading strips; 0 where crops are read, also by tables from before there were strips."""
+    """Count the FLOPs of reading strips; 0 where crops are read, and for tables older than strips."""
     a, b, c, expected = (
         float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square", "expected_strip_width")
     )

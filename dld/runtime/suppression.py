@@ -1,4 +1,4 @@
-"""What stands between the graphs of the detector: choosing among boxes. As detectron2 and torchvision do it, in numpy."""
+"""Chooses among boxes between the graphs of the detector, as detectron2 and torchvision do, in numpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["choose_detections", "choose_proposals", "clip_boxes", "non_maximum_s
 
 
 def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy suppression: a box falls to any kept box of higher score with an IoU above `threshold`.
+    """Suppress greedily: a box falls to any kept box of higher score with an IoU above `threshold`.
 
     Args:
         boxes: float32 (R, 4).
@@ -39,7 +39,7 @@ def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: fl
 
 
 def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Boxes (R, 4) within an image of `size` (H, W)."""
+    """Clip boxes (R, 4) to an image of `size` (H, W)."""
     height, width = size
     return np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype))
 
@@ -54,10 +54,10 @@ def choose_proposals(
     count: int,
     min_size: float,
 ) -> np.ndarray:
-    """The best proposals of one image, suppressed level by level.
+    """Choose the best proposals of one image, suppressed level by level.
 
     Args:
-        boxes, logits, level: (A, 4), (A,) and (A,) as the detector graph puts them out.
+        boxes, logits, level: (A, 4), (A,) and (A,) from the detector graph.
         size: unpadded (H, W) in pixels of the network's input.
         nms_threshold: IoU above which a proposal of the same level falls.
         count: most that are kept.
@@ -89,10 +89,10 @@ def choose_detections(
     nms_threshold: float,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The words of one image among its scored boxes.
+    """Choose the words of one image among its scored boxes.
 
     Args:
-        boxes, scores: (R, 4) and (R,) as the box graph puts them out.
+        boxes, scores: (R, 4) and (R,) from the box graph.
         size: unpadded (H, W) in pixels of the network's input.
         score_threshold: scores must exceed it.
         nms_threshold: as above.

@@ -1,4 +1,4 @@
-"""Sizes of resized and padded images, and which images are run together. Imports neither torch nor detectron2."""
+"""Sizes of resized and padded images, and which images run together. Imports neither torch nor detectron2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Pixels (H, W) of an unpadded image of `size` (H, W) resized by `scale`.
+    """Return pixels (H, W) of an unpadded image of `size` (H, W) resized by `scale`.
 
     Each side is side x scale rounded to the nearest whole number, halves up (Python's `round` takes them to the even
     neighbour, and a scale would treat 5 and 7 pixels differently), and at least 1.
@@ -28,14 +28,14 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def padded_size(size: tuple[int, int], divisibility: int) -> tuple[int, int]:
-    """Pixels (H, W) of the batch an image of `size` needs when it runs alone: each side up to the next multiple."""
+    """Return pixels (H, W) of the batch that an image of `size` needs when it runs alone: each side up to the next multiple."""
     step = max(divisibility, 1)
     height, width = (-(-side // step) * step for side in size)
     return height, width
 
 
 def group_by(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Positions of equal keys, groups in the order in which their keys first appear."""
+    """Group the positions of equal keys, in the order in which the keys first appear."""
     groups: dict[Key, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
@@ -45,10 +45,10 @@ def group_by(keys: Sequence[Key]) -> dict[Key, list[int]]:
 def group_by_scale(
     image_sizes: Sequence[tuple[int, int]], scales: Sequence[float], divisibility: int = 32
 ) -> dict[tuple[float, tuple[int, int]], list[int]]:
-    """Positions of the images that run together: same scale and same padded size (H, W) at that scale.
+    """Group the positions of images that run together: same scale and same padded size (H, W) at that scale.
 
     Nothing is padded beyond what the image needs alone, so a batch costs what its images cost one by one, and the
-    network sees of every image exactly the pixels it would see then.
+    network sees the same pixels of every image.
 
     Args:
         image_sizes: unpadded (H, W) of N images at full resolution.

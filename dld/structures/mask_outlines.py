@@ -9,9 +9,9 @@ __all__ = ["clockwise", "mask_outlines"]
 
 
 def mask_outlines(inside: np.ndarray, boxes: np.ndarray, epsilon: float = 0.01) -> list[np.ndarray]:
-    """Largest contour of each mask, simplified, in the pixels of the boxes.
+    """Find the largest contour of each mask, simplified, in the pixels of the boxes.
 
-    The masks are laid out under each other with a gap, so that one contour search serves all of them.
+    The masks lie below each other with a gap, so that one contour search serves all of them.
 
     Args:
         inside: bool (R, S, S), each over its whole box.
@@ -50,6 +50,6 @@ def mask_outlines(inside: np.ndarray, boxes: np.ndarray, epsilon: float = 0.01) 
 
 
 def clockwise(points: np.ndarray) -> np.ndarray:
-    """Polygon (P, 2) in the order that looks clockwise on a screen (y down), as the official submission formats want it."""
+    """Return a polygon (P, 2) in the order that looks clockwise on a screen (y down), as official submissions want it."""
     x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
     return points if (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() >= 0 else points[::-1].copy()

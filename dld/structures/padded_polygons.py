@@ -27,7 +27,7 @@ class PaddedPolygons:
 
     @classmethod
     def from_list(cls, polygons: Sequence) -> PaddedPolygons:
-        """From R arrays of shape (P_i, 2), P_i >= 3."""
+        """Build from R arrays of shape (P_i, 2), P_i >= 3."""
         if not len(polygons):
             return cls(torch.zeros(0, 3, 2))
         longest = max(len(p) for p in polygons)
@@ -65,11 +65,11 @@ class PaddedPolygons:
         return self.points.device
 
     def scale(self, scale_x: float, scale_y: float) -> PaddedPolygons:
-        """Polygons of the image resized by these factors."""
+        """Return the polygons of the image resized by these factors."""
         return PaddedPolygons(self.points * self.points.new_tensor([scale_x, scale_y]))
 
     def coverage(self, boxes: torch.Tensor, size: tuple[int, int], samples: int = 2) -> torch.Tensor:
-        """Share of each cell that lies inside the polygon (even-odd rule).
+        """Compute the share of each cell that lies inside the polygon (even-odd rule).
 
         Args:
             boxes: (R, 4) x0 y0 x1 y1, one window per polygon.
@@ -88,7 +88,7 @@ class PaddedPolygons:
         steps_y = (torch.arange(H * samples, device=boxes.device) + 0.5) / (H * samples)
         x = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * steps_x  # (R, W')
         y = boxes[:, 1:2] + (boxes[:, 3:4] - boxes[:, 1:2]) * steps_y  # (R, H')
-        # where each edge crosses each row; an edge that does not gets a crossing left of everything
+        # where each edge crosses each row; an edge that does not cross gets a crossing left of everything
         above = y[:, :, None] < start[:, None, :, 1]  # (R, H', P)
         crosses = above != (y[:, :, None] < end[:, None, :, 1])
         rise = end[..., 1] - start[..., 1]
@@ -100,5 +100,5 @@ class PaddedPolygons:
         return inside.view(R, H, samples, W, samples).mean((2, 4))
 
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
-        """Masks for detectron2's mask loss: bool (R, mask_size, mask_size)."""
+        """Draw masks for detectron2's mask loss: bool (R, mask_size, mask_size), one over each box (R, 4)."""
         return self.coverage(boxes, (mask_size, mask_size)) >= 0.5

@@ -26,8 +26,8 @@ __all__ = [
     "ring_of_four",
 ]
 
-# What outlines of words never reach, and what would cost memory and minutes: a coordinate (beyond it float32 loses the
-# pixels), points of an outline, and crossings of an outline with itself (the time of a repair grows with their square).
+# Limits that outlines of words never reach and beyond which memory and minutes are lost: a coordinate (float32 loses the
+# pixels there), points of an outline, and crossings of an outline with itself (a repair takes time by their square).
 LARGEST_PIXEL = 1_000_000
 MOST_POINTS = 1_000
 MOST_CROSSINGS = 100
@@ -41,7 +41,7 @@ def _as_points(points: ArrayLike) -> np.ndarray:
 
 
 def polygon_area(points: ArrayLike) -> float:
-    """Area in square pixels by the shoelace formula; the lobes of a self-intersecting outline cancel."""
+    """Compute the area in square pixels by the shoelace formula; the lobes of a self-intersecting outline cancel."""
     # the first point as the origin keeps the products small: no cancellation far from (0, 0)
     points = _as_points(points)
     x, y = (points - points[:1]).T
@@ -57,7 +57,7 @@ def polygon_box(points: ArrayLike) -> tuple[float, float, float, float]:
 
 
 def count_crossings(points: ArrayLike) -> int:
-    """How many pairs of edges of a closed outline cross each other; edges that only touch do not count.
+    """Count the pairs of edges of a closed outline that cross each other; edges that only touch do not count.
 
     Args:
         points: finite (P, 2); time and memory grow with the square of P.
@@ -67,7 +67,7 @@ def count_crossings(points: ArrayLike) -> int:
     along = end - start
 
     def side(corner: np.ndarray) -> np.ndarray:
-        """Left or right of edge i (row) lies corner j (column): +1, -1, 0."""
+        """Tell on which side of edge i (row) corner j (column) lies: +1, -1, 0."""
         away = corner[None] - start[:, None]
         return np.sign(along[:, None, 0] * away[..., 1] - along[:, None, 1] * away[..., 0])
 
@@ -76,7 +76,7 @@ def count_crossings(points: ArrayLike) -> int:
 
 
 def is_simple(points: ArrayLike) -> bool:
-    """Whether the outline has at least three finite points, does not cross or touch itself, and encloses an area."""
+    """Tell whether the outline has at least three finite points, does not cross or touch itself, and encloses an area."""
     points = _as_points(points)
     if len(points) < 3 or not np.isfinite(points).all():
         return False
@@ -85,7 +85,7 @@ def is_simple(points: ArrayLike) -> bool:
 
 
 def _largest_part(geometry: BaseGeometry) -> Polygon | None:
-    """The polygon of the largest area inside any geometry; None when it holds no area."""
+    """Return the polygon of the largest area inside any geometry; None when it holds no area."""
     parts: list[Polygon] = []
     for part in shapely.get_parts(geometry):
         parts.extend(part.geoms if isinstance(part, MultiPolygon) else [part])
@@ -125,7 +125,7 @@ def ring_of_four(points: ArrayLike) -> np.ndarray | None:
 
 
 def repair_polygon(points: ArrayLike) -> np.ndarray | None:
-    """A simple polygon for any outline: itself if it is simple, else the largest part of `make_valid`.
+    """Return a simple polygon for any outline: itself if it is simple, else the largest part of `make_valid`.
 
     Of a bow-tie of four points the corners are put in order; of others `make_valid` keeps every lobe (`buffer(0)` drops one),
     of which the largest becomes the word.
@@ -152,14 +152,14 @@ def repair_polygon(points: ArrayLike) -> np.ndarray | None:
 
 
 def clip_polygon(points: ArrayLike, width: float, height: float) -> np.ndarray | None:
-    """The part of a polygon inside the image [0, width] x [0, height]; of several parts, the largest.
+    """Return the part of a polygon inside the image [0, width] x [0, height]; of several parts, the largest.
 
     Args:
         points: (P, 2) in pixels; repaired first if not simple.
         width, height: of the image in pixels.
 
     Returns:
-        float64 (Q, 2), the very points if all lie inside; None if nothing with an area is left.
+        float64 (Q, 2), the same points if all lie inside; None if nothing with an area is left.
     """
     simple = repair_polygon(points)
     if simple is None:

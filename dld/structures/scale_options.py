@@ -1,4 +1,4 @@
-"""What may be asked of a spotter's scale, and the mu of a budget. Imports neither torch nor detectron2."""
+"""Which scales and budgets a spotter accepts, and the mu of a budget. Imports neither torch nor detectron2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LARGEST_SCALE = 2.0
 
 
 def check_scale(scale: str | float) -> float | None:
-    """None for "auto", else the scale as a float.
+    """Return None for "auto", else the scale as a float.
 
     Raises:
         ValueError: neither "auto" nor a number in (0, 2].
@@ -29,7 +29,7 @@ def check_scale(scale: str | float) -> float | None:
 
 
 def check_budget(budget: float) -> float:
-    """The budget as a float.
+    """Return the budget as a float.
 
     Raises:
         ValueError: not a positive finite number.
@@ -44,7 +44,7 @@ def check_budget(budget: float) -> float:
 
 
 def mu_of(table: Sequence[Sequence[float]], budget: float) -> float:
-    """The stored mu whose mean cost on the calibration images is the largest that is at most `budget`.
+    """Return the stored mu whose mean cost on the calibration images is the largest that is at most `budget`.
 
     Raises:
         ValueError: the budget lies below the table; the message names its reach.

@@ -58,7 +58,7 @@ class Word:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Word":
-        """Inverse of `to_dict`. Raises ValueError naming the field that is missing or of the wrong kind."""
+        """Invert `to_dict`. Raises ValueError naming the field that is missing or of the wrong kind."""
         if not isinstance(values, Mapping):
             raise ValueError(f"expected an object for a word, got {type(values).__name__}")
         text = values.get("text")

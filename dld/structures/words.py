@@ -89,7 +89,7 @@ class SpottingResult:
         return pandas.DataFrame(word_rows(self.lines, self.file_name), columns=list(COLUMNS))
 
     def draw(self, image: np.ndarray | None = None, font_path: str | os.PathLike | None = None, **options) -> Image.Image:
-        """The image with its words, scale and cost, as an RGB picture of PIL: `result.draw().save("out.jpg")`.
+        """Draw the image with its words, scale and cost, as an RGB picture of PIL: `result.draw().save("out.jpg")`.
 
         Args:
             image: uint8 BGR (H, W, 3); by default the one that was read, from its file or from the array that was given.
@@ -111,7 +111,7 @@ class SpottingResult:
         return Image.fromarray(visualizer.draw_spotting(self, **options).get_image())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain json types."""
+        """Return plain json types."""
         return {
             "image_id": self.image_id,
             "file_name": self.file_name,
@@ -133,7 +133,7 @@ class SpottingResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SpottingResult":
-        """Inverse of `to_dict`. Raises ValueError naming the field (and the index of the word) that is wrong."""
+        """Invert `to_dict`. Raises ValueError naming the field (and the index of the word) that is wrong."""
         if not isinstance(values, Mapping):
             raise ValueError(f"expected an object for an image, got {type(values).__name__}")
         image_id, file_name = values.get("image_id"), values.get("file_name")

@@ -1,7 +1,7 @@
-"""Measurements of single images on disk, so that a study that was interrupted or extended goes on where it stopped.
+"""Keeps measurements of single images on disk, so that an interrupted or extended study goes on where it stopped.
 
-One file of json lines for each model and scale: first what was measured, then one image a line. The name of the file
-holds a hash of everything that decides the result; whoever changes the code of the model deletes the folder.
+Each model and scale has one file of json lines: first what was measured, then one image a line. The name of the file
+holds a hash of everything that decides the result; delete the folder after a change of the model's code.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 def fingerprint(values: Any) -> str:
-    """Hexadecimal SHA-256 of json types; equal values give equal fingerprints, whatever the order of their keys."""
+    """Return the hexadecimal SHA-256 of json types; equal values give equal fingerprints in any order of their keys."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def file_label(name: str) -> str:
-    """A name as part of a file name: letters, digits, `.`, `_` and `-` stay."""
+    """Turn a name into a part of a file name: letters, digits, `.`, `_` and `-` stay."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
 
 
@@ -35,7 +35,7 @@ class MeasurementCache:
     """What was measured under one key: image index -> json types.
 
     Args:
-        folder: made where it does not exist.
+        folder: created if missing.
         label: begins the file name, for people.
         key: json types that decide the result.
 

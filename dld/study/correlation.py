@@ -8,14 +8,14 @@ __all__ = ["average_ranks", "spearman"]
 
 
 def average_ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Ranks from 1 up, float64 (N,); equal values share the mean of their places."""
+    """Return ranks from 1 up, float64 (N,); equal values share the mean of their places."""
     _, inverse, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
 
 
 def spearman(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float | None:
-    """Spearman's rho: Pearson's correlation of the ranks, in [-1, 1] (Spearman 1904, with average ranks for ties).
+    """Compute Spearman's rho: Pearson's correlation of the ranks, in [-1, 1] (Spearman 1904, average ranks for ties).
 
     Args:
         a, b: (N,) each, paired.

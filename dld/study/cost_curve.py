@@ -18,7 +18,7 @@ def gain_over_curve(
     samples: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """H-mean less that of the baseline's curve at the same mean cost, on the same images.
+    """Compute the H-mean minus that of the baseline's curve at the same mean cost, on the same images.
 
     The curve is linear between its points. Images are drawn anew for method and baseline alike, with their costs.
 
@@ -29,7 +29,7 @@ def gain_over_curve(
         curve_costs: (K, N), K >= 2 points of different mean cost.
 
     Returns:
-        the gain with its percentile interval; None where the mean cost lies outside of the curve.
+        the gain with its percentile interval; None where the mean cost lies outside the curve.
 
     Raises:
         ValueError: other numbers of images, or fewer than two points.
@@ -50,10 +50,10 @@ def gain_over_curve(
     table = np.concatenate([own, costs[:, None], curve.transpose(1, 0, 2).reshape(N, 3 * K), curve_cost.T], 1)
 
     def gain(sums: np.ndarray) -> np.ndarray:
-        """Of sums over images (..., 4 + 4 K)."""
+        """Compute the gain from sums over images (..., 4 + 4 K)."""
         rows = sums.reshape(-1, 4 + 4 * K)
         baseline = hmean_of(rows[:, 4 : 4 + 3 * K].reshape(-1, K, 3))
-        # sums of costs stand for means: as many images are in both
+        # sums of costs stand for means: both have the same number of images
         expected = [np.interp(row[3], row[4 + 3 * K :], hmeans) for row, hmeans in zip(rows, baseline, strict=True)]
         return hmean_of(rows[:, :3]) - np.array(expected)
 

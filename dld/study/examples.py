@@ -1,4 +1,4 @@
-"""Images of a study read again with their words: pictures for each scale that a selector chose, and the report's gallery.
+"""Reads images of a study again with their words: pictures for each scale that a selector chose, the report's gallery.
 
 The study's own cache keeps numbers only; a study may have a hundred thousand images.
 """
@@ -34,7 +34,7 @@ class ExampleReader:
         self.cache = MeasurementCache(folder, label, {**measurement.cache.key, "what": "words"})
 
     def read(self, index: int, record: dict) -> SpottingResult:
-        """Words of image `index` in pixels of the original.
+        """Read the words of image `index` in pixels of the original.
 
         Args:
             record: the mapped image.
@@ -52,7 +52,7 @@ class ExampleReader:
 
 
 def pick_examples(chosen: Sequence[float], per_scale: int) -> list[int]:
-    """Indices of the first `per_scale` images of every chosen scale, scales ascending."""
+    """Return the indices of the first `per_scale` images of every chosen scale, scales ascending."""
     picked = []
     for scale in sorted(set(chosen)):
         picked += [index for index, s in enumerate(chosen) if s == scale][:per_scale]
@@ -60,9 +60,9 @@ def pick_examples(chosen: Sequence[float], per_scale: int) -> list[int]:
 
 
 def draw_examples(measurement: Measurement, images: StudySet, folder: Path, per_scale: int) -> int:
-    """Draw `scale_S_NAME_INDEX.jpg` with the words read and the scale chosen; what was drawn already is left alone.
+    """Draw `scale_S_NAME_INDEX.jpg` with the words read and the scale chosen; earlier drawings stay.
 
-    A list beside the pictures says which measurement they show: those of other weights are drawn again or removed.
+    A list beside the pictures names the measurement that they show: pictures of other weights are drawn again or removed.
 
     Args:
         measurement: of a spotter at its own choice.

@@ -1,7 +1,7 @@
 """Measures spotters at their scales, image by image: the part of the study that runs networks.
 
 Every image is rendered or read once and then given to every model at every scale that has not seen it yet. So all of
-them meet the same moments of the machine, and an interruption loses one image at most.
+them meet the machine in the same state, and an interruption loses at most one image.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Measurement", "StudiedSpotter", "StudySet", "measure", "spotter_conf
 
 
 def spotter_config(weights: str, opts: Sequence[str] = ()) -> CfgNode:
-    """Configuration inside a checkpoint with overrides, for reading: a distiller becomes the spotter that it trained.
+    """Load the configuration inside a checkpoint, with overrides, for reading: a distiller becomes the spotter it trained.
 
     Raises:
         FileNotFoundError, ValueError, KeyError: naming the file or the key.
@@ -67,7 +67,7 @@ class StudiedSpotter:
 
     @classmethod
     def load(cls, name: str, weights: str, opts: Sequence[str] = ()) -> StudiedSpotter:
-        """From a checkpoint with its configuration inside. Raises as :func:`spotter_config`."""
+        """Load a checkpoint with its configuration inside. Raises as :func:`spotter_config`."""
         spotter = TextSpotter(spotter_config(weights, opts))
         model = spotter.model
         if isinstance(model, Spotter):
@@ -78,7 +78,7 @@ class StudiedSpotter:
         return cls(name, model, spotter.cfg, weights_id(weights), selects)
 
     def key(self) -> dict:
-        """What of the model decides a result."""
+        """Return what of the model decides a result."""
         node = self.cfg.MODEL.clone()
         node.defrost()
         node.WEIGHTS, node.DISTILLATION.TEACHER_WEIGHTS, node.DEVICE = "", "", ""
@@ -94,7 +94,7 @@ class StudiedSpotter:
 
 @dataclass
 class StudySet:
-    """The images of a study: the first `count` of a data set, as the teacher's configuration has them resized."""
+    """The images of a study: the first `count` of a data set, resized as in the teacher's configuration."""
 
     name: str
     images: Sequence[dict]
@@ -104,7 +104,7 @@ class StudySet:
     settings: dict = field(default_factory=dict)  # of a generated data set: what its images depend on
 
     def key(self) -> dict:
-        """What of the images decides a result; how many there are does not."""
+        """Return what of the images decides a result; their number does not."""
         content = self.settings
         if isinstance(self.images, list):
             content = [[d.get("file_name"), d["image_id"], [a["text"] for a in d["annotations"]]] for d in self.images]
@@ -131,7 +131,7 @@ class Measurement:
     def of(
         cls, spotter: StudiedSpotter, images: StudySet, folder: Path, scale: float | None = None, what: str = "read"
     ) -> Measurement:
-        """A measurement whose cache lies in `folder`."""
+        """Make a measurement whose cache lies in `folder`."""
         key = {**spotter.key(), **images.key(), "what": what, "scale": scale}
         if what == "read" and scale is None:
             key["mu"] = float(spotter.model.mu)
@@ -139,11 +139,11 @@ class Measurement:
         return cls(spotter, what, scale, MeasurementCache(folder, label, key))
 
     def readings(self, count: int) -> list[Reading]:
-        """What was read in the first `count` images."""
+        """Return what was read in the first `count` images."""
         return [Reading.from_dict(self.cache[index]) for index in range(count)]
 
     def scores(self, count: int) -> ScaleScores:
-        """What the selector thinks of the first `count` images."""
+        """Return the selector's scores and the costs of the first `count` images."""
         tables = ([self.cache[i][name] for i in range(count)] for name in ScaleScores._fields)
         return ScaleScores(*(np.array(table, dtype=np.float64) for table in tables))
 
@@ -185,7 +185,7 @@ class Measurement:
 
 
 def word_heights(result: SpottingResult, height: int) -> tuple[float, ...]:
-    """Shorter side of the smallest rectangle around each word with a text, in pixels of an image of `height` rows."""
+    """Return the shorter side of the smallest rectangle around each word with a text, in pixels of an image `height` high."""
     zoom = height / result.height
     sides = (min(cv2.minAreaRect(np.asarray(w.polygon, dtype=np.float32))[1]) for w in result.words if w.text)
     return tuple(round(zoom * float(side), 2) for side in sides)
@@ -193,7 +193,7 @@ def word_heights(result: SpottingResult, height: int) -> tuple[float, ...]:
 
 @torch.inference_mode()
 def measure(images: StudySet, measurements: Sequence[Measurement], title: str = "study") -> int:
-    """Fill the caches of all measurements, with a progress bar; returns how many times a network ran for it.
+    """Fill the caches of all measurements, with a progress bar; return how many times a network ran for it.
 
     Raises:
         ValueError: an image that cannot be read; the message names it.

@@ -1,4 +1,4 @@
-"""The page itself: its parts in order, filled into templates/report.html with style and script inside.
+"""Renders the page: its parts in order, filled into templates/report.html with style and script inside.
 
 Nothing is loaded from elsewhere, and the page forbids it to itself: its content security policy allows pictures in data
 URIs, its own style and the one script by its hash. Texts come from data sets and models; all of them are escaped.
@@ -21,7 +21,7 @@ from dld.study.ranking import ImageScore
 __all__ = ["Example", "Panel", "Report", "render_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
-# how the words of a panel are listed: class, sign, what it means
+# how a panel lists its words: class, sign, what it means
 VERDICTS = {
     "right": ("✓", "right"),
     "misread": ("≠", "wrong text (what was read ≠ what is written)"),
@@ -76,7 +76,7 @@ class Report:
 
 
 def render_page(report: Report) -> str:
-    """The page as html."""
+    """Render the page as html."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     policy = (

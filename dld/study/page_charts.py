@@ -1,6 +1,6 @@
 """The study's charts as inline SVG: accuracy against cost, and how often each scale was chosen.
 
-Colours, fonts and the dark scheme are the style sheet's: here are classes and coordinates only.
+Colours, fonts and the dark scheme stand in the style sheet, only classes and coordinates here.
 """
 
 import math
@@ -15,11 +15,11 @@ __all__ = ["TASK_NAMES", "accuracy_cost_chart", "model_classes", "scale_chart", 
 TASK_NAMES = {"detection": "detection", "e2e": "end-to-end", "word_spotting": "word spotting"}
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 16, 64  # margins
-COLORS = 6  # of students, in the style sheet; the teacher's is the ink's
+COLORS = 6  # of students, in the style sheet; the teacher has the colour of the text
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`, 1, 2 or 5 times a power of ten apart: `most` or one more."""
+    """Return round numbers from `low` or below to `high` or above, 1, 2 or 5 times a power of ten apart: `most` or one more."""
     span = max(high - low, 1e-9 * max(abs(high), 1), 1e-9)
     power = 10 ** math.floor(math.log10(span / most))
     step = next(power * k for k in (1, 2, 5, 10, 20) if span / (power * k) <= most - 1)
@@ -28,14 +28,14 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def model_classes(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Class of the colour of each model, in the order of their first rows; the teacher's is m0."""
+    """Return the class of the colour of each model, in the order of their first rows; the teacher's is m0."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     return {model: f"m{(i - 1) % COLORS + 1 if i else 0}" for i, model in enumerate(models)}
 
 
 def accuracy_cost_chart(rows: Sequence[Mapping[str, Any]], task: str) -> str:
-    """H-mean of a task in per cent over GFLOPs: a curve a model over its fixed scales, a star with the 95 % interval (of
-    end-to-end) for the selector's own choice, diamonds for its choice under a budget.
+    """Draw the H-mean of a task in per cent over GFLOPs: a curve a model over its fixed scales, a star with the 95 % interval
+    (of end-to-end) for the selector's own choice, diamonds for its choice under a budget.
 
     Every point is a link to `#row-I`, its row of the table.
 
@@ -108,7 +108,7 @@ STAR = _star()
 
 
 def scale_chart(row: Mapping[str, Any], scales: Sequence[float], color: str) -> str:
-    """How many images of a row were read at each of `scales`, as columns with their shares."""
+    """Draw how many images of a row were read at each of `scales`, as columns with their shares."""
     counts = [row["scale_histogram"].get(f"{scale:g}", 0) for scale in scales]
     width, height, foot, head = 320, 200, 44, 24
     step = width / len(scales)

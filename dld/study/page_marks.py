@@ -20,7 +20,7 @@ from dld.structures.words import SpottingResult
 
 __all__ = ["Mark", "Picture", "as_html", "encode_picture", "judge", "overlay", "plain"]
 
-VIEW = 640  # units of the longer side of every drawing, so that labels are of one size on all of them
+VIEW = 640  # units of the longer side of every drawing, so that labels have one size on all of them
 FONT, ROW = 13, 17  # units of a label's letters and its height
 LETTER = 0.6 * FONT  # width of a letter of a typewriter font
 SIGNS = {"missed": "\u2212 ", "false": "+ "}  # before the label, so that the dashes need not be told apart
@@ -45,7 +45,7 @@ class Mark:
 
     @property
     def label(self) -> str:
-        """What is written beside it; `≠` stands between what was read and what is written there."""
+        """Return the label beside it; `≠` stands between the text read and the true text."""
         return plain(f"{self.text} ≠ {self.truth}" if self.verdict == "misread" else self.text)
 
 
@@ -60,17 +60,17 @@ class Picture:
 
 
 def plain(text: str) -> str:
-    """The text without characters that are no part of a page (controls, halves of surrogate pairs): they become `�`."""
+    """Replace characters that no page may hold (controls, halves of surrogate pairs) by `�`."""
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def as_html(text: str) -> str:
-    """The text as it is written into elements and quoted attributes."""
+    """Escape a text for elements and quoted attributes."""
     return escape(plain(text))
 
 
 def encode_picture(image: np.ndarray, quality: int = 80) -> Picture:
-    """A JPEG of uint8 BGR (H, W, 3) whose longer side has at most `VIEW` pixels."""
+    """Encode uint8 BGR (H, W, 3) as a JPEG whose longer side has at most `VIEW` pixels."""
     height, width = image.shape[:2]
     zoom = VIEW / max(height, width)
     size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
@@ -81,7 +81,7 @@ def encode_picture(image: np.ndarray, quality: int = 80) -> Picture:
 
 
 def judge(truth: Sequence[GroundTruthWord], result: SpottingResult, protocol: Protocol) -> list[Mark]:
-    """Marks of one reading by the end-to-end rules: annotated don't-care words first, then detections, then missed words."""
+    """Mark one reading by the end-to-end rules: annotated don't-care words first, then detections, then missed words."""
     match = match_image(truth, result.words, protocol, "e2e")
     annotated = {pair.detection: truth[pair.truth].text for pair in match.pairs if not pair.correct}
     marks = [Mark(w.polygon, "", "dont_care") for w, v in zip(truth, match.verdicts.words, strict=True) if v == "dont_care"]
@@ -92,7 +92,7 @@ def judge(truth: Sequence[GroundTruthWord], result: SpottingResult, protocol: Pr
 
 
 def overlay(marks: Sequence[Mark], picture: Picture) -> str:
-    """SVG outlines and labels in units of the drawing; what is no polygon of finite points is left out."""
+    """Draw outlines and labels as SVG in units of the drawing; leave out polygons with points that are not finite."""
     shapes, labels, placed = [], [], []
     for mark in sorted(marks, key=lambda mark: LAYERS.get(mark.verdict, 2)):
         points = np.asarray(mark.polygon, dtype=np.float64).reshape(-1, 2) * picture.zoom
@@ -118,7 +118,7 @@ def _label(mark: Mark, points: np.ndarray, picture: Picture, placed: list[np.nda
     for place in places:
         origin = place[:2].clip(0, shift)
         boxes.append(np.concatenate([origin, origin + [width, ROW]]))
-    box = min(boxes, key=lambda b: sum(_common(b, other) for other in placed))  # the first of the least hidden
+    box = min(boxes, key=lambda b: sum(_common(b, other) for other in placed))  # the first of those least hidden
     placed.append(box)
     x, y = box[:2]
     return (

@@ -9,11 +9,11 @@ from dld.study.ranking import ImageScore, mistakes
 
 __all__ = ["image_table", "row_table", "signed"]
 
-Cell = tuple[str, float | str]  # what it shows as html, what it is sorted by
+Cell = tuple[str, float | str]  # its html, its sort key
 
 
 def row_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Every point of the study; row I has the id `row-I`, which the chart's points lead to."""
+    """Make the table of all points of the study; row I has the id `row-I`, to which the chart's points lead."""
     header = (
         ("method", ""),
         ("scale", "mean share of the teacher's resolution"),
@@ -51,7 +51,7 @@ def row_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def image_table(images: Sequence[ImageScore], titles: Mapping[int, str]) -> str:
-    """The images of the gallery, each linked to its place there.
+    """Make the table of the images of the gallery, each linked to its place there.
 
     Args:
         titles: of the images, by index.
@@ -105,5 +105,5 @@ def _whole(value: int) -> Cell:
 
 
 def signed(value: float, decimals: int = 1) -> str:
-    """With its sign, a typographic minus where it is negative."""
+    """Format a number with its sign, a typographic minus where it is negative."""
     return f"{value:+.{decimals}f}".replace("-", "\u2212")

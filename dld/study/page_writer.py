@@ -1,4 +1,4 @@
-"""From a finished study to its page: the images of the gallery are read again, everything else is known."""
+"""Turns a finished study into its page: the images of the gallery are read again, everything else is known."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ __all__ = ["check_report_path", "make_report", "write_report"]
 
 
 def check_report_path(path: str | os.PathLike, images: int) -> None:
-    """Whether a page can be written there, before hours are spent on what it shows.
+    """Check that a page can be written there, before hours are spent on what it shows.
 
     Raises:
         ValueError: a folder, or a number of images below 0.
@@ -33,7 +33,7 @@ def check_report_path(path: str | os.PathLike, images: int) -> None:
 
 
 def make_report(study: Study, rows: Sequence[Mapping[str, Any]], images: int) -> Report:
-    """The content of the page.
+    """Collect the content of the page.
 
     Args:
         study: after `measure`.

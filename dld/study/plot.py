@@ -1,4 +1,4 @@
-"""The study in two pictures: end-to-end H-mean over GFLOPs, and detection and end-to-end over the scale."""
+"""Draws the study in two pictures: end-to-end H-mean over GFLOPs, and detection and end-to-end over the scale."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ TEACHER_COLOR = "#222222"
 
 
 def plot_accuracy_cost(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """One curve a model over its fixed scales; stars: the selector's own choice, with the 95 % interval of the score;
+    """Draw one curve a model over its fixed scales; stars: the selector's own choice, with the 95 % interval of the score;
     diamonds: its choice under a budget. `rows` as `study_row` makes them."""
     figure, (axes,) = _figure(1)
     colors = _colors(rows)
@@ -26,7 +26,7 @@ def plot_accuracy_cost(rows: Sequence[Mapping[str, Any]], path: str | Path) -> N
         x, y = _xy(fixed)
         axes.plot(x, y, "o-", color=color, markersize=4, linewidth=1.3, label=model)
         for row, a, b in zip(fixed, x, y, strict=True):
-            # only one curve carries the scales, or they would cover each other where students lie close
+            # only one curve carries the scales: they would cover each other where students lie close
             if model == next(iter(colors)):
                 axes.annotate(
                     f"{row['mean_scale']:g}", (a, b), xytext=(6, -10), textcoords="offset points", fontsize=8, color=color
@@ -58,7 +58,7 @@ def plot_accuracy_cost(rows: Sequence[Mapping[str, Any]], path: str | Path) -> N
 
 
 def plot_scales(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """Detection and end-to-end H-mean of every model over its fixed scales: does detection bound reading?"""
+    """Draw detection and end-to-end H-mean of every model over its fixed scales: does detection bound reading?"""
     figure, panels = _figure(2)
     for axes, task, label in zip(panels, ("detection", "e2e"), ("detection", "end-to-end"), strict=True):
         for model, color in _colors(rows).items():
@@ -85,7 +85,7 @@ def _figure(panels: int):
 
 
 def _colors(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Models in the order in which they first appear, the teacher's rows being the first."""
+    """Return a colour for each model, in the order in which they first appear; the teacher's rows come first."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     return {m: TEACHER_COLOR if i == 0 else COLORS[(i - 1) % len(COLORS)] for i, m in enumerate(models)}
 

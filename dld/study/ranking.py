@@ -1,6 +1,6 @@
 """Which images of a study are worth looking at.
 
-A study has one list of readings for each row that is compared, the teacher's first, all of the same images in order.
+A study has one list of readings for each compared row, the teacher's first, all of the same images in order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ class ImageScore:
 
     Attributes:
         index: in the data set.
-        words: that count.
+        words: the number of words that count.
         readings: by name of the row, the teacher's first.
-        lost: words that the teacher reads and a student does not, summed over students; gains elsewhere take nothing off.
+        lost: words that the teacher reads and a student does not, summed over students; gains elsewhere are not subtracted.
         errors: mistakes of all students, or of the teacher where it stands alone.
     """
 
@@ -42,7 +42,7 @@ class ImageScore:
 
 
 def mistakes(counts: Mapping[str, Counts]) -> Mistakes:
-    """Kinds of mistakes of one image from its counts by task.
+    """Count the kinds of mistakes of one image from its counts by task.
 
     A pair is made by overlap alone and its text is judged afterwards, so detection and end-to-end have the same pairs.
     """
@@ -51,7 +51,7 @@ def mistakes(counts: Mapping[str, Counts]) -> Mistakes:
 
 
 def rank_images(readings: Mapping[str, Sequence[Reading]]) -> list[ImageScore]:
-    """All images, the worst first: by words lost against the teacher, then by mistakes, then by index."""
+    """Return all images, the worst first: by words lost against the teacher, then by mistakes, then by index."""
     teacher, *students = readings
     scores = []
     for index in range(len(readings[teacher])):
@@ -64,10 +64,10 @@ def rank_images(readings: Mapping[str, Sequence[Reading]]) -> list[ImageScore]:
 
 
 def pick_images(ranked: Sequence[ImageScore], count: int) -> list[ImageScore]:
-    """At most `count` images in the order of `ranked`: three quarters are its first, the rest shows every chosen scale.
+    """Pick at most `count` images in the order of `ranked`: three quarters are its first, the rest shows every chosen scale.
 
-    The rest is taken in turn from each scale that the last row (the last student's) has, in the order of the data set: what
-    a page shows of an ordinary image should not be an image picked for its mistakes.
+    The rest is taken in turn from each scale that the last row (the last student's) has, in the order of the data set: the
+    page should also show ordinary images, not only those picked for their mistakes.
     """
     worst = list(ranked[: count - count // 4])
     taken = {score.index for score in worst}

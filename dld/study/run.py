@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def study_set(cfg, name: str, limit: int = 0) -> StudySet:
-    """The first `limit` images (0: all) of a registered data set at the test size of a configuration.
+    """Open the first `limit` images (0: all) of a registered data set at the test size of a configuration.
 
     Raises:
         KeyError, ValueError: an unknown data set, or no images in it.
@@ -45,7 +45,7 @@ def study_set(cfg, name: str, limit: int = 0) -> StudySet:
 
 
 def crossed_choice(scores: ScaleScores, budget: Budget) -> tuple[np.ndarray, list[float]]:
-    """Scales under a budget without calibrating on the images that are read: images of even and of odd index are two
+    """Choose scales under a budget without calibrating on the images that are read: images of even and of odd index are two
     halves, and each is read with the mu calibrated on the other.
 
     Returns:
@@ -71,9 +71,9 @@ class Study:
 
     Args:
         spotters: the teacher first. All are given images of the teacher's test size: a scale means the same for all.
-        dataset: registered name; what the generated one looks like is the teacher's configuration's to say.
+        dataset: registered name; the teacher's configuration decides what generated images look like.
         limit: first images of it; 0: all.
-        scales: fixed scales of the teacher; 1 is added, as what everything is compared with.
+        scales: fixed scales of the teacher; 1 is added, because everything is compared with it.
         cache: folder.
         student_scales: fixed scales of the students; None: the teacher's.
         only_chosen: names of students that are read at their own choice alone.
@@ -116,10 +116,10 @@ class Study:
         self.budgets: list[Budget] = []
 
     def plan_budgets(self, budgets: Sequence[str], calibration_dataset: str | None = None, limit: int = 0) -> None:
-        """Have `measure` measure what these budgets need: selectors' scores, and students at all candidate scales.
+        """Tell `measure` what these budgets need: selectors' scores, and students at all candidate scales.
 
         Raises:
-            ValueError: a budget that is none, no student with a selector, or calibration on the evaluated images.
+            ValueError: not a budget, no student with a selector, or calibration on the evaluated images.
         """
         self.budgets = [Budget.parse(text) for text in budgets]
         if not self.budgets:
@@ -140,7 +140,7 @@ class Study:
                 self.calibration[spotter.name] = Measurement.of(spotter, self.calibration_set, self.cache, what="score")
 
     def measure(self) -> int:
-        """Run whatever the caches lack; returns how often a network ran."""
+        """Run whatever the caches lack; return how often a network ran."""
         fixed = [m for of_model in self.fixed.values() for m in of_model.values()]
         runs = measure(self.images, [*fixed, *self.chosen.values(), *self.scored.values()])
         if self.calibration_set is not None:
@@ -148,10 +148,10 @@ class Study:
         return runs
 
     def points(self) -> list[StudyPoint]:
-        """The teacher from scale 1 down, then each student: at fixed scales, at its own choice, under budgets."""
+        """Return the teacher from scale 1 down, then each student: at fixed scales, at its own choice, under budgets."""
         points = self._fixed_points(self.teacher, {"checkpoint": self.teacher.sha256})
         for student in self.students:
-            # a student without selector has no weight of cost that it was trained with
+            # a student without selector was trained without a weight of cost
             gamma = student.cfg.MODEL.DISTILLATION.GAMMA if student.selects else None
             about = {"gamma": gamma, "checkpoint": student.sha256}
             points += self._fixed_points(student, about)
@@ -208,10 +208,9 @@ class Study:
         return points
 
     def compared(self) -> dict[str, Measurement]:
-        """What a gallery shows side by side, by the name of the row: the teacher at scale 1, each student at its own choice.
+        """Return what a gallery shows side by side, by name of the row: the teacher at scale 1, each student at its own choice.
 
-        A student without selector stands at the scale it is told by its configuration, else at the largest one below 1
-        that was measured.
+        A student without selector reads at the scale of its configuration, else at the largest measured one below 1.
         """
         shown = {f"{self.teacher.name} @ 1": self.fixed[self.teacher.name][1.0]}
         for student in self.students:
@@ -224,6 +223,6 @@ class Study:
         return shown
 
     def draw_examples(self, folder: Path, per_scale: int) -> None:
-        """Pictures of the first images of every scale that a student chose."""
+        """Draw the first images of every scale that a student chose."""
         for measurement in self.chosen.values():
             draw_examples(measurement, self.images, folder, per_scale)

@@ -1,4 +1,4 @@
-"""Accuracy against cost: from what was measured on each image to the rows of a table.
+"""Turns what was measured on each image into the rows of a table: accuracy against cost.
 
 A point of the study is one model with one way to choose its scale, measured on all images. Every point holds the same
 images in the same order, so differences are paired. Fractions in files, per cent in tables, as everywhere.
@@ -45,7 +45,7 @@ class Reading:
     counts: Mapping[str, Counts]
 
     def to_dict(self) -> dict[str, Any]:
-        """Json types."""
+        """Return json types."""
         return {
             "scale": self.scale,
             "gflops": self.gflops,
@@ -57,7 +57,7 @@ class Reading:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Reading":
-        """Inverse of `to_dict`."""
+        """Invert `to_dict`."""
         counts = {task: Counts(*numbers) for task, numbers in values["counts"].items()}
         return cls(**{**values, "heights": tuple(values["heights"]), "counts": counts})
 
@@ -84,7 +84,7 @@ class StudyPoint:
 def read_at(
     readings: Mapping[float, Sequence[Reading]], scales: Sequence[float], gflops: Sequence[float], ms: Sequence[float]
 ) -> list[Reading]:
-    """What a selector gives that sends image i to scales[i]: the student there reads what it reads at that fixed scale.
+    """Return the readings of a selector that sends image i to scales[i]: there the student reads as at that fixed scale.
 
     Args:
         readings: at each fixed scale, of all images.
@@ -99,7 +99,7 @@ def read_at(
 
 
 def study_row(point: StudyPoint, teacher: StudyPoint) -> dict[str, Any]:
-    """Every figure of a point, in json types.
+    """Compute every figure of a point, in json types.
 
     Args:
         teacher: the teacher at scale 1, on the same images.
@@ -107,7 +107,7 @@ def study_row(point: StudyPoint, teacher: StudyPoint) -> dict[str, Any]:
     Returns:
         precision, recall and H-mean of the tasks as fractions; `e2e_interval` (95 % bootstrap over images) and
         `e2e_difference` to the teacher with its paired interval; `spearman` of the scales with the median height of the
-        words that the teacher finds in an image, over the `spearman_images` in which it finds any (None where the scale
+        words that the teacher finds in an image, over the `spearman_images` in which it finds some (None where the scale
         never changes).
     """
     readings = point.readings
@@ -168,7 +168,7 @@ def add_gains(rows: Sequence[dict[str, Any]], points: Sequence[StudyPoint], base
 
 
 def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a markdown table in the manner of the paper's Table 1: per cent, GFLOPs and milliseconds an image."""
+    """Lay out the rows as a markdown table like the paper's Table 1: per cent, GFLOPs and milliseconds an image."""
     header = (
         "method",
         "gamma",
@@ -190,7 +190,7 @@ def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
         body.append(
             (
                 row["name"],
-                # at a fixed scale no selector is asked, whatever the weights hold
+                # at a fixed scale no selector runs, whatever the weights hold
                 "" if row["gamma"] is None or row["choice"] == "fixed" else f"{row['gamma']:g}",
                 f"{row['mean_scale']:.2f}",
                 f"{row['total_gflops']:.2f}",
@@ -211,7 +211,7 @@ def study_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _signed(difference: Mapping[str, Any]) -> str:
-    """Points with their interval."""
+    """Format percentage points with their interval."""
     value, low, high = (100 * difference[key] for key in ("value", "low", "high"))
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 

@@ -1,1 +1,1 @@
-"""Characters: what the recogniser can read and how it is numbered."""
+"""Characters: those that the recogniser can read, and their numbers."""

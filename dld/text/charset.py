@@ -75,16 +75,16 @@ class Charset:
 
     @classmethod
     def default(cls) -> Charset:
-        """The 95 printable ASCII characters, case-sensitive, space included."""
+        """Return the 95 printable ASCII characters, case-sensitive, space included."""
         return cls.from_file(DEFAULT_CHARSET_FILE)
 
     @classmethod
     def from_codes(cls, codes: Sequence[int] | torch.Tensor) -> Charset:
-        """Inverse of :meth:`codes`."""
+        """Invert :meth:`codes`."""
         return cls(chr(int(c)) for c in codes)
 
     def codes(self) -> torch.Tensor:
-        """Unicode code points, int64 of shape (C,): the form in which a checkpoint keeps its charset."""
+        """Return Unicode code points, int64 of shape (C,): the form in which a checkpoint keeps its charset."""
         return torch.tensor([ord(c) for c in self.characters], dtype=torch.int64)
 
     def __len__(self) -> int:
@@ -117,11 +117,11 @@ class Charset:
         return len(self.characters) + 2
 
     def covers(self, text: str) -> bool:
-        """Whether every character of `text` is known."""
+        """Tell whether every character of `text` is known."""
         return all(c in self._ids for c in text)
 
     def encode(self, text: str, max_length: int) -> torch.Tensor:
-        """Ids of `text` followed by the end id and padding, int64 of shape (max_length + 1,).
+        """Encode `text` as ids, then the end id and padding, int64 of shape (max_length + 1,).
 
         Raises:
             ValueError: `text` is longer than `max_length` or holds an unknown character.
@@ -137,7 +137,7 @@ class Charset:
         return row
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text before the first end id; start ids are skipped."""
+        """Return the text before the first end id; start ids are skipped."""
         out = []
         for i in ids:
             if i == self.end:
@@ -148,7 +148,7 @@ class Charset:
 
 
 def named_charset(name: str, known: Sequence[str]) -> Charset:
-    """A charset by its name, of the characters that a reader knows.
+    """Return a charset by its name, of the characters that a reader knows.
 
     Args:
         name: "ascii", the 95 printable ones; "latin", these and letters with accents, currency, quotes and dashes, as far as

@@ -1,1 +1,1 @@
-"""What several parts use: drawing, environment report, cost analysis."""
+"""What several parts use: environment report, whole writes, devices, threads, number formats."""

@@ -18,7 +18,7 @@ def atomic_write(path: str | os.PathLike, write: Callable[[IO[bytes]], object]) 
         write: called with the open binary file.
 
     Raises:
-        OSError: disk full or folder gone; the message names the path, and what stood there before is untouched.
+        OSError: disk full or folder gone; the message names the path, and an earlier file there is untouched.
     """
     path = os.fspath(path)
     temporary = f"{path}.{os.getpid()}.tmp"
@@ -37,7 +37,7 @@ def atomic_write(path: str | os.PathLike, write: Callable[[IO[bytes]], object]) 
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The OSError behind an error: torch.save reports a full disk as a position in its file that it did not expect."""
+    """Return the OSError behind an error: torch.save reports a full disk as an unexpected position in its file."""
     behind: BaseException | None = error
     while behind is not None and not isinstance(behind, OSError):
         behind = behind.__cause__ or behind.__context__
@@ -56,7 +56,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def atomic_write_text(path: str | os.PathLike, text: str) -> None:
-    """The same with text in UTF-8; folders that are missing are made.
+    """Write text in UTF-8 as :func:`atomic_write` does; create missing folders.
 
     What UTF-8 cannot hold, the bytes of a file name that is none itself, is written as `\\udce9`, which json reads back.
     """

@@ -1,7 +1,7 @@
-"""What is installed, and where something is off, the command that mends it: ``python -m dld.utils.collect_env``.
+"""Reports what is installed, and the command that mends what is wrong: ``python -m dld.utils.collect_env``.
 
-Works when torch, detectron2 or anything else is missing or broken: nothing is imported at the top but the standard
-library. The exit code is 1 when something is off that keeps the programs from working.
+Works when torch, detectron2 or anything else is missing or broken: the top imports only the standard library. The exit
+code is 1 when something keeps the programs from working.
 """
 
 import importlib
@@ -61,11 +61,11 @@ UPSTREAM = "git+https://github.com/facebookresearch/detectron2.git"
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is off.
+    """Something that is wrong.
 
     Args:
         text: what was found.
-        fix: the command that mends it, ready to be pasted.
+        fix: the command that mends it, ready to paste.
         severe: the programs do not work before it is mended.
     """
 
@@ -75,7 +75,7 @@ class Problem:
 
 
 def parse_version(version: str) -> tuple[int, ...]:
-    """'2.11.0+cu128' -> (2, 11, 0); anything after the first three numbers of the release is left out."""
+    """Parse '2.11.0+cu128' to (2, 11, 0); leave out anything after the first three numbers of the release."""
     release = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in release.group().split(".")[:3]) if release else ()
 
@@ -88,7 +88,7 @@ def _version(distribution: str) -> str | None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether `module` can be found, without importing it."""
+    """Tell whether `module` can be found, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -96,7 +96,7 @@ def is_installed(module: str) -> bool:
 
 
 def _import_error(module: str) -> str | None:
-    """Why `module` cannot be imported, in one line, or None if it can."""
+    """Tell why `module` cannot be imported, in one line, or None if it can."""
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken build may raise anything
@@ -129,7 +129,7 @@ def _package_problems(deep: bool) -> list[Problem]:
 
 
 def _torch_for_torchvision():
-    """The versions of torch that the installed torchvision asks for, a `packaging` SpecifierSet; None where it does not say."""
+    """Return the versions of torch that the installed torchvision needs, a `packaging` SpecifierSet; None if it names none."""
     try:
         from packaging.requirements import Requirement
 
@@ -183,7 +183,7 @@ def find_problems(deep: bool = True) -> list[Problem]:
 
 
 def count_font_families() -> int:
-    """Number of installed font packages, each one family."""
+    """Count the installed font packages, each one family."""
     return len({point.name for point in importlib.metadata.entry_points(group="fontpkg.family")})
 
 
@@ -198,7 +198,7 @@ def _git_commit(folder: Path) -> str | None:
 
 
 def _detectron2_commit(package: Path) -> str | None:
-    """The commit detectron2 was built from: of its checkout, or as pip wrote it down when it installed from git."""
+    """Return the commit that detectron2 was built from: of its checkout, or as pip recorded it when installing from git."""
     if commit := _git_commit(package.parent):
         return commit
     try:
@@ -234,7 +234,7 @@ def _describe_cuda() -> list[tuple[str, str]]:
 
 
 def collect() -> list[tuple[str, str]]:
-    """Name and value of everything a bug report should say, in the order of the printed table."""
+    """Collect name and value of everything a bug report should say, in the order of the printed table."""
     commit = _git_commit(Path(dld.__file__).resolve().parents[1])
     rows = [
         ("dld", f"{dld.__version__}{', commit ' + commit if commit else ''}, {Path(dld.__file__).resolve().parent}"),

@@ -1,4 +1,4 @@
-"""Memory that the allocator holds but nobody uses, given back to the system."""
+"""Gives memory that the allocator holds but nobody uses back to the system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def return_free_memory() -> bool:
     """Hand free pages of glibc's heap back to the system; takes some 40 ms for a gigabyte.
 
     Returns:
-        whether this system knows how.
+        whether this system can do so.
     """
     trim = _malloc_trim()
     if trim is not None:
@@ -35,7 +35,7 @@ def return_free_memory() -> bool:
 
 
 def resident_memory() -> int:
-    """Bytes of this process that are in memory; 0 where the system does not say."""
+    """Return the bytes of this process that are in memory; 0 where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
@@ -49,8 +49,7 @@ class MemoryReturner:
     needs one gigabyte grows to four. Images of one size leave no holes, and then nothing is done.
 
     Args:
-        share, most: growth that is left alone, as a share of what was resident after the last call, and in bytes; the smaller
-            counts.
+        share, most: allowed growth, as a share of what was resident after the last call, and in bytes; the smaller counts.
     """
 
     def __init__(self, share: float = 0.75, most: int = 1 << 30) -> None:
@@ -58,7 +57,7 @@ class MemoryReturner:
         self._least = 0
 
     def look(self) -> None:
-        """Compare with the last time; called after every batch, it takes some microseconds."""
+        """Compare with the last time; call it after every batch, it takes some microseconds."""
         resident = resident_memory()
         if resident > self._least + min(self.share * self._least, self.most) and return_free_memory():
             self._least = resident_memory()

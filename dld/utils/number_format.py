@@ -1,4 +1,4 @@
-"""Which number format a device computes in."""
+"""Chooses the number format in which a device computes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _FORMATS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float1
 
 
 def bfloat16_instructions() -> bool:
-    """Whether this CPU computes in bfloat16 itself (AVX-512 BF16 or AMX); True where torch cannot tell."""
+    """Tell whether this CPU computes in bfloat16 itself (AVX-512 BF16 or AMX); True where torch cannot tell."""
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(check() for check in checks if check) if any(checks) else True
 
 
 def inference_dtype(name: str, device: str = "cpu") -> torch.dtype | None:
-    """What MODEL.INFERENCE_DTYPE says; None for float32, in which nothing is converted.
+    """Return the format of MODEL.INFERENCE_DTYPE; None for float32, in which nothing is converted.
 
     Args:
         name: float32, bfloat16, float16, or auto: bfloat16 where the device has instructions for it, else float32.

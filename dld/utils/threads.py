@@ -1,4 +1,4 @@
-"""How many threads work on what."""
+"""Sets how many threads work on what."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FEW_WORDS = 64
 
 @contextmanager
 def few_words_on_one_thread(words: int, device: torch.device):
-    """Within it, a CPU reads up to `FEW_WORDS` words on the calling thread alone.
+    """Let a CPU read up to `FEW_WORDS` words on the calling thread alone, inside this context.
 
-    A recurrence is hundreds of small steps, and waking a thread for each costs more than it does: sixteen words take two
+    A recurrence is hundreds of small steps, and waking a thread for each costs more than the step: sixteen words take two
     threads that sleep while waiting (OMP_WAIT_POLICY=passive) 42 ms and one thread 9; two threads that spin take 9. From some
-    100 words on two threads are faster either way. More words, other devices: nothing changes.
+    100 words on, two threads are faster either way. With more words or on other devices, nothing changes.
     """
     threads = torch.get_num_threads()
     if words > FEW_WORDS or device.type != "cpu" or threads == 1:

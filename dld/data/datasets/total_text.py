@@ -126,7 +126,7 @@ def _parse_matlab(path: str | Path) -> list[TextAnnotation]:
 
 
 def parse_total_text(path: str | Path) -> list[TextAnnotation]:
-    """The words of one `poly_gt_imgN` file, .txt or .mat, or `gt_imgN.mat`.
+    """Read the words of one `poly_gt_imgN` file, .txt or .mat, or `gt_imgN.mat`.
 
     Polygons are as given, so there may be two points or crossings.
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_repertoire(words_file: str, fonts_dir: str | None = None) -> str:
-    """Look for every character of a word list in every font; warn of those that none or few of them have.
+    """Look for every character of a word list in every font; log what none of them has, and how many have the rest.
 
     Args:
         words_file: one word a line.
