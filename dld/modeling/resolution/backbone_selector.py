@@ -18,12 +18,17 @@ __all__ = ["BackboneSelector", "early_stages"]
 
 
 def early_stages(cfg, name: str, levels: int) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the spotter's bottom-up network up to level `name`, untrained, and name its last `levels` levels.
+    """Build a bottom-up network up to level `name`, untrained, and name its last `levels` levels.
+
+    It is that of MODEL.SELECTOR.STAGES_OF, by default the spotter's.
 
     Raises:
-        ValueError: there is no such level, or there are fewer levels up to it.
+        ValueError: there is no such level, there are fewer levels up to it, or the network has no stages that stand alone.
     """
-    body = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))).bottom_up
+    backbone = cfg.MODEL.SELECTOR.STAGES_OF or cfg.MODEL.BACKBONE.NAME
+    body = BACKBONE_REGISTRY.get(backbone)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))).bottom_up
+    if not hasattr(body, "stage_names"):
+        raise ValueError(f"{cfg.MODEL.SELECTOR.NAME} needs a ResNet, not {backbone}: MODEL.SELECTOR.STAGES_OF names one")
     known = list(body.stage_names)
     if name not in known[levels - 1 :]:
         raise ValueError(f"LEVEL of the selector must be one of {known[levels - 1 :]}, got {name!r}")
@@ -76,6 +81,11 @@ class BackboneSelector(ScaleSelector):
             if isinstance(m, nn.modules.batchnorm._BatchNorm):
                 m.eval()
         return self
+
+    @staticmethod
+    def starts_from_spotter(cfg) -> bool:
+        """Whether the stages are those of the spotter's own backbone, so that :meth:`start_from` fits."""
+        return cfg.MODEL.SELECTOR.STAGES_OF in ("", cfg.MODEL.BACKBONE.NAME)
 
     def start_from(self, bottom_up: Mapping[str, torch.Tensor]) -> None:
         """Copy the weights of its stages from a spotter's bottom-up network.

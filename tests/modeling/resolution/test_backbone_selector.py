@@ -29,6 +29,21 @@ def test_it_starts_with_the_teachers_features(selector, tiny_cfg):
     torch.testing.assert_close(selector.body(image)["res3"], expected)
 
 
+def test_it_may_consist_of_another_backbones_stages(tiny_cfg):
+    """A spotter whose backbone has no stages that stand alone needs that."""
+    tiny_cfg.MODEL.SELECTOR.NAME = "BackboneSelector"
+    own = tiny_cfg.MODEL.BACKBONE.NAME
+    tiny_cfg.MODEL.BACKBONE.NAME = "build_text_convnet_fpn_backbone"
+    with pytest.raises(ValueError, match=r"BackboneSelector needs a ResNet, not build_text_convnet.*STAGES_OF names one"):
+        build_selector(tiny_cfg)
+    tiny_cfg.MODEL.SELECTOR.STAGES_OF = own
+    selector = build_selector(tiny_cfg)
+    assert any(name.startswith("body.res3") for name in selector.state_dict())
+    assert not selector.starts_from_spotter(tiny_cfg)
+    tiny_cfg.MODEL.BACKBONE.NAME = own
+    assert selector.starts_from_spotter(tiny_cfg)
+
+
 def test_a_teacher_of_another_shape_is_named(selector):
     with pytest.raises(KeyError, match="lacks"):
         selector.start_from({})
