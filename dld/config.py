@@ -241,8 +241,8 @@ def _add_distillation(cfg: CN) -> None:
     cfg.MODEL.SELECTOR.RESOLUTION.CHANNELS = [16, 32, 64, 96]
     _add_image_objective(cfg.MODEL.SELECTOR.RESOLUTION)
 
-    # The backbone whose first stages the two selectors below consist of, a ResNet; empty: MODEL.BACKBONE.NAME, and they start from
-    # its weights.
+    # The backbone whose first stages the two selectors below consist of, a ResNet; empty: MODEL.BACKBONE.NAME, with its weights
+    # at the start.
     cfg.MODEL.SELECTOR.STAGES_OF = ""
 
     # "BackboneSelector": the spotter's first stages, up to LEVEL, which know text from the start.
