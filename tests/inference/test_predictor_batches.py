@@ -72,7 +72,7 @@ def test_an_iterator_is_read_as_its_results_are_asked_for(spotter, pictures):
     assert taken == [0, 1, 2, 3]
     assert len(list(results)) == 3 and taken == list(range(6))
     with pytest.raises(ValueError, match="picture 1: "):
-        list(spotter(iter([pictures[0], pictures[0] / 255, pictures[1]])))
+        list(spotter(iter([pictures[0], np.zeros((4, 4, 5), np.uint8), pictures[1]])))
 
 
 def test_no_more_than_a_batch_of_items_is_alive(spotter):

@@ -39,7 +39,7 @@ from dld import TextSpotter
 TextSpotter.from_onnx("no_such_folder")
 """
     done = run_nameless(code, tmp_path, str(next(p for p in sample_files() if p.stem == "slow_down")))
-    assert sorted(done.stdout.split(": ")[-1].split()) == ["Down", "Slow", "|"], done.stderr
+    assert {"Down", "Slow"} <= set(done.stdout.split(": ")[-1].split()), done.stderr
     assert "configs/no_such.yaml" in done.stderr and "getpwuid" not in done.stderr
     # the folder is missing, nothing else: torch and detectron2 were imported on the way
     assert done.stderr.splitlines()[-1].startswith("FileNotFoundError: folder no_such_folder does not exist")
