@@ -17,7 +17,7 @@ from dld.benchmark.timing import Comparison, alternate
 from dld.engine.setup import load_config
 from dld.model_zoo import find_weights
 from dld.modeling.meta_arch.distill import DistillMetaArch
-from dld.weights import load_weights_file
+from dld.weights import config_from_checkpoint, load_weights_file
 
 __all__ = ["RTOL", "TrainingStep", "arithmetic", "distiller", "measure_training"]
 
@@ -93,10 +93,15 @@ def arithmetic(recognition_share: float) -> float:
 
 
 def distiller(setting: Setting) -> tuple:
-    """Build configuration and model of `configs/dld_tiny.yaml`; teacher and student start from the benchmark's weights."""
+    """Build configuration and model of `configs/dld_tiny.yaml`, with the benchmark's weights and their backbone in teacher and
+    student."""
     path = find_weights(setting.weights)
+    stored = config_from_checkpoint(path).MODEL
+    backbone = ["MODEL.BACKBONE.NAME", stored.BACKBONE.NAME, "MODEL.FPN.NORM", stored.FPN.NORM]
     # the selector of the published algorithm scores whole images
-    options = ["MODEL.DEVICE", setting.device, "MODEL.SELECTOR.NAME", "BackboneSelector"]
+    options = ["MODEL.DEVICE", setting.device, "MODEL.SELECTOR.NAME", "BackboneSelector", *backbone]
+    # its stages are those of dld_tiny.yaml's own backbone, of which a part can stand alone
+    options += ["MODEL.SELECTOR.STAGES_OF", "build_tiny_resnet_fpn_backbone"]
     options += [*setting.opts, *setting.either([], QUICK_OPTIONS)]
     cfg = load_config(configuration_file("dld_tiny.yaml"), options)
     torch.manual_seed(0)

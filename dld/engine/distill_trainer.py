@@ -64,15 +64,20 @@ class ScaleHistogram(HookBase):
 
 
 def start_as(student: nn.Module, teacher: nn.Module) -> None:
-    """Give the student the teacher's weights of the same name and shape; the others stay as they are, with a warning."""
+    """Give the student the teacher's weights of the same name and shape; the others stay as they are, with a warning.
+
+    The warning names the two networks that find: of another one hardly any weight fits.
+    """
     own, given = student.state_dict(), teacher.state_dict()
     shared = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     student.load_state_dict({**own, **shared})
     if len(shared) < len(own):
         logger.warning(
-            "teacher and student differ: %d of the student's %d weights start as the teacher's, the others from random numbers",
+            "teacher and student differ: %d of the student's %d weights start as the teacher's, the others from random numbers "
+            "(MODEL.BACKBONE: teacher %s, student %s)",
             len(shared),
             len(own),
+            *(type(spotter.backbone.bottom_up).__name__ for spotter in (teacher, student)),
         )
 
 

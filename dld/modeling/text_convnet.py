@@ -1,7 +1,8 @@
 """Convolutional networks in the layers of PP-OCRv6: the body of the strip reader, and a backbone for finding words.
 
 Both have the same stem and the same blocks in the same order, so that the weights of PaddleOCR (Apache-2.0) fit
-(`dld.modeling.ppocr_weights`). Batch norm is folded into the convolutions. N images, H rows and W columns of pixels.
+(`dld.modeling.recognition.ppocr_weights`, `dld.modeling.backbone.ppocr_detector`). Batch norm is folded into the
+convolutions. N images, H rows and W columns of pixels.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ PROJECT = {
     f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} output/teacher_tiny/model_best.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
     ),
-    f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
-        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
+    f"{TRAIN}/dld_ppocr.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
+        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_ppocr/config.yaml",), slow=True,
     ),
     f"{TOOLS}/analyze_model.py --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset synthwords_val "
     "--limit 100 --scales 0.5 1.0 --budgets 0.6 --output output/first_study": Run(

@@ -103,8 +103,9 @@ README = {
         append=f"--opts {SMALL}", without=("labels.json",), leaves=("labels.json",), says="2 images, 2 words",
     ),
     "dld check --json labels.json --images photos/": Run(says="no problems found"),
-    f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} dld://teacher_tiny DATASETS.REGISTER \"[('photos', 'labels.json', 'photos/')]\" "
-    "DATASETS.TRAIN \"('photos', 'synthwords_train')\" DATASETS.TRAIN_WEIGHTS \"[1, 1]\" OUTPUT_DIR output/dld_photos": Run(
+    f"{TRAIN}/dld_ppocr.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny "
+    "DATASETS.REGISTER \"[('photos', 'labels.json', 'photos/')]\""
+    " DATASETS.TRAIN \"('photos', 'synthwords_train')\" DATASETS.TRAIN_WEIGHTS \"[1, 1]\" OUTPUT_DIR output/dld_photos": Run(
         append=ONE, leaves=("output/dld_photos/model_best.pth",), says="photos: 1 images, 1 words", slow=True,
     ),
     f"{TOOLS}/evaluate_results.py --gt ch4_gt.zip --predictions submission.zip --protocol icdar2015 --output scores.json": Run(

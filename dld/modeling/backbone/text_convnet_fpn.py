@@ -1,7 +1,7 @@
 """The backbone of PP-OCRv6's small detector under a pyramid: it has seen far more text than a laptop can train on.
 
 The bottom-up network gives 48, 96, 192 and 384 channels at strides 4 to 32. Lateral convolutions and depth-wise output
-convolutions have the shapes of the detector's neck, so that its weights fit (`dld.modeling.ppocr_weights`); a 1x1
+convolutions have the shapes of the detector's neck, so that its weights fit (`dld.modeling.backbone.ppocr_detector`); a 1x1
 convolution then gives each level the channels that the heads read.
 """
 
