@@ -20,7 +20,7 @@ EPILOG = """
 example:
   pip install --no-deps --target rapidocr rapidocr==3.10.0
   dld convert --onnx rapidocr/rapidocr/models/PP-OCRv6_rec_small.onnx --output strip_reader.safetensors
-  dld convert --onnx rapidocr/rapidocr/models/PP-OCRv6_det_small.onnx --detector configs/teacher_tiny.yaml \\
+  dld convert --onnx rapidocr/rapidocr/models/PP-OCRv6_det_small.onnx --detector configs/teacher_ppocr.yaml \\
     --output start.safetensors
 """
 TOLERANCE = 1e-4

@@ -90,7 +90,7 @@ README = {
     "printf '%s\\n' Straße Öffnungszeiten Bäckerei geöffnet für Tür > words.txt": Run(
         own_process=True, without=("words.txt",), append="&& wc -l words.txt", says="6 words.txt",
     ),
-    f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS dld://teacher_tiny MODEL.RECOGNITION.CHARSET_FILE german.txt "
+    f"{TRAIN}/teacher_ppocr.yaml MODEL.WEIGHTS dld://teacher_tiny MODEL.RECOGNITION.CHARSET_FILE german.txt "
     "MODEL.CHARSET_TRANSFER True DATASETS.SYNTHWORDS.OPTIONS \"[['words_file', 'words.txt']]\" SOLVER.MAX_ITER 4000 "
     "SOLVER.STEPS \"(3000, 3600)\" OUTPUT_DIR output/german": Run(
         append=ONE, without=("output/german/model_best.pth",), leaves=("output/german/model_best.pth",),
