@@ -9,14 +9,17 @@ from dld.text.charset import Charset
 
 __all__ = [
     "DISTILLER",
+    "READER_TRAINING",
     "add_dld_config",
     "configured_charset",
     "distils",
     "get_dld_cfg",
     "read_without_teacher",
+    "trains_reader",
 ]
 
 DISTILLER = "DistillMetaArch"
+READER_TRAINING = "StripDistiller"
 
 
 def get_dld_cfg() -> CN:
@@ -37,6 +40,11 @@ def configured_charset(cfg: CN) -> Charset:
 def distils(cfg: CN) -> bool:
     """Whether the model is one that a teacher trains."""
     return cfg.MODEL.META_ARCHITECTURE == DISTILLER
+
+
+def trains_reader(cfg: CN) -> bool:
+    """Whether the model trains a reader of strips by itself."""
+    return cfg.MODEL.META_ARCHITECTURE == READER_TRAINING
 
 
 def read_without_teacher(cfg: CN) -> None:
@@ -182,6 +190,21 @@ def _add_model(cfg: CN) -> None:
     # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
     cfg.MODEL.STRIPS.ROWS = [48, 32]
     cfg.MODEL.STRIPS.MOST_ENLARGED = 2.0
+    # The training of the reader by itself (configs/reader_ppocr.yaml): heights of the student's strips, how often each is
+    # drawn (empty: equally often), and the heights that are scored.
+    cfg.MODEL.STRIPS.TRAINING = CN()
+    cfg.MODEL.STRIPS.TRAINING.ROWS = [24, 16]
+    cfg.MODEL.STRIPS.TRAINING.ROWS_WEIGHTS = []
+    cfg.MODEL.STRIPS.TRAINING.TEST_ROWS = [48, 32, 24, 16]
+    # Most images of a test set; 0: all.
+    cfg.MODEL.STRIPS.TRAINING.TEST_IMAGES = 0
+    # By how much of a word's height its annotated sides move: at test they are predicted ones.
+    cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER = 0.05
+    # Losses: CTC to the annotation; to the frozen reader characters, softened by each temperature, and column features.
+    cfg.MODEL.STRIPS.TRAINING.CTC_WEIGHT = 0.25
+    cfg.MODEL.STRIPS.TRAINING.CHARACTERS_WEIGHT = 1.0
+    cfg.MODEL.STRIPS.TRAINING.COLUMNS_WEIGHT = 1.0
+    cfg.MODEL.STRIPS.TRAINING.TEMPERATURES = [1.0, 2.0]
     # Columns of a strip where the cost must be known before reading, at most 808.
     cfg.MODEL.STRIPS.EXPECTED_WIDTH = 160
 

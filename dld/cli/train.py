@@ -51,13 +51,18 @@ def work(args: argparse.Namespace):
     """Do the work of one process of the job: set up, then train or evaluate. Return the last scores."""
     from detectron2.modeling import build_model
 
-    from dld.config import distils, read_without_teacher
+    from dld.config import distils, read_without_teacher, trains_reader
     from dld.engine.checkpoint import WholeSpotterCheckpointer
     from dld.engine.distill_trainer import DistillTrainer
     from dld.engine.setup import setup
+    from dld.engine.strip_trainer import StripTrainer
     from dld.engine.trainer import SpotterTrainer
 
     cfg = setup(args)
+    if trains_reader(cfg):
+        trainer = StripTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return StripTrainer.test(cfg, trainer.unwrapped_model) if args.eval_only else trainer.train()
     if args.eval_only:
         cfg = cfg.clone()
         cfg.defrost()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from detectron2.config import CfgNode
 
-from dld.config import configured_charset, distils
+from dld.config import configured_charset, distils, trains_reader
 from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
@@ -100,8 +100,8 @@ def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     if resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
         return
     if cfg.MODEL.WEIGHTS:
-        named_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
-    elif eval_only:
+        named_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, readers=trains_reader(cfg))
+    elif eval_only and not trains_reader(cfg):  # such a student is its teacher until it is trained
         hint = f"; {cfg.OUTPUT_DIR} has no last_checkpoint" if resume else ", or --resume for those of OUTPUT_DIR"
         raise ValueError(f"--eval-only scores trained weights: give MODEL.WEIGHTS FILE{hint}")
 

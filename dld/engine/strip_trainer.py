@@ -1,0 +1,163 @@
+"""Training of the reader of strips: words instead of images, accuracy by height instead of end-to-end scores."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+
+import torch
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+
+from dld.data.build import build_train_loader, get_text_dataset
+from dld.data.strip_words import StripMapper
+from dld.engine.hooks import FinalCheckpoint, TimeLimit
+from dld.engine.run_folder import periodic_checkpoints
+from dld.engine.trainer import SMOOTHED, SpotterTrainer
+from dld.evaluation.strip_accuracy import strip_accuracy
+from dld.model_zoo import find_weights
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.strips.collapsing import collapse
+from dld.strips.grouping import StripSize, strip_batches
+from dld.utils.atomic_write import atomic_write
+from dld.utils.number_format import inference_dtype
+from dld.weights import load_weights_file, save_safetensors
+
+__all__ = ["READER_FILE", "ReaderFile", "StripTrainer", "holds_reader", "read_set"]
+
+logger = logging.getLogger(__name__)
+
+READER_FILE = "reader.safetensors"
+RESULTS_FILE = "strip_accuracy.json"
+
+
+def holds_reader(path: str, trust_pickle: bool = False) -> bool:
+    """Whether a file holds a reader of strips by itself, not a checkpoint of its training."""
+    return "charset_codes" in load_weights_file(find_weights(path, readers=True), trust_pickle)["model"]
+
+
+class ReaderFile(HookBase):
+    """Writes the student as a file that MODEL.STRIPS.WEIGHTS and LOW_WEIGHTS take, whenever a checkpoint is written."""
+
+    def __init__(self, period: int, folder: str) -> None:
+        self.period, self.path = period, os.path.join(folder, READER_FILE)
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self.period == 0:
+            self.write()
+
+    def after_train(self) -> None:
+        self.write()
+
+    def write(self) -> None:
+        """Write it, in half precision, whole or not at all."""
+        student = self.trainer.unwrapped_model.student
+        save_safetensors(
+            self.path, student.state_dict(), {"source": "training on strips", "iteration": str(self.trainer.iter + 1)}
+        )
+
+
+class StripTrainer(SpotterTrainer):
+    """SpotterTrainer for :class:`~dld.modeling.meta_arch.strip_distiller.StripDistiller`.
+
+    SOLVER.IMS_PER_BATCH counts images; a step reads all their words, up to INPUT.MAX_READ_WORDS of each.
+    """
+
+    start_without_weights = "the student starts as its teacher, MODEL.STRIPS.WEIGHTS"
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        """Build the endless loader over the words of DATASETS.TRAIN."""
+        mapper = StripMapper.from_config(cfg, True)
+        return build_train_loader(cfg, comm.get_rank(), comm.get_world_size(), mapper)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint, or start from MODEL.WEIGHTS: a checkpoint of such a training or a reader's file."""
+        path = self.cfg.MODEL.WEIGHTS
+        going_on = resume and self.checkpointer.has_checkpoint()
+        if path and not going_on and holds_reader(path, self.cfg.MODEL.TRUST_PICKLE):
+            self.unwrapped_model.start_from(load_strip_recognizer(path))
+            logger.info("the student starts from the reader %s", path)
+            return
+        super().resume_or_load(resume)
+
+    @classmethod
+    def test(cls, cfg, model, evaluators=None) -> dict:
+        """Score every set of DATASETS.TEST at every height of MODEL.STRIPS.TRAINING.TEST_ROWS; log and write the shares.
+
+        Returns:
+            {set: {rows: {kind: per cent of words read}}}.
+        """
+        reader = getattr(model, "module", model).student
+        results: dict[str, dict] = {}
+        for name in cfg.DATASETS.TEST:
+            results[name] = read_set(cfg, reader, name)
+            for rows, shares in results[name].items():
+                logger.info("%s, %s rows: %s", name, rows, "  ".join(f"{k} {v:.1f}" for k, v in shares.items()))
+        if comm.is_main_process() and results:
+            text = json.dumps(results, indent=2)
+            atomic_write(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE), lambda f: f.write(text.encode()))
+        return results
+
+    def build_hooks(self) -> list:
+        """Build the hooks: timing, schedule, evaluation, log writers, checkpoints, the reader's file."""
+        cfg = self.cfg
+        ret = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if cfg.SOLVER.MAX_MINUTES:
+            ret.append(TimeLimit(cfg.SOLVER.MAX_MINUTES))
+
+        def evaluate():
+            self._last_eval_results = self.test(self.cfg, self.model)
+            return self._last_eval_results
+
+        if cfg.DATASETS.TEST:
+            ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
+        if comm.is_main_process():
+            ret.append(hooks.PeriodicWriter(self.build_writers(), period=SMOOTHED))
+            self._periodic = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3)
+            self._periodic.recent_checkpoints = periodic_checkpoints(cfg.OUTPUT_DIR)
+            ret += [
+                self._periodic,
+                FinalCheckpoint(self.checkpointer),
+                ReaderFile(cfg.SOLVER.CHECKPOINT_PERIOD, cfg.OUTPUT_DIR),
+            ]
+        return ret
+
+
+@torch.no_grad()
+def read_set(cfg, reader: StripRecognizer, name: str) -> dict[str, dict[str, float]]:
+    """Read the annotated words of a data set; return {rows: shares}, see :func:`strip_accuracy`.
+
+    At most TEST_IMAGES images are read where that is set. What is left out is logged by reason.
+
+    Raises:
+        ValueError: the set has no word to read.
+    """
+    node = cfg.MODEL.STRIPS.TRAINING
+    mapper, dataset = StripMapper.from_config(cfg, False), get_text_dataset(name)
+    count = min(len(dataset), node.TEST_IMAGES or len(dataset))
+    dtype = inference_dtype(cfg.MODEL.INFERENCE_DTYPE, cfg.MODEL.DEVICE)
+    rows_of: dict[str, list] = {str(rows): [] for rows in mapper.rows}
+    skipped: Counter = Counter()
+    trained = reader.training
+    reader.eval()
+    for i in range(count):
+        record = mapper(dataset[i], None)
+        skipped.update(record["skipped"])
+        words = record["words"]
+        for rows in mapper.rows:
+            sizes = [StripSize(rows, word.width) for word in words]
+            for at, pixels in strip_batches([word.strips[rows] for word in words], sizes):
+                with torch.autocast(reader.head.weight.device.type, dtype, enabled=dtype is not None):
+                    said = reader.read_batch(pixels)
+                for k, seen in zip(at, collapse(*said), strict=True):
+                    text = "".join(reader.charset.characters[j - 1] for j in seen.ids)
+                    rows_of[str(rows)].append((words[k].text, text, words[k].height, words[k].fill))
+    reader.train(trained)
+    if skipped:
+        logger.info("%s: left out: %s", name, ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items())))
+    if not any(rows_of.values()):
+        raise ValueError(f"{name}: no word to read in {count} images")
+    return {rows: strip_accuracy(words) for rows, words in rows_of.items()}

@@ -1,0 +1,199 @@
+"""Trains the reader of strips by itself: a frozen reader at 48 rows shows the student, column by column, what it reads.
+
+The heights of a strip have equally many columns of text (`dld.strips.heights`), so columns can be compared one by one. N words,
+L columns, V classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+
+from dld.config import configured_charset
+from dld.data.strip_words import StripWord
+from dld.modeling.losses.recognition import ctc_loss
+from dld.modeling.meta_arch.step_losses import StepLosses
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.strips.grouping import StripSize, strip_batches
+from dld.strips.heights import STRIP_ROWS, checked_rows
+from dld.text.charset import named_charset
+
+__all__ = ["StripDistiller", "column_distillation_losses"]
+
+UNITS = {name: "word" for name in ("loss_ctc", "loss_kd_characters", "loss_kd_columns")}
+
+
+@META_ARCH_REGISTRY.register()
+class StripDistiller(nn.Module):
+    """A student that reads strips of some heights, and the frozen reader that it learns from.
+
+    In training, `forward` takes the outputs of :class:`~dld.data.strip_words.StripMapper` and returns losses, each a mean over
+    words. Every step has one height, drawn from `rows`. At test it returns the student's readings.
+
+    Args:
+        student: trained from its present weights.
+        teacher: reads 48 rows; no submodule, so no checkpoint holds it. It has the characters of the student.
+        rows: heights that are trained.
+        rows_weights: how often each is drawn.
+        temperatures: of the softened characters; the losses of several add up.
+        weights: of the losses "ctc", "characters" and "columns".
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        student: StripRecognizer,
+        teacher: StripRecognizer,
+        rows: Sequence[int],
+        rows_weights: Sequence[float],
+        temperatures: Sequence[float] = (1.0, 2.0),
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        checked_rows(rows)
+        if len(rows_weights) != len(rows) or min(rows_weights) < 0 or not sum(rows_weights) > 0:
+            raise ValueError(f"MODEL.STRIPS.TRAINING.ROWS_WEIGHTS must be {len(rows)} numbers >= 0, got {list(rows_weights)}")
+        if not temperatures or min(temperatures) <= 0:
+            raise ValueError(f"MODEL.STRIPS.TRAINING.TEMPERATURES must be positive, got {list(temperatures)}")
+        if student.charset != teacher.charset:
+            raise ValueError(f"the teacher reads {teacher.charset!r}, the student {student.charset!r}")
+        self.student = student.requires_grad_(True)
+        self._teacher = [teacher.eval().requires_grad_(False)]
+        self.rows, self.rows_weights = [int(r) for r in rows], [float(w) for w in rows_weights]
+        self.temperatures = tuple(temperatures)
+        self.weights = {"ctc": 0.25, "characters": 1.0, "columns": 1.0, **(weights or {})}
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        node = cfg.MODEL.STRIPS
+        teacher, student = (load_strip_recognizer(node.WEIGHTS) for _ in range(2))
+        charset = named_charset(node.CHARSET, teacher.charset.characters) if node.CHARSET else configured_charset(cfg)
+        for reader in (teacher, student):
+            reader.keep_characters(charset)
+        training = node.TRAINING
+        return {
+            "student": student.to(cfg.MODEL.DEVICE),
+            "teacher": teacher.to(cfg.MODEL.DEVICE),
+            "rows": training.ROWS,
+            "rows_weights": training.ROWS_WEIGHTS or [1.0] * len(training.ROWS),
+            "temperatures": training.TEMPERATURES,
+            "weights": {
+                "ctc": training.CTC_WEIGHT,
+                "characters": training.CHARACTERS_WEIGHT,
+                "columns": training.COLUMNS_WEIGHT,
+            },
+        }
+
+    @property
+    def teacher(self) -> StripRecognizer:
+        return self._teacher[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.student.head.weight.device
+
+    def _apply(self, fn, recurse: bool = True):
+        # .to() and .cuda() must reach the teacher although it is no submodule
+        self.teacher._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def start_from(self, reader: StripRecognizer) -> None:
+        """Give the student the weights of another reader, cut to the student's characters.
+
+        Raises:
+            ValueError: it does not know them all.
+        """
+        reader.keep_characters(self.student.charset)
+        self.student.load_state_dict(reader.state_dict())
+
+    def forward(self, batch: list[dict]) -> StepLosses | list[tuple[np.ndarray, np.ndarray]]:
+        """Return losses in training; at test what `read_batch` gives for the words, one by one, at the first of `rows`."""
+        words = [word for record in batch for word in record["words"]]
+        if self.training:
+            drawn = torch.multinomial(torch.tensor(self.rows_weights), 1).item()
+            return self.losses(words, self.rows[int(drawn)])
+        out: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(words)
+        for at, pixels in _batches(words, self.rows[0]):
+            ids, probabilities = self.student.read_batch(pixels)
+            for i, own, sure in zip(at, ids, probabilities, strict=True):
+                out[i] = own, sure
+        return out
+
+    def losses(self, words: list[StripWord], rows: int) -> StepLosses:
+        """Return the weighted losses of words read at a height; 0, with a graph, where there is no word."""
+        parameters = next(self.student.parameters())
+        total = {name: parameters.sum() * 0 for name in UNITS}
+        clean = _batches(words, STRIP_ROWS) if self.distills else [(None, None)] * len(words)
+        for (at, pixels), (_, large) in zip(_batches(words, rows), clean, strict=False):
+            columns = self.student.columns(self._strips(pixels))
+            logits = self.student.head(columns).float()
+            targets = torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(self._ids(words[i].text)) for i in at], batch_first=True, padding_value=self.student.charset.pad
+            ).to(self.device)
+            charset, share = self.student.charset, len(at) / len(words)
+            found = {"loss_ctc": ctc_loss(logits, targets, charset.pad, charset.end)}
+            if self.distills:
+                with torch.no_grad():
+                    wanted = self.teacher.columns(self._strips(large))
+                    said = self.teacher.head(wanted).float()
+                found.update(column_distillation_losses(columns, logits, wanted, said, self.temperatures))
+            for name, value in found.items():
+                total[name] = total[name] + share * value
+        weighted = {name: self.weights[name.split("_")[-1]] * value for name, value in total.items()}
+        kept = {name: value for name, value in weighted.items() if self.weights[name.split("_")[-1]] > 0}
+        return StepLosses(kept, UNITS, {"word": float(len(words))})
+
+    @property
+    def distills(self) -> bool:
+        """Whether the teacher is asked at all."""
+        return self.weights["characters"] > 0 or self.weights["columns"] > 0
+
+    def _strips(self, pixels: np.ndarray) -> torch.Tensor:
+        weight = self.student.head.weight
+        return torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
+
+    def _ids(self, text: str) -> list[int]:
+        charset = self.student.charset
+        return charset.encode(text, len(text) + 1).tolist()
+
+
+def column_distillation_losses(
+    columns: torch.Tensor,
+    logits: torch.Tensor,
+    wanted: torch.Tensor,
+    said: torch.Tensor,
+    temperatures: Sequence[float],
+) -> dict[str, torch.Tensor]:
+    """Return two losses, each a mean over the columns of all words.
+
+    - `loss_kd_characters`: sum over T of T^2 KL(teacher || student) of characters softened by T (Hinton et al. 2015).
+    - `loss_kd_columns`: mean squared difference of column features with mean 0 and variance 1 over the channels.
+
+    Args:
+        columns, wanted: of student and teacher (N, L, C).
+        logits, said: likewise (N, L, V).
+
+    Raises:
+        ValueError: the numbers of columns differ.
+    """
+    if columns.shape != wanted.shape:
+        raise ValueError(f"columns of student {tuple(columns.shape)} and teacher {tuple(wanted.shape)} differ in shape")
+    characters = logits.sum() * 0
+    for t in temperatures:
+        target = (said / t).log_softmax(-1)
+        divergence = F.kl_div((logits / t).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
+        characters = characters + t * t * divergence.mean()
+    own, other = (F.layer_norm(x.float(), x.shape[-1:]) for x in (columns, wanted))
+    return {"loss_kd_characters": characters, "loss_kd_columns": F.mse_loss(own, other)}
+
+
+def _batches(words: list[StripWord], rows: int):
+    """Positions and pixels of batches of one padded width; the same positions at every height."""
+    return strip_batches([word.strips[rows] for word in words], [StripSize(rows, word.width) for word in words])

@@ -1,0 +1,174 @@
+"""The reader of strips is trained by itself: it comes closer to its teacher, resumes as it was, and ends as a file to use."""
+
+import json
+import os
+
+import pytest
+import torch
+from distilling import same
+
+from dld.config import get_dld_cfg
+from dld.data.strip_words import StripMapper
+from dld.engine.strip_trainer import READER_FILE, StripTrainer, holds_reader, read_set
+from dld.evaluation.strip_accuracy import strip_accuracy
+from dld.modeling.meta_arch.strip_distiller import StripDistiller, column_distillation_losses
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.text.charset import Charset
+
+
+@pytest.fixture
+def cfg(tmp_path, small_set):
+    cfg = get_dld_cfg()
+    cfg.merge_from_file("configs/reader_ppocr.yaml")
+    cfg.merge_from_list([
+        "MODEL.DEVICE", "cpu", "DATASETS.TRAIN", (small_set,), "DATASETS.TEST", (small_set,), "SOLVER.IMS_PER_BATCH", 2,
+        "SOLVER.MAX_ITER", 4, "SOLVER.WARMUP_ITERS", 0, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.AMP.ENABLED", False,
+        "DATALOADER.NUM_WORKERS", 0, "TEST.EVAL_PERIOD", 0, "OUTPUT_DIR", str(tmp_path / "out"), "SEED", 3,
+        "MODEL.INFERENCE_DTYPE", "float32", "MODEL.STRIPS.CHARSET", "ascii",
+    ])  # fmt: skip
+    os.makedirs(cfg.OUTPUT_DIR)
+    return cfg
+
+
+def train(cfg, resume=False):
+    trainer = StripTrainer(cfg)
+    trainer.resume_or_load(resume)
+    trainer.train()
+    return trainer
+
+
+def blurred(reader: StripRecognizer) -> StripRecognizer:
+    """As if it had forgotten something: it reads less than its teacher, and can learn it again."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in reader.parameters():
+            if parameter.dim() > 1:
+                parameter += 0.3 * parameter.std() * torch.randn_like(parameter)
+    return reader
+
+
+def test_training_brings_the_student_to_its_teacher_and_ends_as_a_reader(cfg, tmp_path):
+    from dld.weights import save_safetensors
+
+    start = tmp_path / "start.safetensors"
+    save_safetensors(str(start), blurred(load_strip_recognizer("strip_reader")).state_dict(), {})
+    cfg.MODEL.WEIGHTS, cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH = str(start), 24, 4
+    cfg.SOLVER.BASE_LR = 0.001
+    trainer = StripTrainer(cfg)
+    trainer.resume_or_load(False)
+    first = trainer.unwrapped_model.losses(words_of(cfg), 24)
+    trainer.train()
+    last = trainer.unwrapped_model.losses(words_of(cfg), 24)
+    assert sum(v.item() for v in last.values()) < 0.8 * sum(v.item() for v in first.values())
+    path = os.path.join(cfg.OUTPUT_DIR, READER_FILE)
+    assert holds_reader(path) and not holds_reader(os.path.join(cfg.OUTPUT_DIR, "model_final.pth"))
+    written = load_strip_recognizer(path)
+    assert written.charset == Charset.default()
+    for name, value in trainer.unwrapped_model.student.state_dict().items():
+        torch.testing.assert_close(written.state_dict()[name].float(), value.float(), atol=2e-3, rtol=2e-3)
+
+
+def words_of(cfg):
+    mapper = StripMapper.from_config(cfg, True)
+    import numpy as np
+    from detectron2.data import DatasetCatalog
+
+    return [w for r in DatasetCatalog.get(cfg.DATASETS.TRAIN[0]) for w in mapper(r, np.random.default_rng(0))["words"]]
+
+
+def test_a_resumed_run_is_the_unbroken_one(cfg, tmp_path):
+    whole = train(cfg).unwrapped_model.state_dict()
+    again = cfg.clone()
+    again.OUTPUT_DIR = str(tmp_path / "broken")
+    os.makedirs(again.OUTPUT_DIR)
+    broken = StripTrainer(again)
+    # killed after two of four iterations: the schedule is that of four
+    broken.max_iter = 2
+    broken.resume_or_load(False)
+    broken.train()
+    resumed = StripTrainer(again)
+    resumed.resume_or_load(True)
+    assert resumed.start_iter == 2
+    resumed.train()
+    assert same(whole, resumed.unwrapped_model.state_dict())
+
+
+def test_scores_come_by_set_height_and_kind_and_are_written(cfg):
+    trainer = train(cfg)
+    scores = trainer._last_eval_results["drawn_words"]
+    assert set(scores) == {"48", "32", "24", "16"} and all("all" in shares for shares in scores.values())
+    with open(os.path.join(cfg.OUTPUT_DIR, "strip_accuracy.json")) as f:
+        assert json.load(f)["drawn_words"] == scores
+    with open(os.path.join(cfg.OUTPUT_DIR, "metrics.json")) as f:
+        assert any("drawn_words/48/all" in line for line in f)
+
+
+def test_the_shipped_reader_reads_large_drawn_words(cfg, register_records, make_record):
+    name = register_records("large_words", [make_record(("stone", "river"), 200, 320, font=2.0)])
+    scores = read_set(cfg, load_strip_recognizer("strip_reader"), name)
+    assert scores["48"]["all"] == scores["32"]["all"] == 100.0
+
+
+def test_a_set_without_words_is_named(cfg, register_records, make_record):
+    name = register_records("empty_words", [make_record(("stone",), ignore=(0,))])
+    with pytest.raises(ValueError, match="empty_words: no word to read in 1 images"):
+        read_set(cfg, load_strip_recognizer("strip_reader"), name)
+
+
+def test_kinds_of_words():
+    words = [("Abc", "abc", 10, 1.0), ("12:30", "12.30", 90, 0.3), ("elephants", "elephants", 20, 0.4)]
+    assert strip_accuracy(words) == {"all": 66.67, "small": 100.0, "large": 0.0, "turned": 50.0, "long": 100.0, "signs": 0.0}
+    assert strip_accuracy([]) == {}
+
+
+def test_losses_vanish_where_the_student_is_its_teacher_at_48_rows(cfg):
+    cfg.MODEL.STRIPS.TRAINING.ROWS, cfg.MODEL.STRIPS.TRAINING.CTC_WEIGHT = [48], 0.0
+    model = StripDistiller(cfg)
+    losses = model.losses(words_of(cfg), 48)
+    assert set(losses) == {"loss_kd_characters", "loss_kd_columns"} and max(v.item() for v in losses.values()) < 1e-6
+    nothing = model.losses([], 48)
+    assert sum(v.item() for v in nothing.values()) == 0 and sum(nothing.values()).requires_grad
+
+
+def test_column_losses_are_those_of_their_definitions():
+    torch.manual_seed(0)
+    columns, wanted, logits, said = torch.randn(2, 5, 7), torch.randn(2, 5, 7), torch.randn(2, 5, 4), torch.randn(2, 5, 4)
+    losses = column_distillation_losses(columns, logits, wanted, said, (1.0, 2.0))
+    kl = 0
+    for t in (1, 2):
+        p, q = (said / t).softmax(-1), (logits / t).softmax(-1)
+        kl += t * t * (p * (p / q).log()).sum(-1).mean()
+    assert losses["loss_kd_characters"].item() == pytest.approx(kl.item(), rel=1e-4)
+    own, other = (
+        (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt() for x in (columns, wanted)
+    )
+    assert losses["loss_kd_columns"].item() == pytest.approx((own - other).pow(2).mean().item(), rel=1e-4)
+    with pytest.raises(ValueError, match="columns of student"):
+        column_distillation_losses(columns[:, :4], logits, wanted, said, (1.0,))
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("ROWS_WEIGHTS", [1.0], "must be 2 numbers"),
+        ("TEMPERATURES", [0.0], "must be positive"),
+        ("ROWS", [20], "must be of 48"),
+    ],
+)
+def test_impossible_settings_are_named(cfg, key, value, message):
+    cfg.MODEL.STRIPS.TRAINING[key] = value
+    with pytest.raises(ValueError, match=message):
+        StripDistiller(cfg)
+
+
+def test_the_training_command_trains_and_scores_a_reader(cfg, tmp_path, monkeypatch):
+    from dld.cli.train import work
+
+    class Arguments:
+        config_file, opts, eval_only, resume, num_gpus = "configs/reader_ppocr.yaml", [], False, False, 0
+
+    monkeypatch.setattr("dld.engine.setup.setup", lambda args: cfg)
+    assert set(work(Arguments)["drawn_words"]) == {"48", "32", "24", "16"}
+    Arguments.eval_only = True
+    cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, READER_FILE)
+    assert set(work(Arguments)["drawn_words"]) == {"48", "32", "24", "16"}
