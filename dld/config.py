@@ -27,7 +27,7 @@ def get_dld_cfg() -> CN:
 
 
 def configured_charset(cfg: CN) -> Charset:
-    """The charset of MODEL.RECOGNITION: CHARACTERS, else CHARSET_FILE, else the 95 printable ASCII characters."""
+    """Build the charset of MODEL.RECOGNITION: CHARACTERS, else CHARSET_FILE, else the 95 printable ASCII characters."""
     node = cfg.MODEL.RECOGNITION
     if node.CHARACTERS:
         return Charset(node.CHARACTERS)
@@ -35,7 +35,7 @@ def configured_charset(cfg: CN) -> Charset:
 
 
 def distils(cfg: CN) -> bool:
-    """Whether the model is one that a teacher trains."""
+    """Tell whether the model is one that a teacher trains."""
     return cfg.MODEL.META_ARCHITECTURE == DISTILLER
 
 

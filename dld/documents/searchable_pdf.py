@@ -26,7 +26,11 @@ FACE = "dld-invisible"
 
 
 def check_installed() -> None:
-    """Raises ImportError, naming the extra, where PDFs cannot be written."""
+    """Check that PDFs can be written.
+
+    Raises:
+        ImportError: reportlab is not installed; names the extra.
+    """
     try:
         import reportlab  # noqa: F401
     except ImportError:
@@ -34,7 +38,7 @@ def check_installed() -> None:
 
 
 def searchable_pdf(pages: Sequence[DocumentPage]) -> bytes:
-    """The pages of one file, 150 pixels to an inch.
+    """Write the pages of one file as a PDF, 150 pixels to an inch.
 
     Args:
         pages: with their pictures.
@@ -95,7 +99,7 @@ def _add_text(canvas, page: DocumentPage, unit: float) -> None:
 
 
 def _register(pages: Sequence[DocumentPage]) -> None:
-    """The typeface with the characters of the pages, in place of that of the document before."""
+    """Register the typeface with the characters of the pages, in place of that of the document before."""
     from reportlab.pdfbase.pdfmetrics import registerFont
     from reportlab.pdfbase.ttfonts import TTFont
 
@@ -104,5 +108,5 @@ def _register(pages: Sequence[DocumentPage]) -> None:
 
 
 def _printable(text: str) -> str:
-    """The text without control characters; what reportlab cannot name, beyond U+FFFF, is U+FFFD."""
+    """Return the text without control characters; what reportlab cannot name, beyond U+FFFF, is U+FFFD."""
     return "".join(c if c <= "\uffff" else "\ufffd" for c in text if not unicodedata.category(c).startswith("C"))
