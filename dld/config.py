@@ -10,12 +10,14 @@ from dld.text.charset import Charset
 __all__ = [
     "DISTILLER",
     "add_dld_config",
+    "chooses_scale",
     "configured_charset",
     "distils",
     "get_dld_cfg",
     "read_without_teacher",
 ]
 
+CHOOSER = "DynamicSpotter"
 DISTILLER = "DistillMetaArch"
 
 
@@ -39,10 +41,15 @@ def distils(cfg: CN) -> bool:
     return cfg.MODEL.META_ARCHITECTURE == DISTILLER
 
 
+def chooses_scale(cfg: CN) -> bool:
+    """Tell whether the model chooses the scale of a spotter, which MODEL.SPOTTER names; else it is the spotter itself."""
+    return cfg.MODEL.META_ARCHITECTURE in (CHOOSER, DISTILLER)
+
+
 def read_without_teacher(cfg: CN) -> None:
     """Make a distiller the spotter that it trains, in place: the same weights, and no teacher is built. Others stay."""
     if distils(cfg):
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+        cfg.MODEL.META_ARCHITECTURE = CHOOSER
 
 
 def add_dld_config(cfg: CN) -> None:

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 import dld
+from dld.config import chooses_scale
 from dld.data.build import build_train_loader, get_text_dataset
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.setup import load_config, register_datasets
@@ -112,7 +113,8 @@ def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode,
 def untrained_spotter(setting: Setting, config: str) -> tuple[CfgNode, DynamicSpotter]:
     """Build configuration and model of a yaml, with random weights: nothing is downloaded."""
     cfg = load_config(config, ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "", *setting.opts])
-    cfg.MODEL.META_ARCHITECTURE = "TextSpottingRCNN"
+    if chooses_scale(cfg):
+        cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.SPOTTER
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     fuse_norms(model)
