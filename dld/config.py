@@ -221,6 +221,18 @@ def _add_distillation(cfg: CN) -> None:
     # Keep the teacher's batch-norm statistics in the student, whose images come at mixed scales.
     cfg.MODEL.DISTILLATION.FREEZE_NORM = True
 
+    # Finding: the student learns what the teacher's box and mask heads say of the teacher's proposals and finds at full size
+    # (dld.modeling.losses.finding_distillation). Weights of the four losses; all 0: off.
+    cfg.MODEL.DISTILLATION.FINDING = CN()
+    cfg.MODEL.DISTILLATION.FINDING.CLASS_WEIGHT = 0.0
+    cfg.MODEL.DISTILLATION.FINDING.BOX_WEIGHT = 0.0
+    cfg.MODEL.DISTILLATION.FINDING.MASK_WEIGHT = 0.0
+    cfg.MODEL.DISTILLATION.FINDING.FEATURE_WEIGHT = 0.0
+    # Most proposals of an image, and most of the finds among them whose masks are compared; the least score of such a find.
+    cfg.MODEL.DISTILLATION.FINDING.PROPOSALS = 100
+    cfg.MODEL.DISTILLATION.FINDING.FINDS = 24
+    cfg.MODEL.DISTILLATION.FINDING.SCORE_THRESH = 0.3
+
     cfg.MODEL.SELECTOR = CN()
     # Without a selector training scales are drawn uniformly from SCALES.
     cfg.MODEL.SELECTOR.ENABLED = True

@@ -6,6 +6,7 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def searchable_pdf(pages: Sequence[DocumentPage]) -> bytes:
     from reportlab.lib.utils import ImageReader
     from reportlab.pdfgen.canvas import Canvas
 
-    _register(pages)
+    face = FACES.for_characters({c for page in pages for word in page.result.words for c in _printable(word.text)})
     file = io.BytesIO()
     canvas = Canvas(file, pageCompression=1, invariant=1)
     canvas.setCreator("dld")
@@ -64,13 +65,13 @@ def searchable_pdf(pages: Sequence[DocumentPage]) -> bytes:
         unit = min(72 / DPI, LARGEST_PAGE / max(width, height, 1))
         canvas.setPageSize((width * unit, height * unit))
         canvas.drawImage(ImageReader(io.BytesIO(page.jpeg)), 0, 0, width * unit, height * unit)
-        _add_text(canvas, page, unit)
+        _add_text(canvas, page, unit, face)
         canvas.showPage()
     canvas.save()
     return file.getvalue()
 
 
-def _add_text(canvas, page: DocumentPage, unit: float) -> None:
+def _add_text(canvas, page: DocumentPage, unit: float, face: str) -> None:
     from reportlab.pdfbase.pdfmetrics import stringWidth
 
     turn = page.result.rotation
@@ -82,14 +83,14 @@ def _add_text(canvas, page: DocumentPage, unit: float) -> None:
                 content = _printable(word.text)
                 length = float(np.hypot(*(end - start)))
                 size = max(height * LETTERS, 1.0) * unit
-                natural = stringWidth(content, FACE, size)
+                natural = stringWidth(content, face, size)
                 if not (length > 0 and natural > 0):
                     continue
                 along = (end - start) / length
                 x, y = start + np.array([-along[1], along[0]]) * height * BELOW_MIDDLE
                 text = canvas.beginText()
                 text.setTextRenderMode(INVISIBLE)
-                text.setFont(FACE, size)
+                text.setFont(face, size)
                 text.setHorizScale(min(max(100 * length * unit / natural, 1.0), 10_000.0))
                 # y points up in PDF
                 c, s = along[0], -along[1]
@@ -98,13 +99,32 @@ def _add_text(canvas, page: DocumentPage, unit: float) -> None:
                 canvas.drawText(text)
 
 
-def _register(pages: Sequence[DocumentPage]) -> None:
-    """Register the typeface with the characters of the pages, in place of that of the document before."""
-    from reportlab.pdfbase.pdfmetrics import registerFont
-    from reportlab.pdfbase.ttfonts import TTFont
+class _Faces:
+    """The invisible typefaces of this process.
 
-    characters = {c for page in pages for word in page.result.words for c in _printable(word.text)}
-    registerFont(TTFont(FACE, io.BytesIO(invisible_font(FACE, characters))))
+    reportlab keeps the first typeface of a name for good, so one with more characters needs a name of its own. Each has all
+    characters of those before, so there are never more of them than there were new characters.
+    """
+
+    def __init__(self) -> None:
+        self.characters: set[str] = set()
+        self.name, self._made, self._lock = "", 0, Lock()
+
+    def for_characters(self, characters: set[str]) -> str:
+        """Return the name of a registered typeface that has these characters."""
+        from reportlab.pdfbase.pdfmetrics import registerFont
+        from reportlab.pdfbase.ttfonts import TTFont
+
+        with self._lock:
+            if not self.name or not characters <= self.characters:
+                self.characters |= characters | {chr(code) for code in range(0x20, 0x7F)}
+                self._made += 1
+                self.name = f"{FACE}-{self._made}"
+                registerFont(TTFont(self.name, io.BytesIO(invisible_font(self.name, self.characters))))
+            return self.name
+
+
+FACES = _Faces()
 
 
 def _printable(text: str) -> str:

@@ -222,6 +222,21 @@ def test_the_words_of_a_pdf_are_found_where_they_stand(rotation):
     assert np.abs(picture.astype(int) - 200).max() <= 3, "the text is not seen"
 
 
+def test_each_pdf_of_a_process_has_its_own_characters():
+    """reportlab keeps the first typeface of a name: pages that came later lost what was new in them."""
+    pytest.importorskip("reportlab")
+    pdfium = pytest.importorskip("pypdfium2")
+    from dld.documents.searchable_pdf import FACES
+
+    for text in ("exit", "(%é", "ждать", "exit", "Ωmega"):
+        result = SpottingResult("a", "scan.png", 400, 300, [word(text, 30, 40, 150, 80)])
+        document = pdfium.PdfDocument(write("pdf", result))
+        assert document[0].get_textpage().get_text_range().split() == [text]
+    made = FACES.name
+    write("pdf", SpottingResult("a", "scan.png", 400, 300, [word("mega", 30, 40, 150, 80)]))
+    assert FACES.name == made, "no new typeface where no character is new"
+
+
 def turned(result, turn):
     """The page turned clockwise."""
     words = []

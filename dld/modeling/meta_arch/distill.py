@@ -15,6 +15,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from dld.modeling.losses.feature_distillation import context_feature_loss, roi_feature_loss
+from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
 from dld.modeling.meta_arch.annotated_batch import AnnotatedBatch, read_annotated
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
@@ -33,6 +34,7 @@ __all__ = ["DistillMetaArch"]
 
 # each is a mean over words
 DISTILLATION_LOSSES = ("loss_kd_roi", "loss_kd_context", "loss_kd_sequence")
+FINDING_LOSSES = ("class", "box", "mask", "feature")
 # units of the reading losses that MODEL.DISTILLATION.REC_WEIGHT weights
 READING_UNITS = ("word", "step")
 SEQUENCE_TARGETS = ("beams", "right_beams", "forced_top1")
@@ -55,7 +57,9 @@ class DistillMetaArch(DynamicSpotter):
         sequence_targets: "beams"; "right_beams": only the beams of words that the teacher reads correctly, while the
             others add nothing; or "forced_top1": the teacher's most probable characters under the annotated prefix, as in
             the reference code.
-        weights: weights of the losses by name: rec, selector, roi, context, sequence.
+        weights: weights of the losses by name: rec, selector, roi, context, sequence, and those of finding: class, box, mask,
+            feature (0 unless given).
+        finding: the most proposals and finds of an image that finding is learned from, and the least probability of a find.
         freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
         training_scale: train every image at this scale; a selector, if there is one, is then not trained. None: ask the
             selector, or draw uniformly from the candidates if there is none.
@@ -76,6 +80,7 @@ class DistillMetaArch(DynamicSpotter):
         sequence_form: str = "weighted",
         sequence_targets: str = "beams",
         weights: dict[str, float] | None = None,
+        finding: tuple[int, int, float] = (100, 24, 0.3),
         freeze_norm: bool = True,
         training_scale: float | None = None,
         **spotter,
@@ -93,7 +98,9 @@ class DistillMetaArch(DynamicSpotter):
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
         self.num_sequences, self.beam_width = num_sequences, beam_width
         self.sequence_form, self.sequence_targets = sequence_form, sequence_targets
-        self.weights = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0, **(weights or {})}
+        reading = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0}
+        self.weights = {**reading, **dict.fromkeys(FINDING_LOSSES, 0.0), **(weights or {})}
+        self.finding = finding
         self.freeze_norm, self.training_scale = freeze_norm, training_scale
         if self.selector is not None and training_scale is not None:
             # no loss reaches it, and distributed training would wait forever for its gradient
@@ -120,7 +127,9 @@ class DistillMetaArch(DynamicSpotter):
                 "roi": node.ROI_WEIGHT,
                 "context": node.CONTEXT_WEIGHT,
                 "sequence": node.SEQUENCE_WEIGHT,
+                **{name: node.FINDING[f"{name.upper()}_WEIGHT"] for name in FINDING_LOSSES},
             },
+            finding=(node.FINDING.PROPOSALS, node.FINDING.FINDS, node.FINDING.SCORE_THRESH),
             freeze_norm=node.FREEZE_NORM,
             training_scale=selector.FIXED_SCALE or None,
         )
@@ -146,8 +155,13 @@ class DistillMetaArch(DynamicSpotter):
 
     @property
     def distills(self) -> bool:
-        """Whether any distillation loss is on."""
+        """Whether any distillation loss of reading is on."""
         return any(self.weights[k] > 0 for k in ("roi", "context", "sequence"))
+
+    @property
+    def distills_finding(self) -> bool:
+        """Whether any distillation loss of finding is on."""
+        return any(self.weights[k] > 0 for k in FINDING_LOSSES)
 
     @property
     def selects(self) -> bool:
@@ -170,6 +184,17 @@ class DistillMetaArch(DynamicSpotter):
             return None
         features = read_annotated(self.teacher, batch, 1.0).features
         return teacher_targets(self.teacher, features, batch.texts, self.num_sequences, self.beam_width)
+
+    @torch.no_grad()
+    def ask_where(self, batch: AnnotatedBatch) -> list[FindingTargets] | None:
+        """Return what the frozen teacher finds in each image at full resolution; None if no loss needs it."""
+        if not self.distills_finding:
+            return None
+        found: dict[int, FindingTargets] = {}
+        for members in batch.groups([1.0] * len(batch), self.teacher.size_divisibility).values():
+            images = batch.at_scale(members, 1.0, self.teacher).images
+            found.update(zip(members, self.teacher.finding_targets(images, *self.finding), strict=True))
+        return [found[i] for i in range(len(batch))]
 
     def forward(self, batch: AnnotatedBatch | list[dict], targets: TeacherTargets | None = None):
         """Return losses in training, spotted words at test.
@@ -195,7 +220,7 @@ class DistillMetaArch(DynamicSpotter):
         else:
             undecided = torch.zeros(len(batch), len(self.scales), device=self.device)
             scales = [self.scales[i] for i in draw_scales(undecided, generators, uniform_share=1.0).tolist()]
-        student = self.train_student(batch, scales, targets)
+        student = self.train_student(batch, scales, targets, self.ask_where(batch))
         return StepLosses({**losses, **student}, self.loss_units, student.counts, scales)
 
     def compare_scales(self, batch: AnnotatedBatch, targets: TeacherTargets) -> ScaleComparison:
@@ -215,12 +240,21 @@ class DistillMetaArch(DynamicSpotter):
         storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
         return loss, choice
 
-    def train_student(self, batch: AnnotatedBatch, scales: list[float], targets: TeacherTargets | None) -> StepLosses:
+    def train_student(
+        self,
+        batch: AnnotatedBatch,
+        scales: list[float],
+        targets: TeacherTargets | None,
+        finding: list[FindingTargets] | None = None,
+    ) -> StepLosses:
         """Step 3: compute detection, recognition and distillation losses at the chosen scales.
 
         Images of one scale and padded size run together. The loss of the batch is the sum of the groups' losses, each weighted
         by the group's share of what that loss is a mean over: images, words, characters or sampled proposals. So grouping
         changes no weight.
+
+        Args:
+            finding: the result of :meth:`ask_where`.
         """
         steps, groups = batch.steps, []
         for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
@@ -229,6 +263,9 @@ class DistillMetaArch(DynamicSpotter):
             found, index = student.losses, batch.word_index(members)
             if self.distills:
                 found.update(self.distillation_losses(student.features, targets, index, batch.texts))
+            if finding is not None:
+                seen = zip(members, part.images.image_sizes, strict=True)
+                found.update(self.finding_losses(student.pyramid, [finding[i].resized(size) for i, size in seen]))
             groups.append((found, {"image": len(members), "word": len(index), "step": steps[index].sum(), **student.counts}))
         total = {unit: sum(counts[unit] for _, counts in groups) for unit in groups[0][1]}
         losses: dict[str, torch.Tensor] = {}
@@ -267,6 +304,18 @@ class DistillMetaArch(DynamicSpotter):
                 )
             )
         return losses
+
+    def finding_losses(self, pyramid: dict[str, torch.Tensor] | None, targets: list[FindingTargets]) -> dict[str, torch.Tensor]:
+        """Return the weighted losses of finding of images at one scale; see :meth:`Spotter.finding_losses`.
+
+        Raises:
+            ValueError: the student is not trained to find.
+        """
+        if pyramid is None:
+            raise ValueError("MODEL.RECOGNITION.ONLY trains no finding: MODEL.DISTILLATION.FINDING must be 0")
+        losses = self.student.finding_losses(pyramid, targets)
+        weights = {f"loss_kd_{name}": self.weights[name] for name in FINDING_LOSSES}
+        return {name: weights[name] * value for name, value in losses.items() if weights[name] > 0}
 
     def _sequences(self, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor):
         """Return ids (R', K, T), scores (R', K) and validity (R', K) of the sequences that the student is trained on."""

@@ -12,6 +12,7 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from dld.modeling.flops import SpotterFlops
+from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.text.charset import Charset
 
@@ -25,6 +26,7 @@ class SpotterLosses(NamedTuple):
     features: RecognitionFeatures  # of the R readable words, in the order of the images
     words: list[Instances]  # those words, one Instances an image
     counts: dict[str, float | torch.Tensor]  # number of proposals and foreground, where losses are means over them
+    pyramid: dict[str, torch.Tensor] | None = None  # the levels in which words were found; None: they were not looked for
 
 
 class Spotter(nn.Module, ABC):
@@ -93,6 +95,25 @@ class Spotter(nn.Module, ABC):
     @abstractmethod
     def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, torch.Tensor]:
         """Do as :meth:`recognize`, and return which of the R words the spotter finds by itself, bool (R,)."""
+
+    def finding_targets(self, images: ImageList, proposals: int, finds: int, threshold: float) -> list[FindingTargets]:
+        """Return, for each image, what this spotter says of its own surest proposals and of the words that it finds.
+
+        Args:
+            images: a normalised, padded batch.
+            proposals, finds: the most of an image.
+            threshold: least probability of a find.
+        """
+        raise ValueError(f"{type(self).__name__} has no proposals to learn from: MODEL.DISTILLATION.FINDING must be 0")
+
+    def finding_losses(self, pyramid: dict[str, torch.Tensor], targets: list[FindingTargets]) -> dict[str, torch.Tensor]:
+        """Return the losses of :func:`~dld.modeling.losses.finding_distillation.finding_losses` by name.
+
+        Args:
+            pyramid: of N images, from :meth:`losses`.
+            targets: of a teacher for these images, in pixels of the images that this spotter saw.
+        """
+        raise ValueError(f"{type(self).__name__} has no proposals to teach: MODEL.DISTILLATION.FINDING must be 0")
 
     @abstractmethod
     def spot(self, images: ImageList) -> list[Instances]:

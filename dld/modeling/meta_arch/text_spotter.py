@@ -12,6 +12,7 @@ from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
 from dld.modeling.flops import SpotterFlops, evaluating, spotter_flops
+from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.poolers.channels_last_roi_align import float_levels
@@ -158,7 +159,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
 
     def losses(self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None) -> SpotterLosses:
         """Compute every loss; see :meth:`Spotter.losses`."""
-        losses, counts = {}, {}
+        losses, counts, features = {}, {}, None
         if self.recognition_only:
             level = self.backbone.finest(images.tensor)
         else:
@@ -170,7 +171,20 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             level = features[self.roi_heads.recognizer_feature]
         reading, words = self.roi_heads.read_ground_truth(level, targets)
         losses.update(self.roi_heads.recognition_losses(reading, words))
-        return SpotterLosses(losses, reading, words, counts)
+        return SpotterLosses(losses, reading, words, counts, features)
+
+    @torch.no_grad()
+    def finding_targets(self, images: ImageList, proposals: int, finds: int, threshold: float) -> list[FindingTargets]:
+        """Return what the box and mask heads say of the surest proposals; see :meth:`Spotter.finding_targets`."""
+        features = self.backbone(images.tensor)
+        with evaluating(self.proposal_generator):
+            proposed, _ = self.proposal_generator(images, features, None)
+        return self.roi_heads.finding_targets(features, proposed, proposals, finds, threshold)
+
+    def finding_losses(self, pyramid: dict[str, torch.Tensor], targets: list[FindingTargets]) -> dict[str, torch.Tensor]:
+        """Compute the losses of the box and mask heads; see :meth:`Spotter.finding_losses`."""
+        said = self.roi_heads.read_boxes(pyramid, [Boxes(t.boxes) for t in targets])
+        return finding_losses(said, self.roi_heads.mask_logits(pyramid, [Boxes(t.finds) for t in targets]), targets)
 
     def recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
         """Compute recognition features of annotated words through backbone, top-down path and recogniser only."""

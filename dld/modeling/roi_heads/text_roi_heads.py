@@ -7,8 +7,9 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
-from detectron2.structures import ImageList, Instances, pairwise_iou
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 
+from dld.modeling.losses.finding_distillation import BoxReadings, FindingTargets
 from dld.modeling.poolers.channels_last_roi_align import float_levels, read_channels_last
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
 from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer, build_recognizer
@@ -165,6 +166,50 @@ class TextROIHeads(StandardROIHeads):
         boxes, scores = predictor.predict_boxes(predictions, proposals), predictor.predict_probs(predictions, proposals)
         sizes = [x.image_size for x in proposals]
         return fast_rcnn_inference(boxes, scores, sizes, threshold, predictor.test_nms_thresh, predictor.test_topk_per_image)[0]
+
+    def read_boxes(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> BoxReadings:
+        """Ask the box head about given boxes, in any mode and with gradients.
+
+        Args:
+            features: pyramid levels of N images.
+            boxes: of each image, in pixels of the input.
+        """
+        levels = float_levels(features)
+        pooled = self.box_pooler([levels[f] for f in self.box_in_features], boxes)
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        return BoxReadings(pooled, logits, deltas)
+
+    def mask_logits(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """Ask the mask head about given boxes, see :meth:`read_boxes`; logits (M, h, w)."""
+        levels = float_levels(features)
+        return self.mask_head.layers(self.mask_pooler([levels[f] for f in self.mask_in_features], boxes))[:, 0]
+
+    @torch.no_grad()
+    def finding_targets(
+        self, features: dict[str, torch.Tensor], proposals: list[Instances], most: int, finds: int, threshold: float
+    ) -> list[FindingTargets]:
+        """Return what these heads say of the surest `most` proposals of each image, and the masks of at most `finds` words.
+
+        Args:
+            proposals: of each image, surest first.
+            threshold: least probability of a find.
+        """
+        proposals = [x[:most] for x in proposals]
+        counts = [len(x) for x in proposals]
+        said = self.read_boxes(features, [x.proposal_boxes for x in proposals])
+        refined = self.box_predictor.predict_boxes((said.logits, said.deltas), proposals)
+        words = [p.softmax(-1)[:, 0] for p in said.logits.float().split(counts)]
+        kept = [(p > threshold).nonzero()[:, 0] for p in words]
+        kept = [k[p[k].argsort(descending=True, stable=True)[:finds]] for k, p in zip(kept, words, strict=True)]
+        found = [Boxes(boxes[k]) for boxes, k in zip(refined, kept, strict=True)]
+        for boxes, x in zip(found, proposals, strict=True):
+            boxes.clip(x.image_size)
+        masks = self.mask_logits(features, found).split([len(k) for k in kept])
+        readings = zip(*(field.split(counts) for field in said), strict=True)
+        return [
+            FindingTargets(x.image_size, x.proposal_boxes.tensor, BoxReadings(*r), b.tensor, m, p[k])
+            for x, r, b, m, p, k in zip(proposals, readings, found, masks, words, kept, strict=True)
+        ]
 
     def forward_with_given_boxes(self, features: dict[str, torch.Tensor], instances: list[Instances]) -> list[Instances]:
         """Add `pred_masks` (R, 1, 28, 28) to the kept boxes and, if the recogniser reads, also `pred_ids` (R, T) and
