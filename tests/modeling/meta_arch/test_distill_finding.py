@@ -7,9 +7,7 @@ from distilling import DETECTION, WORDS, awaken, build, check_losses_and_gradien
 FINDING = {f"loss_kd_{name}" for name in ("class", "box", "mask", "feature")}
 NO_READING = [option for name in ("ROI", "CONTEXT", "SEQUENCE") for option in (f"MODEL.DISTILLATION.{name}_WEIGHT", 0.0)]
 ALL_FINDING = [
-    option
-    for name in ("CLASS", "BOX", "MASK", "FEATURE")
-    for option in (f"MODEL.DISTILLATION.FINDING.{name}_WEIGHT", 1.0)
+    option for name in ("CLASS", "BOX", "MASK", "FEATURE") for option in (f"MODEL.DISTILLATION.FINDING.{name}_WEIGHT", 1.0)
 ]
 # untrained heads are sure of nothing
 ALL_FINDING += ["MODEL.DISTILLATION.FINDING.SCORE_THRESH", 0.0, "MODEL.SELECTOR.ENABLED", False]
@@ -35,9 +33,7 @@ def test_a_weight_of_zero_takes_a_loss_away_and_two_doubles_it(cfg, make_batch, 
     one = build(cfg.clone(), *NO_READING, *ALL_FINDING)
     other = build(cfg.clone(), *NO_READING, *ALL_FINDING, f"{node}.BOX_WEIGHT", 2.0, f"{node}.MASK_WEIGHT", 0.0)
     scales = [0.4, 0.7]
-    losses, changed = (
-        m.train_student(m.annotate(batch), scales, None, m.ask_where(m.annotate(batch))) for m in (one, other)
-    )
+    losses, changed = (m.train_student(m.annotate(batch), scales, None, m.ask_where(m.annotate(batch))) for m in (one, other))
     assert "loss_kd_mask" not in changed and changed["loss_kd_box"].item() == pytest.approx(2 * losses["loss_kd_box"].item())
 
 
