@@ -11,6 +11,7 @@ __all__ = [
     "DISTILLER",
     "READER_TRAINING",
     "add_dld_config",
+    "chooses_scale",
     "configured_charset",
     "distils",
     "get_dld_cfg",
@@ -18,6 +19,7 @@ __all__ = [
     "trains_reader",
 ]
 
+CHOOSER = "DynamicSpotter"
 DISTILLER = "DistillMetaArch"
 READER_TRAINING = "StripDistiller"
 
@@ -30,7 +32,7 @@ def get_dld_cfg() -> CN:
 
 
 def configured_charset(cfg: CN) -> Charset:
-    """The charset of MODEL.RECOGNITION: CHARACTERS, else CHARSET_FILE, else the 95 printable ASCII characters."""
+    """Build the charset of MODEL.RECOGNITION: CHARACTERS, else CHARSET_FILE, else the 95 printable ASCII characters."""
     node = cfg.MODEL.RECOGNITION
     if node.CHARACTERS:
         return Charset(node.CHARACTERS)
@@ -38,19 +40,24 @@ def configured_charset(cfg: CN) -> Charset:
 
 
 def distils(cfg: CN) -> bool:
-    """Whether the model is one that a teacher trains."""
+    """Tell whether the model is one that a teacher trains."""
     return cfg.MODEL.META_ARCHITECTURE == DISTILLER
 
 
 def trains_reader(cfg: CN) -> bool:
-    """Whether the model trains a reader of strips by itself."""
+    """Tell whether the model trains a reader of strips by itself."""
     return cfg.MODEL.META_ARCHITECTURE == READER_TRAINING
+
+
+def chooses_scale(cfg: CN) -> bool:
+    """Tell whether the model chooses the scale of a spotter, which MODEL.SPOTTER names; else it is the spotter itself."""
+    return cfg.MODEL.META_ARCHITECTURE in (CHOOSER, DISTILLER)
 
 
 def read_without_teacher(cfg: CN) -> None:
     """Make a distiller the spotter that it trains, in place: the same weights, and no teacher is built. Others stay."""
     if distils(cfg):
-        cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+        cfg.MODEL.META_ARCHITECTURE = CHOOSER
 
 
 def add_dld_config(cfg: CN) -> None:

@@ -53,7 +53,7 @@ def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
 
 
 def _with_weights(loaded: Any, path: str) -> dict[str, Any]:
-    """A loaded file as a dict with "model", a dict of tensors (or arrays) by name; anything else is refused."""
+    """Return a loaded file as a dict with "model", a dict of tensors (or arrays) by name; refuse anything else."""
     if not isinstance(loaded, dict):
         raise ValueError(f"{path} holds a {type(loaded).__name__}, not a dict of tensors")
     checkpoint = loaded if "model" in loaded else {"model": loaded}

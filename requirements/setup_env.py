@@ -64,7 +64,7 @@ class SetupError(Exception):
 
 
 def fingerprint(version: str) -> str:
-    """Hash of everything the content of .venv follows from: the requirement files and the Python version."""
+    """Hash everything the content of .venv follows from: the requirement files and the Python version."""
     digest = hashlib.sha256(version.encode())
     for path in INPUTS:
         digest.update(path.read_bytes())
@@ -77,12 +77,16 @@ def is_ready() -> bool:
 
 
 def explain(output: str) -> str:
-    """The cause behind an installer's output, or an empty string where none is known."""
+    """Find the cause behind an installer's output, or an empty string where none is known."""
     return next((text for pattern, text in CAUSES if re.search(pattern, output, re.IGNORECASE)), "")
 
 
 def run(command: list, what: str, env: dict | None = None) -> None:
-    """Run a command quietly. Raises SetupError with the end of its output and, where known, the cause."""
+    """Run a command quietly.
+
+    Raises:
+        SetupError: with the end of its output and, where known, the cause.
+    """
     print(f"set-up: {what}", flush=True)
     done = subprocess.run(
         [str(part) for part in command],
@@ -117,7 +121,7 @@ def check_disk(free_bytes: int) -> None:
 
 
 def create_venv() -> None:
-    """A fresh .venv, or the finished one that is there when only requirements changed; never someone else's."""
+    """Create .venv, or keep the finished one that is there when only requirements changed; never touch someone else's."""
     ours = READY.exists() or INCOMPLETE.exists()
     if VENV.exists() and not ours and any(VENV.iterdir()):
         raise SetupError(
@@ -152,7 +156,7 @@ def install_uv() -> bool:
 
 
 def uv_environment() -> dict:
-    """uv trusts what the system trusts, as pip does; its cache goes into .venv where its usual place is full."""
+    """Return uv's environment: it trusts what the system trusts, as pip does; its cache is in .venv if its place is full."""
     env = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", **os.environ}
     if ssl.get_default_verify_paths().cafile:  # else the certificates that come with uv
         env.setdefault("UV_SYSTEM_CERTS", "1")
@@ -193,7 +197,7 @@ def install_packages(with_uv: bool) -> None:
 
 
 def install_wheel(install: list, site_packages: Path, with_uv: bool, env: dict | None) -> None:
-    """The pinned detectron2, asked for as CPython 3.10 would: its compiled part, which dld never loads, is for that."""
+    """Install the pinned detectron2 as CPython 3.10 would: its compiled part, which dld never loads, is for that."""
     as_310 = ["--no-deps", "--only-binary=:all:", "--python-version", "3.10", "--target", site_packages]
     as_310 += ["--reinstall"] if with_uv else ["--upgrade", "--implementation", "cp", "--abi", "cp310"]
     run([*install, *as_310, "--require-hashes", "-r", DETECTRON2], "installing detectron2", env)
@@ -236,7 +240,7 @@ def set_up() -> None:
 
 
 def check_existing(goals: list[str]) -> None:
-    """An environment with a detectron2 of its own is only looked at: its packages are the user's."""
+    """Look at an environment with a detectron2 of its own, and change nothing: its packages are the user's."""
     sys.path.insert(0, str(ROOT))
     from dld.utils.collect_env import find_problems, is_installed
 
@@ -273,7 +277,7 @@ def main(arguments: list[str]) -> int:
 
 
 def locked():
-    """One set-up at a time: a second make waits here, then finds everything ready."""
+    """Let one set-up run at a time: a second make waits here, then finds everything ready."""
     import fcntl
 
     file = open(__file__, "rb")  # noqa: SIM115 - held until it is closed by the caller's with

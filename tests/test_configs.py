@@ -8,8 +8,9 @@ import yaml
 from detectron2.modeling import build_model
 
 import dld.modeling  # noqa: F401  only registration
+from dld.config import chooses_scale, distils, read_without_teacher
 from dld.engine.setup import load_config
-from dld.modeling.flops import fixed_share
+from dld.modeling.flops import spotter_flops
 from dld.modeling.meta_arch.distill import DistillMetaArch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,11 +83,20 @@ def test_the_papers_model_builds():
     assert bool((costs.diff() > 0).all()) and 0.09 < costs[0] < 0.3 and 0.64 < costs[-1] < 0.75
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_students_choose_their_scale_before_and_after_training(path):
+    cfg = load_config(str(path), [])
+    assert chooses_scale(cfg) == distils(cfg) == path.stem.startswith("dld_")
+    read_without_teacher(cfg)
+    assert chooses_scale(cfg) == path.stem.startswith("dld_") and not distils(cfg)
+
+
 def test_the_tiny_teacher_is_small_and_worth_shrinking():
     cfg = load_config(str(ROOT / "configs" / "teacher_tiny.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.RECOGNITION.READER", ""])
     model = build_model(cfg)
     assert 4e6 < sum(p.numel() for p in model.parameters()) < 6e6
-    assert fixed_share(model, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST), 8) <= 0.2
+    flops = spotter_flops(model, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST), 8)
+    assert flops.fixed <= 0.2 * flops.total
     assert cfg.MODEL.RPN.POST_NMS_TOPK_TEST <= 200 and cfg.INPUT.MIN_SIZE_TEST >= 640
 
 
@@ -96,7 +106,8 @@ def test_strips_make_words_cost_more_than_their_masked_crops():
     for reader in ("", "StripRecognizer"):
         options = ["MODEL.DEVICE", "cpu", "MODEL.RECOGNITION.READER", reader]
         model = build_model(load_config(str(ROOT / "configs" / "teacher_tiny.yaml"), options))
-        shares.append(fixed_share(model, (640, 640), 8))
+        flops = spotter_flops(model, (640, 640), 8)
+        shares.append(flops.fixed / flops.total)
     assert shares[0] <= 0.2 < shares[1] <= 0.42
 
 

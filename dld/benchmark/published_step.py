@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from dld.modeling.losses.feature_distillation import character_kl, image_kl
-from dld.modeling.meta_arch.distill import DISTILLATION_LOSSES, READING_UNITS
+from dld.modeling.meta_arch.distill import READING_UNITS
 from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval
 from dld.modeling.recognition.beam_search import BeamSequences
 from dld.modeling.recognition.decoder import DecoderState
@@ -99,11 +99,10 @@ def compare_image_by_image(model, images):
 
 def put_together(found, counts, model):
     """Combine the losses of single images into those of the batch: means over images, words, characters or proposals."""
-    units = {**model.student.loss_units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
     total = {}
     for losses, own in zip(found, counts, strict=True):
         for name, value in losses.items():
-            unit = units.get(name, "image")
+            unit = model.loss_units.get(name, "image")
             share = own[unit] / max(sum(c[unit] for c in counts), 1)
             weight = model.weights["rec"] if model.student.loss_units.get(name) in READING_UNITS else 1
             total[name] = total.get(name, 0) + share * value * weight

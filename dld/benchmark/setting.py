@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 import dld
+from dld.config import chooses_scale
 from dld.data.build import build_train_loader, get_text_dataset
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.setup import load_config, register_datasets
@@ -21,8 +22,18 @@ from dld.inference.scale_choice import dynamic
 from dld.model_zoo import find_weights, weights_address
 from dld.modeling.fused_norms import fuse_norms
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 
-__all__ = ["Setting", "configuration_file", "QUICK_OPTIONS", "spotter_of", "train_batches", "untrained_spotter", "val_records"]
+__all__ = [
+    "Setting",
+    "configuration_file",
+    "QUICK_OPTIONS",
+    "known_parts",
+    "spotter_of",
+    "train_batches",
+    "untrained_spotter",
+    "val_records",
+]
 
 
 # overrides that make any of our configurations as small as possible, except the networks themselves
@@ -102,21 +113,33 @@ def spotter_of(setting: Setting, name: str, fuse: bool = True) -> tuple[CfgNode,
         fuse: fold batch norm into the convolutions, as for reading.
 
     Raises:
-        FileNotFoundError, KeyError, ValueError: naming the file or the weights.
+        FileNotFoundError, KeyError, ValueError: naming the file or the weights; or see :func:`known_parts`.
     """
     opts = ["MODEL.DEVICE", setting.device, *setting.opts]
     spotter = TextSpotter.from_checkpoint(weights_address(name), opts, fuse=fuse)
-    return spotter.cfg, dynamic(spotter.model, spotter.cfg)
+    return spotter.cfg, known_parts(dynamic(spotter.model, spotter.cfg))
+
+
+def known_parts(model: DynamicSpotter) -> DynamicSpotter:
+    """Return the model as it is.
+
+    Raises:
+        ValueError: its spotter is of an architecture whose parts the benchmark does not know.
+    """
+    if not isinstance(model.student, TextSpottingRCNN):
+        raise ValueError(f"the parts of a TextSpottingRCNN can be measured, not those of a {type(model.student).__name__}")
+    return model
 
 
 def untrained_spotter(setting: Setting, config: str) -> tuple[CfgNode, DynamicSpotter]:
     """Build configuration and model of a yaml, with random weights: nothing is downloaded."""
     cfg = load_config(config, ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "", *setting.opts])
-    cfg.MODEL.META_ARCHITECTURE = "TextSpottingRCNN"
+    if chooses_scale(cfg):
+        cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.SPOTTER
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     fuse_norms(model)
-    return cfg, dynamic(model, cfg)
+    return cfg, known_parts(dynamic(model, cfg))
 
 
 def val_records(cfg: CfgNode, count: int, short_side: int = 0) -> list[dict]:

@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the verb's options to its parser."""
     parser.add_argument("--onnx", required=True, metavar="FILE", help="PP-OCRv6_rec_small.onnx or PP-OCRv6_det_small.onnx")
     parser.add_argument(
         "--detector", metavar="CONFIG", help="the file is the detector: start of a spotter of this configuration"

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace):
     from detectron2.modeling import build_model
 
     import dld.modeling  # noqa: F401  only registration
-    from dld.config import DISTILLER
+    from dld.config import DISTILLER, chooses_scale
     from dld.config_files import merge_overrides
     from dld.data.build import build_train_loader
     from dld.engine.checkpoint import WholeSpotterCheckpointer
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace):
     if args.gamma is not None and args.gamma < 0:
         raise ValueError(f"--gamma must not be negative, got {args.gamma}")
     cfg = config_from_checkpoint(args.student)
-    if cfg.MODEL.META_ARCHITECTURE == "TextSpottingRCNN":
+    if not chooses_scale(cfg):
         raise ValueError(f"{args.student} is a plain spotter, which has no resolution selector: distil it first")
     fresh = not cfg.MODEL.SELECTOR.ENABLED
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SELECTOR.FIXED_SCALE, cfg.MODEL.SELECTOR.ENABLED = DISTILLER, 0.0, True

@@ -18,7 +18,7 @@ _AVIF = frozenset({b"avif", b"avis"})
 
 
 def needed_extra(head: bytes) -> tuple[str, str] | None:
-    """The kind of a file and the extra that reads it, ("HEIC", "heic") or ("PDF", "pdf"); None for all others.
+    """Return the kind of a file and the extra that reads it, ("HEIC", "heic") or ("PDF", "pdf"); None for all others.
 
     Args:
         head: the first `HEAD_BYTES` of the file, or all of it.
@@ -43,7 +43,7 @@ def _kind(file: str | os.PathLike | io.BytesIO) -> tuple[str, str] | None:
 
 
 def why_unknown(file: str | os.PathLike | io.BytesIO) -> str:
-    """Why a file is not opened as a picture: the extra that would read it, that it is damaged, or that it is none."""
+    """Say why a file is not opened as a picture: the extra that would read it, that it is damaged, or that it is none."""
     found = _kind(file)
     if found is None:
         return "not a picture in any known format"
@@ -64,7 +64,7 @@ def _has_extra(extra: str) -> bool:
 
 
 def open_image(file: str | os.PathLike | io.BytesIO) -> Image.Image:
-    """The same as Pillow's `Image.open`, of HEIC pictures too where the extra `heic` is installed.
+    """Open a picture as Pillow's `Image.open` does; HEIC pictures too where the extra `heic` is installed.
 
     Raises:
         PIL.UnidentifiedImageError: no known picture, or HEIC without the extra; :func:`why_unknown` says which.
@@ -82,7 +82,7 @@ def open_image(file: str | os.PathLike | io.BytesIO) -> Image.Image:
 
 
 def pdfium_of(file: str | os.PathLike | io.BytesIO):
-    """The pypdfium2 document of a PDF; None for files that are none, and where the extra `pdf` is not installed.
+    """Open a PDF with pypdfium2; None for files that are no PDF, and where the extra `pdf` is not installed.
 
     Raises:
         ValueError: a PDF that is damaged or locked with a password.

@@ -24,7 +24,7 @@ _SUBFILE_TYPE = 254
 
 
 def count_pages(source: str | os.PathLike | bytes) -> int:
-    """How many pages a file has; 1 where it cannot be told, for :func:`read_pages` says why."""
+    """Count the pages of a file; 1 where that cannot be told, for :func:`read_pages` says why."""
     try:
         return _count(source)
     except Exception:  # what plugins raise about damaged files is of many kinds
@@ -41,7 +41,7 @@ def _count(source: str | os.PathLike | bytes) -> int:
 
 
 def read_pages(source: str | os.PathLike | bytes) -> Iterator[np.ndarray]:
-    """Pixels of each page, uint8 BGR (H, W, 3); one page is held at a time.
+    """Yield the pixels of each page, uint8 BGR (H, W, 3); one page is held at a time.
 
     Reduced copies that a TIFF file holds of its pages, and the previews in JPEG files of phones, are no pages.
 
@@ -78,7 +78,7 @@ def read_pages(source: str | os.PathLike | bytes) -> Iterator[np.ndarray]:
 
 
 def not_read(source: str | os.PathLike) -> int:
-    """How many pages of a file :func:`~dld.data.picture.read_picture` leaves out."""
+    """Count the pages of a file that :func:`~dld.data.picture.read_picture` leaves out."""
     ending = os.path.splitext(os.fspath(source))[1].lower()
     return count_pages(source) - 1 if ending in PAGED_ENDINGS and os.path.isfile(source) else 0
 
@@ -88,7 +88,7 @@ def _file(source: str | os.PathLike | bytes) -> Any:
 
 
 def _frames(image: Image.Image) -> list[int]:
-    """Numbers of the frames that are pages."""
+    """Return the numbers of the frames that are pages."""
     count = getattr(image, "n_frames", 1) if image.format in _PAGED_FORMATS else 1
     if image.format != "TIFF" or count == 1:
         return list(range(count))

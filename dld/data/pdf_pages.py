@@ -17,7 +17,7 @@ LONGEST_SIDE = 8_000
 
 
 def render_page(document: pypdfium2.PdfDocument, index: int) -> np.ndarray:
-    """Pixels uint8 BGR (H, W, 3) of a page at 200 pixels to an inch, turned as viewers show it.
+    """Draw a page, uint8 BGR (H, W, 3), at 200 pixels to an inch, turned as viewers show it.
 
     Args:
         index: of the page, from 0.

@@ -160,7 +160,7 @@ def _bgr(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _grey(image: Image.Image, name: str) -> Image.Image:
-    """A picture of more than 8 bits in 8, with the transparency of one grey that PNG knows."""
+    """Turn a picture of more than 8 bits into one of 8, with the transparency of one grey that PNG knows."""
     values = np.asarray(image)
     grey = eight_bits(values, name)
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow knows of up to 8 bits

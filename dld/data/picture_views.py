@@ -23,7 +23,7 @@ TELLING = 3
 
 
 def check_rotation(rotation: str | int) -> str | int:
-    """The option as it is.
+    """Return the option as it is.
 
     Raises:
         ValueError: neither "auto" nor one of 0, 90, 180, 270.
@@ -40,7 +40,7 @@ def check_rotation(rotation: str | int) -> str | int:
 
 
 def upright_evidence(words: Sequence[Word]) -> float:
-    """How surely a page stands upright: characters of words that lie level, each word counted by its score."""
+    """Measure how surely a page stands upright: characters of words that lie level, each word counted by its score."""
     total = 0.0
     for word in words:
         if len(word.polygon) and len(word.text):
@@ -70,7 +70,7 @@ class ViewReader:
         self.read, self.tiles, self.rotation, self.glance = read, tiles, rotation, glance
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[SpottingResult]:
-        """Results of uint8 BGR pictures (H, W, 3), in their order."""
+        """Return the results of uint8 BGR pictures (H, W, 3), in their order."""
         if self.rotation == "auto":
             turns, tried = zip(*(self._find_turn(picture) for picture in pictures), strict=True) if pictures else ((), ())
         else:
@@ -83,7 +83,7 @@ class ViewReader:
         return results
 
     def _find_turn(self, picture: np.ndarray) -> tuple[int, list[SpottingResult]]:
-        """The turn with the strongest evidence, 0 where there is none, and what was read to find it."""
+        """Find the turn with the strongest evidence, 0 where there is none; return it and what was read to find it."""
         assert self.glance is not None
         trials = [self._read_tiled(self.glance, [turned_upright(picture, turn)])[0] for turn in TURNS]
         evidence = [upright_evidence(trial.words) for trial in trials]
@@ -106,7 +106,7 @@ class ViewReader:
 
 
 def turned_upright(picture: np.ndarray, turn: int) -> np.ndarray:
-    """Pixels of a page that is turned clockwise by `turn` degrees, turned back."""
+    """Turn the pixels of a page that is turned clockwise by `turn` degrees back."""
     return np.ascontiguousarray(np.rot90(picture, turn // 90)) if turn else picture
 
 
@@ -142,7 +142,7 @@ def _add_cost(result: SpottingResult, trials: Sequence[SpottingResult]) -> None:
 
 
 def _turn_back(result: SpottingResult, turn: int, size: tuple[int, int]) -> None:
-    """Words of the upright page -> pixels of the picture (H, W) as it was given."""
+    """Move words of the upright page into pixels of the picture (H, W) as it was given."""
     height, width = size
     for word in result.words:
         x, y = word.polygon.T

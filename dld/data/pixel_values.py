@@ -33,12 +33,12 @@ LIGHT_SHARE = 0.95
 
 @functools.lru_cache(maxsize=10_000)
 def _warn(name: str, assumed: str) -> None:
-    """Once for each picture, however often it is read."""
+    """Warn once for each picture, however often it is read."""
     logger.warning("%s: %s", name, assumed)
 
 
 def eight_bits(values: np.ndarray, name: str) -> np.ndarray:
-    """Values of any numbers as uint8 of the same shape.
+    """Convert values of any numbers to uint8 of the same shape.
 
     - uint8 as they are; true is white.
     - Whole numbers from 0 to 65535: the upper 8 of 16 bits; of values that use 8, 10 or 12 bits only, the upper 8 of those.
@@ -82,7 +82,7 @@ def _spread(values: np.ndarray, black: float, white: float) -> np.ndarray:
 
 
 def opaque_rgb(image: Image.Image, name: str) -> Image.Image:
-    """A picture of any 8-bit mode in RGB, what is transparent over white.
+    """Convert a picture of any 8-bit mode to RGB, and lay what is transparent over white.
 
     Light drawing on a transparent ground is laid over black, for it was made for a dark ground. Where nothing at all is
     visible, the transparency is taken for one that was never filled in, and left out.
@@ -114,7 +114,7 @@ def opaque_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _is_light(image: Image.Image, alpha: np.ndarray) -> bool:
-    """Whether what is visible, which leaves at least a share of the picture free, would vanish on white."""
+    """Tell whether what is visible, which leaves at least a share of the picture free, would vanish on white."""
     visible = alpha.astype(np.float64)
     free = 1 - visible.mean() / 255
     light = np.asarray(image.convert("RGB").convert("L")) >= LIGHT
@@ -122,7 +122,7 @@ def _is_light(image: Image.Image, alpha: np.ndarray) -> bool:
 
 
 def decode_deep(file: str | os.PathLike | io.BytesIO, size: tuple[int, int] | None = None) -> np.ndarray | None:
-    """Pixels of a TIFF or PNG whose depth Pillow cannot hold, colours of floating point or of 16 bits, by OpenCV.
+    """Decode by OpenCV a TIFF or PNG whose depth Pillow cannot hold: colours of floating point or of 16 bits.
 
     Args:
         size: width and height, where they are known already; of a TIFF they are looked up first.
@@ -145,7 +145,7 @@ def decode_deep(file: str | os.PathLike | io.BytesIO, size: tuple[int, int] | No
 
 
 def _tiff_size(opened: BinaryIO) -> tuple[int, int] | None:
-    """Width and height as the header of a TIFF says; None where it is none."""
+    """Return width and height as the header of a TIFF says; None where it is none."""
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(opened.read(8))
         opened.seek(directory.next)

@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 
 
 def check_tile(tile: str | int | None) -> str | int:
-    """The option as it is, "off" for None.
+    """Return the option as it is, "off" for None.
 
     Raises:
         ValueError: neither "auto", "off" nor a whole number of pixels from 64.
@@ -59,7 +59,7 @@ def check_tile(tile: str | int | None) -> str | int:
 
 
 def tiles_of(size: tuple[int, int], tile: str | int, short_side: int, longest_side: int) -> list[Tile]:
-    """Tiles of a picture; none where it is read as a whole alone.
+    """Lay tiles over a picture; none where it is read as a whole alone.
 
     Args:
         size: (H, W) of the picture in pixels.
@@ -84,7 +84,7 @@ def tiles_of(size: tuple[int, int], tile: str | int, short_side: int, longest_si
 
 
 def _grid(size: tuple[int, int], tile: tuple[int, int]) -> list[Tile]:
-    """Tiles (H, W) at even distances that cover the picture and share at least a part with their neighbours."""
+    """Lay tiles (H, W) at even distances; they cover the picture and share at least a part with their neighbours."""
     starts = []
     for length, side in zip(size, tile, strict=True):
         side = min(side, length)
@@ -95,7 +95,7 @@ def _grid(size: tuple[int, int], tile: tuple[int, int]) -> list[Tile]:
 
 
 def merge_words(whole: Sequence[Word], parts: Sequence[tuple[Tile, Sequence[Word]]], size: tuple[int, int]) -> list[Word]:
-    """The words of a picture, each once, the surest first.
+    """Return the words of a picture, each once, the surest first.
 
     Args:
         whole: of the picture read as one.
@@ -141,14 +141,14 @@ def _same(a: Polygon, b: Polygon) -> bool:
 
 
 def _is_cut(word: Word, tile: Tile, size: tuple[int, int]) -> bool:
-    """Whether a border of the tile that is none of the picture runs through the word."""
+    """Tell whether a border of the tile that is none of the picture runs through the word."""
     if not len(word.polygon):
         return False
     return not _inside(word.polygon.min(0), word.polygon.max(0), tile, size, NEAR)
 
 
 def _fits(word: Word, tile: Tile, size: tuple[int, int]) -> bool:
-    """Whether the tile shows the whole word and a little around it."""
+    """Tell whether the tile shows the whole word and a little around it."""
     if not len(word.polygon):
         return True
     low, high = word.polygon.min(0), word.polygon.max(0)

@@ -17,8 +17,11 @@ SCHEMA = "http://www.loc.gov/standards/alto/v4/alto-4-4.xsd"
 
 
 def alto(pages: Sequence[DocumentPage]) -> bytes:
-    """The pages of one file as an ALTO document. A string has its outline as `Shape`, its score as WC and, where there is a
-    probability for each character, CC (0 sure, 9 unsure)."""
+    """Write the pages of one file as an ALTO document.
+
+    A string has its outline as `Shape`, its score as WC and, where there is a probability for each character, CC (0 sure,
+    9 unsure).
+    """
     root = ET.Element(
         "alto",
         {

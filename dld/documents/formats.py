@@ -14,7 +14,7 @@ __all__ = ["FORMATS", "DocumentFormat", "plain_text"]
 
 
 def plain_text(pages: Sequence[DocumentPage]) -> bytes:
-    """Lines in the order of reading, UTF-8; a form feed between pages."""
+    """Write lines in the order of reading, UTF-8; a form feed between pages."""
     text = "\f".join(f"{page.result.text}\n" if page.result.words else "" for page in pages)
     return text.encode("utf-8", "backslashreplace")
 

@@ -19,7 +19,10 @@ DOCTYPE = (
 
 
 def hocr(pages: Sequence[DocumentPage]) -> bytes:
-    """The pages of one file as a hOCR document. Boxes and outlines are whole pixels, confidences (`x_wconf`) per cent."""
+    """Write the pages of one file as a hOCR document.
+
+    Boxes and outlines are whole pixels, confidences (`x_wconf`) per cent.
+    """
     root = ET.Element("html", {"xmlns": NAMESPACE, "lang": "en"})
     head = ET.SubElement(root, "head")
     ET.SubElement(head, "title").text = xml_text((pages[0].result.file_name if pages else None) or "")

@@ -17,7 +17,7 @@ NARROW, WIDE = 500, 1000
 
 
 def invisible_font(name: str, characters: Iterable[str]) -> bytes:
-    """A TrueType file in which each character is a box, half a unit wide, or a whole one where East Asian text is wide.
+    """Build a TrueType file of boxes for characters, half a unit wide, or a whole one where East Asian text is wide.
 
     A glyph of its own for each is what programs find the text again by.
 

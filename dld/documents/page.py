@@ -35,7 +35,7 @@ class DocumentPage:
 
     @classmethod
     def with_picture(cls, result: SpottingResult, pixels: np.ndarray) -> DocumentPage:
-        """A page that keeps its picture, uint8 BGR (H, W, 3)."""
+        """Make a page that keeps its picture, uint8 BGR (H, W, 3)."""
         file, picture = io.BytesIO(), Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1]))
         if max(picture.size) > LONGEST_JPEG:
             picture.thumbnail((LONGEST_JPEG, LONGEST_JPEG))
@@ -44,7 +44,7 @@ class DocumentPage:
 
 
 def blocks_of(result: SpottingResult) -> Iterator[list[TextLine]]:
-    """The lines of each block in the order of reading; words that have no place are left out."""
+    """Yield the lines of each block in the order of reading; words that have no place are left out."""
     for _, lines in itertools.groupby(result.lines, lambda line: line.block):
         placed = [line for line in lines if all(math.isfinite(value) for value in line.box)]
         if placed:
@@ -52,18 +52,18 @@ def blocks_of(result: SpottingResult) -> Iterator[list[TextLine]]:
 
 
 def certainty(score: float) -> float:
-    """A score within [0, 1], 0 where it is not finite."""
+    """Clip a score to [0, 1]; 0 where it is not finite."""
     return min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
 
 
 def outer_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
-    """The smallest box around boxes x0, y0, x1, y1."""
+    """Return the smallest box around boxes x0, y0, x1, y1."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
 
 
 def xml_text(text: str) -> str:
-    """Text that XML can hold: what it has no way to write (control characters, lone surrogates) becomes U+FFFD."""
+    """Return text that XML can hold: what it has no way to write (control characters, lone surrogates) becomes U+FFFD."""
     return "".join(
         c if c in "\t\n\r" or " " <= c < "\ud800" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "\ufffd" for c in text
     )

@@ -27,7 +27,11 @@ FACE = "dld-invisible"
 
 
 def check_installed() -> None:
-    """Raises ImportError, naming the extra, where PDFs cannot be written."""
+    """Check that PDFs can be written.
+
+    Raises:
+        ImportError: reportlab is not installed; names the extra.
+    """
     try:
         import reportlab  # noqa: F401
     except ImportError:
@@ -35,7 +39,7 @@ def check_installed() -> None:
 
 
 def searchable_pdf(pages: Sequence[DocumentPage]) -> bytes:
-    """The pages of one file, 150 pixels to an inch.
+    """Write the pages of one file as a PDF, 150 pixels to an inch.
 
     Args:
         pages: with their pictures.
@@ -124,5 +128,5 @@ FACES = _Faces()
 
 
 def _printable(text: str) -> str:
-    """The text without control characters; what reportlab cannot name, beyond U+FFFF, is U+FFFD."""
+    """Return the text without control characters; what reportlab cannot name, beyond U+FFFF, is U+FFFD."""
     return "".join(c if c <= "\uffff" else "\ufffd" for c in text if not unicodedata.category(c).startswith("C"))

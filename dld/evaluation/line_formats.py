@@ -63,11 +63,16 @@ def refuse_tangle(polygon: np.ndarray, where: str) -> None:
 
 
 def is_total_text_layout(text: str) -> bool:
+    """Tell whether a ground-truth file begins as the official ones of Total-Text do: `x: [[`."""
     return re.match(r"\s*x:\s*\[\[", text) is not None
 
 
 def parse_total_text(text: str, where: str) -> list[Line]:
-    """Read the official Total-Text layout; arrays may be broken over lines. Raises ValueError naming file and line."""
+    """Read the official Total-Text layout; arrays may be broken over lines.
+
+    Raises:
+        ValueError: names file and line.
+    """
     if len(text) > LONGEST_TOTAL_TEXT_FILE:
         raise ValueError(f"{where}: {len(text)} characters, more than the {LONGEST_TOTAL_TEXT_FILE} of a Total-Text file")
     lines, end = [], 0

@@ -57,14 +57,14 @@ def find_inputs(
 
 
 def list_passed_over(passed_over: Counter[str]) -> str:
-    """What :func:`find_inputs` counted, as "3 files in the folders are passed over: 2 .txt, 1 .mp4"."""
+    """Say what :func:`find_inputs` counted, as "3 files in the folders are passed over: 2 .txt, 1 .mp4"."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common())
     total = passed_over.total()
     return f"{total} {'file in the folders is' if total == 1 else 'files in the folders are'} passed over: {kinds}"
 
 
 def _matching(pattern: str) -> list[Path]:
-    """Files that a glob matches; brackets are taken as they stand where a folder or file is called so."""
+    """Find the files that a glob matches; brackets are taken as they stand where a folder or file is called so."""
     literal, escaped = Path(), Path()
     for part in Path(pattern).parts:
         literal /= part
@@ -100,7 +100,7 @@ def _kind(path: Path) -> str:
 
 
 def _files_below(folder: Path, skipped: Path | None) -> Iterator[Path]:
-    """Everything in a folder that is no folder, at any depth, and the folders that cannot be opened.
+    """Yield everything in a folder that is no folder, at any depth, and the folders that cannot be opened.
 
     A folder is searched once, under its own name where it has one below `folder`. Links to a folder that they lie in are not
     followed, since they lead in circles.

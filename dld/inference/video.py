@@ -112,7 +112,7 @@ class VideoReader:
 
 
 def _open_film(name: str) -> cv2.VideoCapture:
-    """OpenCV's reader of a file of any name; given one that is no UTF-8, OpenCV would end the process."""
+    """Open OpenCV's reader of a file of any name; given a name that is no UTF-8, OpenCV would end the process."""
     if _is_utf8(name):
         return cv2.VideoCapture(name)
     with tempfile.TemporaryDirectory() as folder:

@@ -37,7 +37,7 @@ class UnknownWeightsError(KeyError):
 
 
 def list_weights() -> dict[str, dict]:
-    """Entries of the index by name.
+    """Return the entries of the index by name.
 
     Each has `what`, `file`, `sha256`, `bytes`, `parameters`, `training_data`, `words_seen`, `licence`, `scores`, `charset`
     and `config`; :mod:`dld.model_zoo.index` says what is in them. A variant has `of` and `options` as well, and its file is
@@ -51,7 +51,7 @@ def list_weights() -> dict[str, dict]:
 
 
 def with_variants(index: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
-    """The entries of an index.json, each variant with all that it shares with the entry that it is `of`.
+    """Return the entries of an index.json, each variant with all that it shares with the entry that it is `of`.
 
     Raises:
         ValueError: a variant of what the index does not have, or of another variant.
@@ -71,7 +71,7 @@ def with_variants(index: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
 
 
 def _changed(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a configuration, nested dicts, with other values under `A.B.C`."""
+    """Copy a configuration, nested dicts, with other values under `A.B.C`."""
     changed = copy.deepcopy(dict(config))
     for key, value in options.items():
         *path, last = key.split(".")
@@ -83,13 +83,16 @@ def _changed(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
 
 
 def list_readers() -> dict[str, dict]:
-    """Entries of readers.json by name: readers of strips, which no spotter is. Each has what, file, sha256, origin, licence."""
+    """Return the entries of readers.json by name: readers of strips, which are no spotters.
+
+    Each has `what`, `file`, `sha256`, `origin` and `licence`.
+    """
     path = FOLDER / "readers.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def describe_weights(index: dict[str, dict]) -> str:
-    """One line for each entry: name, what it is, its size or whose file it uses."""
+    """Write one line for each entry: name, what it is, its size or whose file it uses."""
     width = max(map(len, index), default=0)
     lines = []
     for name, entry in sorted(index.items()):
@@ -100,7 +103,7 @@ def describe_weights(index: dict[str, dict]) -> str:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as f:
         while block := f.read(1 << 20):
@@ -109,7 +112,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 def find_weights(name: str | os.PathLike, readers: bool = False) -> str:
-    """Path of weights, however they are named: the one way from what a user writes to a file.
+    """Find the path of weights, however they are named: the one way from what a user writes to a file.
 
     A shipped name goes before a file of that name; `./NAME` is the file. The path of a variant is that of the weights that it
     is a variant of, and says nothing of its options: what is opened is named by :func:`weights_address`.
@@ -142,13 +145,13 @@ def find_weights(name: str | os.PathLike, readers: bool = False) -> str:
 
 
 def variant_options(name: str | os.PathLike) -> list[Any]:
-    """The overrides that make a shipped variant, KEY VALUE KEY VALUE ...; none for other weights, however they are named."""
+    """Return the overrides that make a shipped variant, KEY VALUE KEY VALUE ...; none for other weights, however named."""
     options = list_weights().get(os.fspath(name).removeprefix(PREFIX), {}).get("options", {})
     return [word for pair in options.items() for word in pair]
 
 
 def weights_address(name: str | os.PathLike) -> str:
-    """What opens weights, wherever weights are opened: the path of their file; `dld://NAME` of a variant, which has none.
+    """Return what opens weights, wherever weights are opened: the path of their file; `dld://NAME` of a variant.
 
     Raises as :func:`find_weights`.
     """
@@ -157,7 +160,7 @@ def weights_address(name: str | os.PathLike) -> str:
 
 
 def weights_id(name: str | os.PathLike) -> str:
-    """The SHA-256 by which studies know weights: of their file; of a variant, :func:`variant_id`.
+    """Return the SHA-256 by which studies know weights: of their file; of a variant, :func:`variant_id`.
 
     Raises as :func:`find_weights`.
     """
@@ -166,7 +169,7 @@ def weights_id(name: str | os.PathLike) -> str:
 
 
 def variant_id(sha256: str, options: Mapping[str, Any]) -> str:
-    """SHA-256 of a variant: of that of the file and of the options."""
+    """Compute the SHA-256 of a variant: of that of the file and of the options."""
     return hashlib.sha256(f"{sha256} {json.dumps(options, sort_keys=True)}".encode()).hexdigest()
 
 

@@ -23,7 +23,7 @@ ENTRY_KEYS = ("file", "sha256", "bytes", "parameters", "charset", "config", "sco
 
 
 def model_card(index: Mapping[str, Mapping[str, Any]]) -> str:
-    """The card of any number of weights, as markdown.
+    """Write the card of any number of weights, as markdown.
 
     Args:
         index: entries by name, as :mod:`dld.model_zoo.index` describes them.
@@ -66,7 +66,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span of any text: fenced by more backticks than stand in a row inside."""
+    """Make a code span of any text: fenced by more backticks than stand in a row inside."""
     fence = "`"
     while fence in text:
         fence += "`"
@@ -78,14 +78,14 @@ def _parameters(entry: Mapping) -> str:
 
 
 def _file(entry: Mapping) -> tuple[str, str]:
-    """MB and SHA-256 of the file; a variant has none."""
+    """Return MB and SHA-256 of the file; a variant has none."""
     if "of" in entry:
         return "none", f"the file of `{entry['of']}`"
     return f"{entry['bytes'] / 1e6:.1f}", f"`{entry['sha256']}`"
 
 
 def _made_of(entry: Mapping) -> str:
-    """What a variant is made of, to go behind its details."""
+    """Say what a variant is made of, to go behind its details."""
     options = " ".join(f"{key} {value}" for key, value in entry.get("options", {}).items())
     return f"; a variant: `{entry['of']}` with `{options}`" if "of" in entry else ""
 
@@ -127,7 +127,7 @@ def _count(value: int | str) -> str:
 
 
 def _measured(index: Mapping) -> list[tuple[str, str, Mapping]]:
-    """(weights, data set, its scores), the data sets together."""
+    """List (weights, data set, its scores), the data sets together."""
     sets = sorted({data for entry in index.values() for data in entry["scores"]})
     return [(n, data, e["scores"][data]) for data in sets for n, e in index.items() if data in e["scores"]]
 

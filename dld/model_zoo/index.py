@@ -48,7 +48,7 @@ _ORDER = {"chosen": 0, "fixed": 1, "budget": 2}
 
 
 def read_index(path: Path) -> dict[str, dict]:
-    """The entries of an index.json; none where there is no file.
+    """Read the entries of an index.json; none where there is no file.
 
     Raises:
         ValueError: not json.
@@ -62,7 +62,7 @@ def read_index(path: Path) -> dict[str, dict]:
 
 
 def read_about(path: Path, name: str, keys: Collection[str] = ABOUT_KEYS) -> dict[str, Any]:
-    """The section of a yaml file that states the facts of weights `name`, every one of `keys` and nothing else.
+    """Read the section of a yaml file that states the facts of weights `name`, every one of `keys` and nothing else.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: no file, no such section, a key that is missing or unknown.
@@ -90,7 +90,7 @@ def read_about(path: Path, name: str, keys: Collection[str] = ABOUT_KEYS) -> dic
 
 
 def read_scores(files: Iterable[str | Path], checkpoints: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What studies (`dld analyze`, results.json) measured of some weights, by data set.
+    """Read what studies (`dld analyze`, results.json) measured of some weights, by data set.
 
     Args:
         files: results.json of several studies; if two measure one data set, the later one counts.
@@ -128,7 +128,7 @@ def read_scores(files: Iterable[str | Path], checkpoints: Collection[str]) -> di
 
 
 def index_text(index: Mapping[str, Mapping]) -> str:
-    """Json for people as well: an object without objects inside stands on one line where that is not too long."""
+    """Write json for people as well: an object without objects inside stands on one line where that is not too long."""
     return _text(dict(sorted(index.items())), "") + "\n"
 
 
@@ -150,7 +150,7 @@ def _read_rows(path: Path) -> list[dict]:
 
 
 def _options(command: str) -> str:
-    """The overrides that a study ran with: the number format and the test size change scores."""
+    """Return the overrides that a study ran with: the number format and the test size change scores."""
     words = shlex.split(command)
     return " ".join(words[words.index("--opts") + 1 :]) if "--opts" in words else ""
 

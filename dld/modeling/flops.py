@@ -36,7 +36,6 @@ __all__ = [
     "SpotterFlops",
     "count_flops",
     "evaluating",
-    "fixed_share",
     "spotter_flops",
     "strip_flops",
 ]
@@ -275,13 +274,3 @@ def _reading_flops(recognizer: nn.Module, level: torch.Tensor, R: int, T: int) -
     # a forced reading computes the same per step as greedy decoding, and its number of steps is known
     decoding, _ = _counted(lambda: recognizer.decoder(context, ids))
     return encoding + keys, decoding - keys
-
-
-def fixed_share(model: nn.Module, image_size: tuple[int, int], num_words: int, num_proposals: int | None = None) -> float:
-    """Return the share of the total that a smaller image would not save; arguments as in :func:`spotter_flops`.
-
-    A student at scale s costs at least fixed + (1 - fixed) s^2 of its teacher. If the fixed share is above a fifth, small
-    scales are of little use.
-    """
-    flops = spotter_flops(model, image_size, num_words, num_proposals)
-    return flops.fixed / flops.total

@@ -59,7 +59,7 @@ class OnnxGraph:
         return (node for node in self.nodes if node.op_type == kind)
 
     def bias_of(self, node) -> torch.Tensor | None:
-        """The bias of a convolution: its third input, or what is added to its output."""
+        """Return the bias of a convolution: its third input, or what is added to its output."""
         return self.values[node.input[2]] if len(node.input) > 2 else self.added.get(node.output[0])
 
 

@@ -15,7 +15,7 @@ _SCALES = 0x5CA1E
 
 @contextmanager
 def random_numbers_of(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Inside, torch draws from the stream of `seed`; outside, everything goes on as if nothing had been drawn.
+    """Let torch draw from the stream of `seed` inside; outside, everything goes on as if nothing had been drawn.
 
     Args:
         seed: of the image (the mapper's "sampling_seed"); None leaves the running stream in use.

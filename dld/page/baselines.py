@@ -14,7 +14,7 @@ __all__ = ["text_axes"]
 def text_axes(
     outlines: Sequence[np.ndarray], texts: Sequence[str], turn: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Middles of the first and the last side of each word, and its height, in pixels of the picture.
+    """Return the middles of the first and the last side of each word, and its height, in pixels of the picture.
 
     Args:
         outlines: N polygons (P, 2) of three or more finite points.

@@ -28,7 +28,7 @@ ROWS = 256
 
 
 def lines_of(axes: WordAxes, texts: Sequence[str]) -> list[list[int]]:
-    """Lines of words as their numbers in reading direction; every word is in one line.
+    """Join words into lines; return their numbers in reading direction, every word in one line.
 
     Args:
         axes: of N words.
@@ -64,7 +64,7 @@ def _links(axes: WordAxes, texts: Sequence[str]) -> _Links:
 
 
 def _links_of(axes: WordAxes, mark: np.ndarray, i: np.ndarray) -> _Links:
-    """Links from some of the words, numbers `i` (n,), to all."""
+    """Return the links from some of the words, numbers `i` (n,), to all."""
     ways = axes.ends[i, None] * axes.length[i, None, None] + axes.begins[None] * axes.length[None, :, None]
     ways /= np.maximum(np.linalg.norm(ways, axis=2, keepdims=True), 1e-12)
     step = axes.start[None] - axes.end[i, None]
@@ -87,7 +87,10 @@ def _links_of(axes: WordAxes, mark: np.ndarray, i: np.ndarray) -> _Links:
 
 
 def _follow(N: int, links: _Links) -> tuple[np.ndarray, np.ndarray]:
-    """Follower (N,) of each word, -1 for none, and the space (N,) to it: best pairs first, one before and one after a word."""
+    """Return the follower (N,) of each word, -1 for none, and the space (N,) to it.
+
+    Best pairs go first; a word has one before it and one after it.
+    """
     follower, gap, taken = np.full(N, -1), np.zeros(N), np.zeros(N, bool)
     for k in np.argsort(links.distance, kind="stable"):
         i, j = links.first[k], links.second[k]
@@ -114,7 +117,7 @@ def _chains(follower: np.ndarray) -> list[list[int]]:
 
 
 def _gutters(rows: list[list[int]], axes: WordAxes, gap: np.ndarray, follower: np.ndarray) -> list[int]:
-    """Words after which a space between two columns comes."""
+    """Return the words after which a space between two columns comes."""
     wide = [i for row in rows for i in row[:-1] if gap[i] > SPACE]
     # words that may begin a line of a column
     openers = np.array([row[0] for row in rows] + [follower[i] for i in wide])
@@ -141,5 +144,5 @@ def _gutters(rows: list[list[int]], axes: WordAxes, gap: np.ndarray, follower: n
 
 
 def _beside(away: np.ndarray, height: float) -> np.ndarray:
-    """Whether something lies on the lines next to one, by its distance across."""
+    """Tell whether something lies on the lines next to one, by its distance across."""
     return (np.abs(away) > 0.5 * height) & (np.abs(away) < NEARBY * height)

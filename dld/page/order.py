@@ -24,7 +24,7 @@ BAND = 2.0
 
 
 def reading_order(outlines: Sequence[np.ndarray], texts: Sequence[str], turn: int = 0) -> list[list[list[int]]]:
-    """Blocks of lines of words, in the order of reading.
+    """Return blocks of lines of words, in the order of reading.
 
     Words that stand on end are read downwards, their lines from right to left (Chinese and Japanese columns, and Latin lines
     turned clockwise).
@@ -72,7 +72,7 @@ def _ordered(lines: list[list[int]], axes: WordAxes, points: list[np.ndarray]) -
 
 
 def _frame(level: list[list[int]], axes: WordAxes) -> np.ndarray:
-    """Rows: along the level lines and across them."""
+    """Return unit vectors, as rows: along the level lines and across them."""
     ways = [axes.end[line[-1]] - axes.start[line[0]] for line in level]
     slants = np.array([np.arctan2(way[1], way[0]) for way in ways])
     order, lengths = np.argsort(slants), np.array([np.hypot(*way) for way in ways])
@@ -84,13 +84,13 @@ def _frame(level: list[list[int]], axes: WordAxes) -> np.ndarray:
 
 
 def _box(outlines: list[np.ndarray], frame: np.ndarray) -> np.ndarray:
-    """x0, y0, x1, y1 in a frame."""
+    """Return x0, y0, x1, y1 in a frame."""
     turned = np.concatenate(outlines) @ frame.T
     return np.concatenate([turned.min(0), turned.max(0)])
 
 
 def _standing_blocks(lines: list[list[int]], axes: WordAxes, points: list[np.ndarray]) -> list[list[list[int]]]:
-    """Lines of words on end that stand side by side, from right to left."""
+    """Group lines of words on end that stand side by side, from right to left."""
     boxes = [_box([points[i] for i in line], np.eye(2)) for line in lines]
     order = sorted(range(len(lines)), key=lambda k: -boxes[k][0])
     blocks: list[list[int]] = []
@@ -108,7 +108,7 @@ def _standing_blocks(lines: list[list[int]], axes: WordAxes, points: list[np.nda
 
 
 def _bands(boxes: np.ndarray, heights: np.ndarray) -> list[np.ndarray]:
-    """Items between empty strips across the page, from top to bottom."""
+    """Split items at empty strips across the page, from top to bottom."""
     if not len(boxes):
         return []
     order = np.argsort(boxes[:, 1], kind="stable")
@@ -118,7 +118,7 @@ def _bands(boxes: np.ndarray, heights: np.ndarray) -> list[np.ndarray]:
 
 
 def _topological(boxes: np.ndarray, heights: np.ndarray) -> list[int]:
-    """Items (x0, y0, x1, y1) in Breuel's order; where that goes in circles, the topmost comes first."""
+    """Return the order of items (x0, y0, x1, y1) by Breuel's rule; where that goes in circles, the topmost comes first."""
     K = len(boxes)
     x0, y0, x1, y1 = boxes.T if K else np.zeros((4, 0))
     middle = (y0 + y1) / 2
@@ -153,7 +153,7 @@ def _topological(boxes: np.ndarray, heights: np.ndarray) -> list[int]:
 
 
 def _goes_on(upper: np.ndarray, lower: np.ndarray, upper_height: float, lower_height: float) -> bool:
-    """Whether a line goes on the block of the one above it."""
+    """Tell whether a line goes on the block of the one above it."""
     small, large = sorted((upper_height, lower_height))
     shared = min(upper[2], lower[2]) - max(upper[0], lower[0]) > 0
     return shared and large <= LARGER * small and -small <= lower[1] - upper[3] <= NEXT_LINE * large

@@ -39,13 +39,13 @@ class WordAxes:
 
 
 def turned_back(outline: np.ndarray, turn: int) -> np.ndarray:
-    """Points (P, 2) of a page that was turned clockwise by `turn` degrees (0, 90, 180, 270), turned upright about (0, 0)."""
+    """Turn points (P, 2) of a page that was turned clockwise by `turn` degrees (0, 90, 180, 270) upright about (0, 0)."""
     x, y = np.asarray(outline, np.float64).reshape(-1, 2).T
     return np.stack({0: (x, y), 90: (y, -x), 180: (-x, -y), 270: (-y, x)}[turn], axis=1)
 
 
 def axes_of(outlines: Sequence[np.ndarray], texts: Sequence[str]) -> WordAxes:
-    """Axes of words, each along the principal axis of its outline's area (second moments).
+    """Return the axes of words, each along the principal axis of its outline's area (second moments).
 
     What has no axis of its own, being about as long as wide or a single character, lies along the words next to it, or,
     standing alone, along the level words of the page (the median of their slants, each counted by its length).
@@ -79,7 +79,7 @@ def axes_of(outlines: Sequence[np.ndarray], texts: Sequence[str]) -> WordAxes:
 
 
 def _principal(outline: np.ndarray) -> tuple[np.ndarray, float]:
-    """Unit vector along the longer axis of a polygon's area, and how many times longer it is than the other one."""
+    """Return the unit vector along the longer axis of a polygon's area, and how many times longer that is than the other."""
     p = outline - outline.mean(0)
     q = np.roll(p, -1, axis=0)
     cross = p[:, 0] * q[:, 1] - q[:, 0] * p[:, 1]
@@ -96,7 +96,7 @@ def _principal(outline: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _lean_on_neighbours(boxes: np.ndarray, slants: np.ndarray, tall: np.ndarray, own: np.ndarray) -> None:
-    """Steep words beside words that lean alike run rightwards as those do: the ends of an arc. Changes slants and tall."""
+    """Let steep words beside words that lean alike run rightwards as those do: the ends of an arc. Changes slants and tall."""
     steep = [i for i in np.flatnonzero(own & tall) if np.cos(slants[i]) ** 2 > STEEPEST**2]
     changed = True
     while changed and steep:
@@ -115,7 +115,7 @@ def _lean_on_neighbours(boxes: np.ndarray, slants: np.ndarray, tall: np.ndarray,
 def _like_neighbours(
     i: int, others: np.ndarray, boxes: np.ndarray, slants: np.ndarray, tall: np.ndarray, extent: np.ndarray
 ) -> tuple[float, bool] | None:
-    """Slant of the words next to word i and whether they are tall; None where none is near."""
+    """Return the slant of the words next to word i and whether they are tall; None where none is near."""
     apart = np.maximum(np.maximum(boxes[others, :2] - boxes[i, 2:], boxes[i, :2] - boxes[others, 2:]), 0)
     distance = np.hypot(*apart.T)
     near = np.argsort(distance, kind="stable")[:NEIGHBOURS]
@@ -128,7 +128,7 @@ def _like_neighbours(
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """0 for no values."""
+    """Return the weighted median; 0 for no values."""
     if not len(values):
         return 0.0
     order = np.argsort(values)
@@ -137,7 +137,7 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _ends(outline: np.ndarray, slant: float, may_bend: bool) -> tuple:
-    """Start, end, directions at both, height, length of one word in the frame of its slant."""
+    """Return start, end, directions at both, height, length of one word in the frame of its slant."""
     along = np.array([np.cos(slant), np.sin(slant)])
     across = np.array([-along[1], along[0]])
     middle = (outline.min(0) + outline.max(0)) / 2
@@ -160,7 +160,7 @@ def _ends(outline: np.ndarray, slant: float, may_bend: bool) -> tuple:
 
 
 def _profile(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places along a closed outline and its lowest and highest point there, the rounded ends left out."""
+    """Return places along a closed outline and its lowest and highest point there, the rounded ends left out."""
     places = u.min() + np.ptp(u) * (np.arange(1, BINS) / BINS)
     u2, v2 = np.roll(u, -1), np.roll(v, -1)
     found = []

@@ -71,7 +71,7 @@ class OnnxTextSpotter(ReadsPictures):
     @property
     def counts_cost(self) -> bool:
         """Whether results have a cost also where neither scale nor budget is given."""
-        return self.settings["architecture"] != "TextSpottingRCNN"
+        return self.settings["architecture"] == "DynamicSpotter"
 
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, scale, budget, channel_order)

@@ -19,7 +19,7 @@ class Characters(NamedTuple):
 
 
 def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list[Characters]:
-    """Best-path decoding of connectionist temporal classification (Graves et al. 2006, 3.2).
+    """Decode the best path of connectionist temporal classification (Graves et al. 2006, 3.2).
 
     Repeated classes become one character, then blanks are dropped: "aa-ab" reads "aab". A character's probability is that
     of the first of its columns.
@@ -44,7 +44,7 @@ def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list
 
 
 def allowed_classes(allow: str, characters: Sequence[str]) -> np.ndarray:
-    """Which classes may be read: the blank, the space between words, and what is asked for.
+    """Mark the classes that may be read: the blank, the space between words, and what is asked for.
 
     Args:
         allow: the characters, in any order.

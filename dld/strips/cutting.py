@@ -39,7 +39,7 @@ class PhotoPyramid:
             self.first += 1
 
     def __getitem__(self, level: int) -> np.ndarray:
-        """The photo reduced `level` times by two, each pixel the mean of those it covers."""
+        """Return the photo reduced `level` times by two, each pixel the mean of those it covers."""
         while len(self.levels) <= level:
             height, width = self.levels[-1].shape[:2]
             size = (max(width // 2, 1), max(height // 2, 1))
@@ -53,7 +53,9 @@ class PhotoPyramid:
 
 
 def strip_widths(sides: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Columns of each strip at 48 rows, margins included: text as wide to its rows as the word is long to its height.
+    """Compute the columns of each strip at 48 rows, margins included.
+
+    Text is as wide to its rows as the word is long to its height.
 
     Args:
         sides: (R, 2, n, 2).
@@ -68,7 +70,7 @@ def strip_widths(sides: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def word_heights(sides: np.ndarray) -> np.ndarray:
-    """Mean distance of the two sides, at least 1 pixel: (R, 2, n, 2) -> (R,)."""
+    """Compute the mean distance of the two sides, at least 1 pixel: (R, 2, n, 2) -> (R,)."""
     return np.maximum(np.hypot(*np.moveaxis(sides[:, 1] - sides[:, 0], -1, 0)).mean(1), 1.0)
 
 
@@ -110,13 +112,13 @@ def cut_strips(pyramid: PhotoPyramid, sides: np.ndarray, rows: np.ndarray | None
 
 
 def _parts(words: np.ndarray, widths: np.ndarray) -> list[np.ndarray]:
-    """Words in runs whose strips, side by side, OpenCV can still write."""
+    """Split words into runs whose strips, side by side, OpenCV can still write."""
     run = np.cumsum(widths[words]) // (_MOST_SIDE // 2)
     return np.split(words, np.flatnonzero(np.diff(run)) + 1)
 
 
 def _zoom(pyramid: PhotoPyramid, level: int) -> np.ndarray:
-    """Pixels of a level to one of the photo, along x and y."""
+    """Return the pixels of a level to one of the photo, along x and y."""
     (h, w), (height, width) = pyramid[level].shape[:2], pyramid[0].shape[:2]
     return np.array([w / width, h / height])
 
@@ -124,7 +126,7 @@ def _zoom(pyramid: PhotoPyramid, level: int) -> np.ndarray:
 def _sample(
     photo: np.ndarray, zoom: np.ndarray, sides: np.ndarray, widths: np.ndarray, form: StripForm, cubic: bool
 ) -> np.ndarray:
-    """The strips of some words side by side, uint8 (rows of the form, sum of the columns, 3)."""
+    """Sample the strips of some words side by side, uint8 (rows of the form, sum of the columns, 3)."""
     count = sides.shape[2]
     columns = form.columns(widths)
     word = np.repeat(np.arange(len(widths)), columns)  # of each column

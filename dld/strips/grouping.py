@@ -30,12 +30,12 @@ class StripSize(NamedTuple):
 
 
 def padded_widths(widths: np.ndarray | Sequence[int]) -> np.ndarray:
-    """The padded width of strips of 48 rows, int64: the smallest of `PADDED_WIDTHS` that holds each."""
+    """Return the padded width of strips of 48 rows, int64: the smallest of `PADDED_WIDTHS` that holds each."""
     return np.array(PADDED_WIDTHS)[np.searchsorted(PADDED_WIDTHS, np.asarray(widths, dtype=np.int64))]
 
 
 def strip_batches(strips: Sequence[np.ndarray], sizes: Sequence[StripSize]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The strips in batches of one size, as the network wants them.
+    """Yield the strips in batches of one size, as the network wants them.
 
     Args:
         strips: uint8 (H_i, W_i, 3), BGR.

@@ -50,7 +50,7 @@ class StripForm(NamedTuple):
         return TEXT_ROWS * self.rows / STRIP_ROWS
 
     def columns(self, widths: np.ndarray | int) -> np.ndarray:
-        """Columns at this height, int64, of strips that have `widths` at 48 rows."""
+        """Return the columns at this height, int64, of strips that have `widths` at 48 rows."""
         return np.maximum(np.rint(np.asarray(widths) * self.share), 1).astype(np.int64)
 
 
@@ -60,7 +60,7 @@ FORMS = {
 
 
 def checked_rows(rows: Sequence[int]) -> tuple[int, ...]:
-    """The heights from the largest to the smallest, each once.
+    """Return the heights from the largest to the smallest, each once.
 
     Raises:
         ValueError: none, or one that no form has.
@@ -71,7 +71,7 @@ def checked_rows(rows: Sequence[int]) -> tuple[int, ...]:
 
 
 def choose_rows(heights: np.ndarray, rows: Sequence[int], enlarge: float) -> np.ndarray:
-    """The height at which each word is read: the largest that does not enlarge it more than `enlarge` times.
+    """Choose the height at which each word is read: the largest that does not enlarge it more than `enlarge` times.
 
     Where all of them would, the smallest. What a photo does not show, more rows do not bring back; they only cost.
 

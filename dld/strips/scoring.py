@@ -11,14 +11,14 @@ __all__ = ["least_detection", "reading_score", "suppress", "word_score"]
 
 
 def reading_score(char_scores: np.ndarray) -> float:
-    """How surely a word was read: the geometric mean of its characters' probabilities; 0 without characters."""
+    """Measure how surely a word was read: the geometric mean of its characters' probabilities; 0 without characters."""
     if not len(char_scores):
         return 0.0
     return float(np.exp(np.log(np.maximum(char_scores, 1e-30)).mean()))
 
 
 def word_score(detection: float, reading: float, characters: int) -> float:
-    """How sure a word is, in [0, 1]: detection^0.5 x reading^3 x min(1, 0.7 + 0.1 characters).
+    """Compute how sure a word is, in [0, 1]: detection^0.5 x reading^3 x min(1, 0.7 + 0.1 characters).
 
     The form was fitted by hand to the validation photos of Total-Text and ICDAR 2015 (projects/DLD/docs/study.md): the reader
     knows words better than the detector does, and of one or two characters it takes pieces of words and textures for some.
@@ -32,12 +32,12 @@ def word_score(detection: float, reading: float, characters: int) -> float:
 
 
 def least_detection(min_score: float) -> float:
-    """The score of a box below which no reading, however sure, gives a word of `min_score` by :func:`word_score`."""
+    """Return the score of a box below which no reading, however sure, gives a word of `min_score` by :func:`word_score`."""
     return min_score**2
 
 
 def suppress(outlines: Sequence[np.ndarray], scores: np.ndarray, overlap: float = 0.5) -> np.ndarray:
-    """Which words remain when the surer one of two on the same place stays.
+    """Choose the words that remain when the surer one of two on the same place stays.
 
     In falling order of score a word is dropped where a kept one covers more than `overlap` of the smaller of both
     areas: so a piece falls to the whole word, or the whole to its pieces, whichever reads better.

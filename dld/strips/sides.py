@@ -32,7 +32,7 @@ class WordSides(NamedTuple):
 
 
 def sides_of_outlines(outlines: Sequence[np.ndarray], count: int = 17) -> WordSides:
-    """Sides by the shape of each outline, without any learnt part.
+    """Find the sides of words by the shape of each outline, without any learnt part.
 
     The word is turned so that the principal axis of its area (second moments) lies level. In each of 24 bins along the
     axis its highest and lowest point are taken. A quadratic through the middles (a straight line for words up to 1.5 times as
@@ -92,7 +92,7 @@ class _Frame(NamedTuple):
 
 
 def _measure(outline: np.ndarray) -> _Frame | None:
-    """None for an outline without area or with a coordinate that is not finite."""
+    """Measure an outline; None for one without area or with a coordinate that is not finite."""
     if outline.ndim != 2 or len(outline) < 3 or not np.isfinite(outline).all():
         return None
     low = outline.min(0)
@@ -131,7 +131,7 @@ def _measure(outline: np.ndarray) -> _Frame | None:
 
 
 def _axis(xx: float, xy: float, yy: float) -> tuple[np.ndarray, bool]:
-    """Unit vector along a word with these second moments, rightwards (tall: downwards), and whether it is tall."""
+    """Return the unit vector along a word with these second moments, rightwards (tall: downwards), and whether it is tall."""
     mean, gap = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     along = np.array([1.0, 0.0])
     if mean + gap >= ELONGATED * (mean - gap):
@@ -142,7 +142,7 @@ def _axis(xx: float, xy: float, yy: float) -> tuple[np.ndarray, bool]:
 
 
 def _fit(at: np.ndarray, values: np.ndarray, weight: np.ndarray, degree: np.ndarray) -> np.ndarray:
-    """Weighted least squares of polynomials up to degree 2, one a row: values, weight (R, B), degree (R,) -> (R, 3)."""
+    """Fit polynomials up to degree 2 by weighted least squares, one a row: values, weight (R, B), degree (R,) -> (R, 3)."""
     powers = at[:, None] ** np.arange(3)  # B, 3
     used = (np.arange(3) <= degree[:, None]).astype(float)  # R, 3
     basis = powers * used[:, None]  # R, B, 3

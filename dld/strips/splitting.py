@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 def pieces_of(read: Characters, space: int | None, width: int) -> list[Piece]:
-    """Where the words of a strip stand.
+    """Find where the words of a strip stand.
 
     A word reaches half a character beyond the middles of its first and last characters, but not beyond the middle of the space;
     the outer words reach to the ends of the strip. A character is as wide as the median distance of two neighbours.
@@ -64,7 +64,7 @@ def pieces_of(read: Characters, space: int | None, width: int) -> list[Piece]:
 
 
 def outline_between(sides: np.ndarray, begin: float, end: float, photo_size: Sequence[int]) -> np.ndarray:
-    """The part of a word between two places along it, as high as its outline was.
+    """Return the part of a word between two places along it, as high as its outline was.
 
     Args:
         sides: (2, n, 2), as the strip was cut between them.

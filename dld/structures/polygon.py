@@ -102,7 +102,7 @@ def _outline(polygon: Polygon | None) -> np.ndarray | None:
 
 
 def ring_of_four(points: ArrayLike) -> np.ndarray | None:
-    """The four corners of an outline that crosses itself, in the order around it; None for any other outline.
+    """Order the four corners of an outline that crosses itself, around it; None for any other outline.
 
     Labels in row order (top left, top right, bottom left, bottom right) are such bow-ties. Four points of which two edges
     cross are the corners of a convex shape, so there is one way around them.

@@ -30,8 +30,8 @@ def word_sides(polygon: np.ndarray, n: int = SIDE_POINTS, characters: int | None
     and synthwords, and with m = 2 of the quads of ICDAR and SynthText. Others, and those whose halves make no word, are cut at
     their short ends: the two edges whose corners are nearest to right angles on both sides, which are short, and leave two
     sides of one length. Such a word starts at the outline's first point, if that is a corner, else it runs rightwards, or
-    downwards if it is tall. Outlines that run anticlockwise are turned round. A quad that is more than twice as high as its sides are long
-    was annotated without regard to reading: it is taken to read downwards.
+    downwards if it is tall. Outlines that run anticlockwise are turned round. A quad that is more than twice as high
+    as its sides are long was annotated without regard to reading: it is taken to read downwards.
 
     Args:
         polygon: (P, 2) in pixels (y down), as it was annotated: neither clipped nor thinned.

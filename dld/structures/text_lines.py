@@ -47,7 +47,7 @@ class TextLine:
 
 
 def text_lines(words: Sequence[Word], turn: int = 0) -> list[TextLine]:
-    """Lines in the order of reading, every word in one of them; see :func:`dld.page.order.reading_order`.
+    """Join words into lines, in the order of reading, every word in one of them; see :func:`dld.page.order.reading_order`.
 
     Args:
         words: with polygons in pixels of the picture.

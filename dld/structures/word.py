@@ -93,5 +93,5 @@ def _exact_decimals(polygon: np.ndarray) -> list[list[float | None]]:
 
 
 def exact_number(value: float | None) -> float | None:
-    """The number as json knows it: null for one that is not finite."""
+    """Return the number as json knows it: null for one that is not finite."""
     return float(value) if value is not None and math.isfinite(value) else None

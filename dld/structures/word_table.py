@@ -14,7 +14,7 @@ COLUMNS = ("file", "page", "block", "line", "word", "text", "score", "x0", "y0",
 
 
 def word_rows(lines: Sequence[TextLine], file: str | None, page: int = 1) -> Iterator[dict[str, Any]]:
-    """A row of `COLUMNS` for each word, in the order of reading; numbers begin with 1, boxes and polygons are in pixels.
+    """Yield a row of `COLUMNS` for each word, in the order of reading; numbers begin with 1, boxes and polygons are in pixels.
 
     Args:
         lines: of a result.

@@ -77,7 +77,7 @@ class SpottingResult:
         return "\n".join(line.text for line in self.lines)
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """One row a word in the order of reading: file, page, block, line, word, text, score, box and polygon in pixels.
+        """Return one row a word in the order of reading: file, page, block, line, word, text, score, box and polygon in pixels.
 
         Raises:
             ImportError: pandas is not installed.
@@ -127,7 +127,7 @@ class SpottingResult:
         }
 
     def to_json(self, indent: int | None = None) -> str:
-        """One line of json, or more with `indent`; a file name that is no UTF-8 is escaped, and read back as it was."""
+        """Write one line of json, or more with `indent`; a file name that is no UTF-8 is escaped, and read back as it was."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -255,6 +255,7 @@ def collect() -> list[tuple[str, str]]:
 
 
 def main() -> int:
+    """Print versions and problems; return 1 if a problem is severe, else 0."""
     rows = collect()
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))

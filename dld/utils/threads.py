@@ -41,7 +41,7 @@ class ThreadsOfProcess:
         self._process = os.getpid()
 
     def use_one_after_fork(self) -> None:
-        """In a process forked since, let torch work on the calling thread alone, and warn of it; else do nothing."""
+        """Let torch, in a process forked since, work on the calling thread alone, and warn of it; else do nothing."""
         if os.getpid() == self._process:
             return
         self._process = os.getpid()

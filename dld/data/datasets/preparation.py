@@ -33,6 +33,7 @@ class Collection:
 
 
 def few(names: Sequence[str]) -> str:
+    """List the first five names, and say how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

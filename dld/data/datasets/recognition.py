@@ -17,7 +17,7 @@ LANGUAGES = frozenset("Arabic Latin Chinese Japanese Korean Bangla Hindi Symbols
 
 
 def recognise_text_format(image_folders: list[Path], gt_folders: list[Path]) -> str | None:
-    """The first name in `FORMATS` whose reader reads the ground truth of the first 20 images; None: nobody does.
+    """Return the first name in `FORMATS` whose reader reads the ground truth of the first 20 images; None: none does.
 
     Args:
         image_folders, gt_folders: where the files lie, not below.

@@ -34,7 +34,7 @@ OWN_KEYS = ("bezier_pts", "polys", "rec")
 
 
 def fits(content: Any) -> bool:
-    """Whether a json is COCO's and its first annotation has the keys of AdelaiDet."""
+    """Tell whether a json is COCO's and its first annotation has the keys of AdelaiDet."""
     if not is_coco(content) or not content["annotations"] or not isinstance(content["annotations"][0], dict):
         return False
     return bool(set(OWN_KEYS) & content["annotations"][0].keys())
@@ -55,7 +55,7 @@ def _outline(annotation: Entry) -> np.ndarray:
 
 
 def _text(annotation: Entry, labels: Labels) -> tuple[str, bool]:
-    """The text, and whether it is known."""
+    """Return the text of an annotation, and whether it is known."""
     if annotation.has("text"):
         return annotation.at("text").of_kind(str), True
     text, known = "", True
@@ -78,7 +78,11 @@ def _word(annotation: Entry, labels: Labels) -> TextAnnotation:
 
 
 def read(file: Entry) -> Labels:
-    """The pictures of a file. Raises ValueError: names file and annotation."""
+    """Read the pictures of a file, with their words.
+
+    Raises:
+        ValueError: names file and annotation.
+    """
     return read_coco(file, _word)
 
 

@@ -18,13 +18,13 @@ STRAIGHT = 0.5  # pixels that inner control points of a straight side may lie be
 
 
 def _basis(at: np.ndarray) -> np.ndarray:
-    """Bernstein polynomials of degree 3 at parameters in [0, 1]: (n,) -> (n, 4)."""
+    """Return the Bernstein polynomials of degree 3 at parameters in [0, 1]: (n,) -> (n, 4)."""
     at = at[:, None]
     return np.hstack([(1 - at) ** 3, 3 * at * (1 - at) ** 2, 3 * at**2 * (1 - at), at**3])
 
 
 def _side(control: np.ndarray) -> np.ndarray:
-    """Points on a curve, both ends included; the ends alone where it is straight."""
+    """Return points on a curve, both ends included; the ends alone where it is straight."""
     first, last = control[0], control[3]
     along = last - first
     length = np.hypot(*along)
@@ -36,7 +36,7 @@ def _side(control: np.ndarray) -> np.ndarray:
 
 
 def bezier_outline(control: np.ndarray) -> np.ndarray:
-    """The outline between two sides.
+    """Return the outline between two sides.
 
     Args:
         control: (8, 2) control points in pixels.
@@ -48,7 +48,7 @@ def bezier_outline(control: np.ndarray) -> np.ndarray:
 
 
 def fit_bezier(outline: np.ndarray) -> np.ndarray:
-    """Control points (8, 2) of the two sides of a word, by least squares with the ends fixed.
+    """Fit the control points (8, 2) of a word's two sides, by least squares with the ends fixed.
 
     Which corners end the sides is taken from the shape (`dld.strips.sides`): the points of the outline next to the ends of
     its sides. Where these are not four different ones, the sides themselves are fitted.
@@ -73,7 +73,7 @@ def fit_bezier(outline: np.ndarray) -> np.ndarray:
 
 
 def _fit(points: np.ndarray) -> np.ndarray:
-    """Control points (4, 2) of the curve through both ends of a chain that comes next to all of it."""
+    """Fit control points (4, 2) of the curve through both ends of a chain that comes next to all of it."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     first, last = points[0], points[-1]
     thirds = np.array([first, first + (last - first) / 3, first + (last - first) * 2 / 3, last])

@@ -32,12 +32,12 @@ MOST_PIXELS = 1 << 29  # of a mask, which is unpacked to a byte a pixel
 
 
 def is_coco(content: Any) -> bool:
-    """Whether a json has images and annotations side by side."""
+    """Tell whether a json has images and annotations side by side."""
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations"))
 
 
 def _mask_outline(segmentation: Entry, size: tuple[int, int] | None) -> np.ndarray:
-    """The outline of a mask of run lengths: of the squares of its pixels, the convex hull of several parts."""
+    """Return the outline of a mask of run lengths: of the squares of its pixels, the convex hull of several parts."""
     from pycocotools import mask as masks
 
     sides = [side.of_kind(int) for side in segmentation.items("size")]
@@ -94,7 +94,7 @@ def _text(annotation: Entry) -> str | None:
 
 
 def read_coco(file: Entry, word: Callable[[Entry, Labels], TextAnnotation]) -> Labels:
-    """The pictures of a json with images and annotations, those without words included.
+    """Read the pictures of a json with images and annotations, those without words included.
 
     Args:
         word: reads one annotation.
@@ -118,7 +118,7 @@ def read_coco(file: Entry, word: Callable[[Entry, Labels], TextAnnotation]) -> L
 
 
 def fits(content: Any) -> bool:
-    """Whether this is COCO's json, and no file of AdelaiDet."""
+    """Tell whether this is COCO's json, and no file of AdelaiDet."""
     if not is_coco(content):
         return False
     first = next(iter(content["annotations"]), None)
@@ -126,7 +126,11 @@ def fits(content: Any) -> bool:
 
 
 def read(file: Entry) -> Labels:
-    """The pictures of a file. Raises ValueError: names file and annotation."""
+    """Read the pictures of a file, with their words.
+
+    Raises:
+        ValueError: names file and annotation.
+    """
     categories = file.items("categories") if file.has("categories") else []
     ignored = {str(c.at("id").value) for c in categories if is_dont_care_class(c.at("name").of_kind(str))}
     sizes = {str(image.at("id").value): image.size("width", "height") for image in file.items("images")}
@@ -140,7 +144,7 @@ def read(file: Entry) -> Labels:
 
 
 def coco_document(images: Sequence[ImageAnnotation], own: Callable[[TextAnnotation], dict]) -> dict:
-    """A json of instances.
+    """Build a json of instances.
 
     Args:
         own: what an annotation has beside COCO's keys.

@@ -22,7 +22,7 @@ def _where(image: LabelledImage) -> str:
 
 
 def _annotation(image: LabelledImage, path: Path, name: str, turned: dict[str, list[str]]) -> ImageAnnotation:
-    """The image with the size of its picture, outlines turned upright where they were drawn on the pixels as stored.
+    """Return the image with its picture's size; outlines drawn on the pixels as stored are turned upright.
 
     Raises:
         ValueError: an unreadable picture, or labels of a picture of another size.
@@ -111,7 +111,7 @@ def _notes(missing: list[str], others: list[Path], turned: dict[str, list[str]])
 
 
 def _doubts(collection: Collection, unlabelled: list[Path]) -> list[str]:
-    """What may be a misunderstanding rather than a state of the data."""
+    """List what may be a misunderstanding rather than a state of the data."""
     notes = []
     if unlabelled:
         notes.append(f"{len(unlabelled)} pictures have no labels and are left out: {few([path.name for path in unlabelled])}")

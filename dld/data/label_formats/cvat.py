@@ -36,12 +36,12 @@ FORBIDDEN = frozenset(map(chr, {*range(32), 0xFFFE, 0xFFFF} - {9, 10, 13}))
 
 
 def fits(content: Any) -> bool:
-    """Whether the root of an xml is CVAT's."""
+    """Tell whether the root of an xml is CVAT's."""
     return isinstance(content, ElementTree.Element) and content.tag == "annotations"
 
 
 def _numbers(entry: Entry, *keys: str) -> list[float]:
-    """Attributes of an element as numbers, checked as pixels by `Entry.points`."""
+    """Return attributes of an element as numbers, checked as pixels by `Entry.points`."""
     try:
         return [float(entry.value.attrib[key]) for key in keys]
     except KeyError as error:
@@ -86,7 +86,7 @@ def _image(entry: Entry, labels: Labels) -> LabelledImage:
 
 
 def read(file: Entry) -> Labels:
-    """The pictures of a file.
+    """Read the pictures of a file, with their words.
 
     Raises:
         ValueError: names file, picture and shape; a video's annotations.
@@ -108,7 +108,7 @@ def _add(parent: ElementTree.Element, tag: str, text: str | None = None, **attri
 
 
 def _meta(root: ElementTree.Element, name: str, count: int) -> None:
-    """The task's labels, as CVAT itself writes them."""
+    """Add the task's labels, as CVAT itself writes them."""
     task = _add(_add(root, "meta"), "task")
     _add(task, "name", name)
     _add(task, "size", str(count))
@@ -129,7 +129,7 @@ def _meta(root: ElementTree.Element, name: str, count: int) -> None:
 
 
 def _coordinate(value: float) -> str:
-    """As CVAT has it, to a hundredth, unless that would lose something."""
+    """Format a coordinate as CVAT has it, to a hundredth, unless that would lose something."""
     return f"{value:.2f}" if round(value, 2) == value else repr(value)
 
 

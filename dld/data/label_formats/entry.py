@@ -31,7 +31,7 @@ class Entry:
     value: Any
 
     def error(self, message: str) -> ValueError:
-        """The error to raise about this value."""
+        """Return the error to raise about this value."""
         return ValueError(f"{self.file}: {self.place}: {message}" if self.place else f"{self.file}: {message}")
 
     def _expected(self, what: str) -> ValueError:
@@ -39,11 +39,11 @@ class Entry:
         return self.error(f"expected {what}, got {shown}")
 
     def has(self, key: str) -> bool:
-        """Whether this is an object with the key and something else than null behind it."""
+        """Tell whether this is an object with the key and something else than null behind it."""
         return isinstance(self.value, dict) and self.value.get(key) is not None
 
     def at(self, key: str | int) -> Entry:
-        """The entry behind a key of this object or at an index of this list.
+        """Return the entry behind a key of this object or at an index of this list.
 
         Raises:
             ValueError: this is no object, or it lacks the key.
@@ -57,7 +57,7 @@ class Entry:
         return Entry(self.file, f"{self.place}.{key}" if self.place else key, self.value[key])
 
     def items(self, key: str | None = None) -> list[Entry]:
-        """The entries of this list, or of the list behind `key`.
+        """Return the entries of this list, or of the list behind `key`.
 
         Raises:
             ValueError: no list.
@@ -67,7 +67,7 @@ class Entry:
         return [entry.at(i) for i in range(len(entry.value))]
 
     def of_kind(self, kind: type) -> Any:
-        """The value, which must be of this kind of json: dict, list, str, int, float (any number) or bool.
+        """Return the value, which must be of this kind of json: dict, list, str, int, float (any number) or bool.
 
         Raises:
             ValueError: of another kind.
@@ -79,7 +79,7 @@ class Entry:
         return value
 
     def flag(self, key: str) -> bool:
-        """A switch of this object, absent being off; 0 and 1 serve as false and true."""
+        """Return a switch of this object, absent being off; 0 and 1 serve as false and true."""
         if not self.has(key):
             return False
         entry = self.at(key)
@@ -88,7 +88,7 @@ class Entry:
         return bool(entry.value)
 
     def size(self, width: str, height: str) -> tuple[int, int] | None:
-        """Width and height in pixels behind these keys; None where the file does not say them.
+        """Return width and height in pixels behind these keys; None where the file does not say them.
 
         Raises:
             ValueError: not two positive integers.
@@ -103,7 +103,7 @@ class Entry:
         return found[0], found[1]
 
     def outline(self) -> np.ndarray:
-        """The points of this list, [[x, y], ...] or [x, y, x, y, ...], as float64 (P, 2).
+        """Return the points of this list, [[x, y], ...] or [x, y, x, y, ...], as float64 (P, 2).
 
         Raises:
             ValueError: fewer than 3, more than MOST_POINTS, or no finite numbers of pixels.
@@ -111,7 +111,7 @@ class Entry:
         return self.points(3)
 
     def points(self, least: int) -> np.ndarray:
-        """As :meth:`outline`, with another least number of points."""
+        """Return the points of this list as :meth:`outline` does, with another least number of points."""
         values = self.of_kind(list)
         pairs = [values[i : i + 2] for i in range(0, len(values), 2)] if values and not isinstance(values[0], list) else values
         for pair in pairs:
@@ -163,7 +163,7 @@ class Labels:
 
 
 def word_of(polygon: np.ndarray, text: str | None, ignore: bool = False) -> TextAnnotation:
-    """A word; without a transcription, or with `###`, it is don't-care.
+    """Make a word; without a transcription, or with `###`, it is don't-care.
 
     Args:
         polygon: (P, 2) in pixels.
@@ -175,19 +175,19 @@ def word_of(polygon: np.ndarray, text: str | None, ignore: bool = False) -> Text
 
 
 def written_text(word: TextAnnotation) -> str:
-    """The text of a word for tools that demand one."""
+    """Return the text of a word for tools that demand one: `###` where it has none."""
     return word.text if word.text.strip() else DONT_CARE
 
 
 def is_dont_care_class(name: str) -> bool:
-    """Whether the name of a class of shapes means don't-care: "ignore", "don't care", "illegible", ... in any case."""
+    """Tell whether the name of a class of shapes means don't-care: "ignore", "don't care", "illegible", ... in any case."""
     return "".join(c for c in name.lower() if c.isalpha() or c == "#") in _DONT_CARE_CLASSES
 
 
 def box_outline(
     x: float, y: float, width: float, height: float, degrees: float = 0.0, about_corner: bool = False
 ) -> np.ndarray:
-    """Four corners, float64 (4, 2), clockwise from the top left, of a box turned clockwise (y down).
+    """Return the four corners, float64 (4, 2), clockwise from the top left, of a box turned clockwise (y down).
 
     Args:
         x, y: its top left corner before it is turned, in pixels.

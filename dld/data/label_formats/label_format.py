@@ -50,14 +50,14 @@ class LabelFormat:
                 raise ValueError(f"{self.name} has one file for {other} and {name}: rename one of these pictures")
 
     def written(self, output: Path) -> Path | None:
-        """A file that stands where `write` would write, or None; of a folder any label file in it."""
+        """Return a file that stands where `write` would write, or None; of a folder any label file in it."""
         if not self.per_image:
             return output if output.exists() else None
         return next((path for path in output.rglob(f"*{self.ending}") if path.is_file()), None) if output.is_dir() else None
 
 
 def read_content(path: Path) -> Any:
-    """What a label file holds: the value of a json, the root element of an xml, numbered lines of a text.
+    """Read what a label file holds: the value of a json, the root element of an xml, numbered lines of a text.
 
     An xml that cannot be parsed is None where it is not CVAT's: labels of CTW1500 hold ampersands as typed.
 

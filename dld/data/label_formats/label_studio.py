@@ -34,7 +34,7 @@ DECIMALS = 6  # percent of the width and back changes the last bits of a coordin
 
 
 def fits(content: Any) -> bool:
-    """Whether a json is a list of tasks, or its shorter form JSON-MIN, of which `read` says what is wrong with it."""
+    """Tell whether a json is a list of tasks, or its shorter form JSON-MIN, of which `read` says what is wrong with it."""
     if not isinstance(content, list) or not content or not isinstance(content[0], dict):
         return False
     return "data" in content[0] or "annotation_id" in content[0]
@@ -49,7 +49,7 @@ class _Region:
 
 
 def _polygon(result: Entry, value: Entry, size: tuple[int, int] | None) -> np.ndarray | None:
-    """The outline of a result in pixels; None where it has none."""
+    """Return the outline of a result in pixels; None where it has none."""
     is_polygon, is_box = value.has("points"), value.has("rotation") and value.has("width")
     if size is None:
         if is_polygon or is_box:
@@ -93,7 +93,7 @@ def _image_name(task: Entry) -> str:
 
 
 def _chosen(task: Entry, labels: Labels) -> Entry | None:
-    """The annotation of a task that counts: the last that was not skipped; a prediction where there is none."""
+    """Choose the annotation of a task that counts: the last that was not skipped; a prediction where there is none."""
     annotations = task.items("annotations") if task.has("annotations") else []
     annotations = [a for a in annotations if not a.of_kind(dict).get("was_cancelled")]
     predictions = task.items("predictions") if task.has("predictions") else []
@@ -111,7 +111,7 @@ def _chosen(task: Entry, labels: Labels) -> Entry | None:
 
 
 def read(file: Entry) -> Labels:
-    """The pictures of an export.
+    """Read the pictures of an export, with their words.
 
     Raises:
         ValueError: names file and result; JSON-MIN, which does not say which text belongs to which outline.

@@ -36,12 +36,16 @@ OUTLINES = ("polygon", "linestrip", "oriented_rectangle", "quad")
 
 
 def fits(content: Any) -> bool:
-    """Whether this is one picture's json."""
+    """Tell whether this is one picture's json."""
     return isinstance(content, dict) and {"shapes", "imagePath"} <= content.keys()
 
 
 def read(file: Entry) -> Labels:
-    """The words of one picture. Raises ValueError: names file and shape."""
+    """Read one picture, with its words.
+
+    Raises:
+        ValueError: names file and shape.
+    """
     labels = Labels()
     image = LabelledImage(file.at("imagePath").of_kind(str), file, file.size("imageWidth", "imageHeight"))
     for shape in file.items("shapes"):

@@ -22,7 +22,7 @@ __all__ = ["MMOCR"]
 
 
 def fits(content: Any) -> bool:
-    """Whether this is MMOCR's json."""
+    """Tell whether this is MMOCR's json."""
     return isinstance(content, dict) and {"metainfo", "data_list"} <= content.keys()
 
 
@@ -34,7 +34,11 @@ def _outline(instance: Entry) -> Any:
 
 
 def read(file: Entry) -> Labels:
-    """The pictures of a file. Raises ValueError: names file and instance."""
+    """Read the pictures of a file, with their words.
+
+    Raises:
+        ValueError: names file and instance.
+    """
     labels = Labels()
     for item in file.items("data_list"):
         image = LabelledImage(item.at("img_path").of_kind(str), item, item.size("width", "height"))

@@ -14,12 +14,16 @@ __all__ = ["OWN"]
 
 
 def fits(content: Any) -> bool:
-    """Whether a json says that it is of the schema."""
+    """Tell whether a json says that it is of the schema."""
     return isinstance(content, dict) and content.get("schema") == SCHEMA
 
 
 def read(file: Entry) -> Labels:
-    """The images of a file. Raises ValueError: names file, image, word and field."""
+    """Read the images of a file, with their words.
+
+    Raises:
+        ValueError: names file, image, word and field.
+    """
     problem = next(find_schema_problems(file.value), None)
     if problem is not None:
         raise file.error(str(problem))

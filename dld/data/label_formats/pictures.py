@@ -19,7 +19,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|/data/", re.IGNORECASE)
 
 
 def plain_name(name: str) -> str:
-    """The path in a name: of an address that part which names the file, "/" between folders, no "." or ".." in it."""
+    """Return the path in a name: of an address that part which names the file, "/" between folders, no "." or ".." in it."""
     if _ADDRESS.match(name):
         address = urlsplit(name)
         name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
@@ -28,7 +28,7 @@ def plain_name(name: str) -> str:
 
 
 def _stored_name(name: str) -> str:
-    """A file's name as Label Studio (Django) stores it: spaces become underscores, other marks go."""
+    """Return a file's name as Label Studio (Django) stores it: spaces become underscores, other marks go."""
     return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 
@@ -44,7 +44,7 @@ class PictureFinder:
         self._by_name: dict[str, set[tuple[Path, Path]]] | None = None
 
     def find(self, name: str, label_file: Path | None = None) -> tuple[Path, Path] | None:
-        """The folder and the path of the picture in it, or None.
+        """Find a picture: return the folder and its path in it, or None.
 
         What counts is the path seen from the label file, if it leads into one of the folders; then the longest end of the
         path that is there in a folder; then the only picture of that file name in the folders, or below them.

@@ -27,7 +27,7 @@ EXPECTED = "a path, a tab and a json list of words"
 
 
 def fits(content: Any) -> bool:
-    """Whether the first line has a json list of objects behind a tab."""
+    """Tell whether the first line has a json list of objects behind a tab."""
     if not isinstance(content, list) or not content or not isinstance(content[0], tuple):
         return False
     values = content[0][1].partition("\t")[2].strip()
@@ -35,7 +35,11 @@ def fits(content: Any) -> bool:
 
 
 def read(file: Entry) -> Labels:
-    """The pictures of a `Label.txt`. Raises ValueError: names file, line and word."""
+    """Read the pictures of a `Label.txt`, with their words.
+
+    Raises:
+        ValueError: names file, line and word.
+    """
     labels = Labels()
     for number, line in file.value:
         row = Entry(file.file, f"line {number}", line)

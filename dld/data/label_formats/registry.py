@@ -28,7 +28,7 @@ class NoLabelsError(ValueError):
 
 
 def _label_files(path: Path, endings: Sequence[str]) -> list[Path]:
-    """`path` itself, or the files with these endings in that folder and below; hidden ones are left out."""
+    """Return `path` itself, or the files with these endings in that folder and below; hidden ones are left out."""
     if path.is_file():
         return [path]
     found = (p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
@@ -45,7 +45,7 @@ def _example(files: dict[str, list[Path]]) -> str:
 
 
 def read_labels(paths: Sequence[Path], name: str | None = None) -> tuple[LabelFormat, Labels, list[Path]]:
-    """The labels in files and folders.
+    """Read the labels in files and folders.
 
     Args:
         paths: label files, or folders that are searched for them.

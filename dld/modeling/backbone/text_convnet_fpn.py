@@ -39,7 +39,7 @@ class TextConvNetStages(Backbone):
         self._out_feature_strides = {n: 4 * 2**i for i, n in enumerate(self._out_features)}
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Normalised images (N, 3, H, W), H and W multiples of 32 -> `res2` .. `res5`."""
+        """Compute `res2` .. `res5` of normalised images (N, 3, H, W), H and W multiples of 32."""
         x = self.net.stem_features(x)
         levels = {}
         for i, block in enumerate(self.net.blocks):

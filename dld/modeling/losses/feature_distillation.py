@@ -21,7 +21,7 @@ def mean_squared_difference(student: torch.Tensor, teacher: torch.Tensor, what: 
 
 
 def roi_feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """L_roi: mean over words, channels, rows and columns of (F_student - F_teacher)^2.
+    """Compute L_roi: mean over words, channels, rows and columns of (F_student - F_teacher)^2.
 
     Args:
         student: masked crops (R, C, H, W); row r is the same word in both.
@@ -37,7 +37,7 @@ def roi_feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tens
 
 
 def context_feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """L_context: :func:`roi_feature_loss` on context features (R, L, C)."""
+    """Compute L_context: :func:`roi_feature_loss` on context features (R, L, C)."""
     return mean_squared_difference(student, teacher, "context features")
 
 
@@ -63,7 +63,7 @@ def character_kl(student_logits: torch.Tensor, teacher_logits: torch.Tensor, mas
 def image_kl(
     per_word: torch.Tensor, image_index: torch.Tensor, num_images: int, counted: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """L_acc of each image: the mean of :func:`character_kl` over its counted words.
+    """Compute L_acc of each image: the mean of :func:`character_kl` over its counted words.
 
     Args:
         per_word: (R,).

@@ -9,7 +9,7 @@ __all__ = ["attention_loss", "ctc_loss"]
 
 
 def attention_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torch.Tensor:
-    """Cross entropy of the decoder, mean over all valid steps of all words, end symbols included.
+    """Compute the cross entropy of the decoder, mean over all valid steps of all words, end symbols included.
 
     Args:
         logits: (R, T, V).
@@ -25,7 +25,7 @@ def attention_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> tor
 
 
 def ctc_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int, end: int) -> torch.Tensor:
-    """Connectionist temporal classification (Graves et al. 2006) on the context feature, per character.
+    """Compute the loss of connectionist temporal classification (Graves et al. 2006) on the context feature, per character.
 
     Blank is the end id, which no CTC target contains. Words too long for L columns (repeated characters need a
     blank between them) count 0 (`zero_infinity`).

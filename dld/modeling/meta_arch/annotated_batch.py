@@ -89,7 +89,7 @@ class AnnotatedBatch:
         return torch.cat(ranges).to(self.texts.device)
 
     def image_of(self) -> torch.Tensor:
-        """The image of each readable word, int64 (R,)."""
+        """Return the image of each readable word, int64 (R,)."""
         offsets = torch.tensor(self.offsets, device=self.texts.device)
         return torch.repeat_interleave(torch.arange(len(self), device=offsets.device), offsets.diff())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from dld.config import DISTILLER, get_dld_cfg
+from dld.config import chooses_scale, get_dld_cfg
 from dld.config_files import merge_file
 from dld.weights import stored_config
 
@@ -41,7 +41,7 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
         own = stored_config(node.TEACHER_WEIGHTS)
     if own is None:
         return None
-    if own.MODEL.META_ARCHITECTURE not in ("DynamicSpotter", DISTILLER):
+    if not chooses_scale(own):
         own.MODEL.SPOTTER = own.MODEL.META_ARCHITECTURE
     merged = cfg.clone()
     merged.defrost()

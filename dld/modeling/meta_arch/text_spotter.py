@@ -147,7 +147,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return images
 
     def forward(self, batched_inputs: list[dict]):
-        """Losses by name in training, a list of output dicts at test; see the class."""
+        """Return losses by name in training, a list of output dicts at test; see the class."""
         if not self.training:
             return self.inference(batched_inputs)
         words = [x["instances"].to(self.device) for x in batched_inputs]
@@ -158,7 +158,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return StepLosses(found.losses, self.loss_units, counts)
 
     def losses(self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None) -> SpotterLosses:
-        """Every loss; see :meth:`Spotter.losses`."""
+        """Compute every loss; see :meth:`Spotter.losses`."""
         losses, counts, features = {}, {}, None
         if self.recognition_only:
             level = self.backbone.finest(images.tensor)
@@ -175,24 +175,24 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
 
     @torch.no_grad()
     def finding_targets(self, images: ImageList, proposals: int, finds: int, threshold: float) -> list[FindingTargets]:
-        """What the box and mask heads say of the surest proposals; see :meth:`Spotter.finding_targets`."""
+        """Return what the box and mask heads say of the surest proposals; see :meth:`Spotter.finding_targets`."""
         features = self.backbone(images.tensor)
         with evaluating(self.proposal_generator):
             proposed, _ = self.proposal_generator(images, features, None)
         return self.roi_heads.finding_targets(features, proposed, proposals, finds, threshold)
 
     def finding_losses(self, pyramid: dict[str, torch.Tensor], targets: list[FindingTargets]) -> dict[str, torch.Tensor]:
-        """Losses of the box and mask heads; see :meth:`Spotter.finding_losses`."""
+        """Compute the losses of the box and mask heads; see :meth:`Spotter.finding_losses`."""
         said = self.roi_heads.read_boxes(pyramid, [Boxes(t.boxes) for t in targets])
         return finding_losses(said, self.roi_heads.mask_logits(pyramid, [Boxes(t.finds) for t in targets]), targets)
 
     def recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
-        """Recognition features of annotated words through backbone, top-down path and recogniser only."""
+        """Compute recognition features of annotated words through backbone, top-down path and recogniser only."""
         return self.roi_heads.read_ground_truth(self.backbone.finest(images.tensor), targets)
 
     @torch.no_grad()
     def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, torch.Tensor]:
-        """Recognition features of annotated words, and which of them a box kept at test holds (IoU of at least 0.5)."""
+        """Compute recognition features of annotated words, and which of them a box kept at test holds (IoU of at least 0.5)."""
         features = self.backbone(images.tensor)
         with evaluating(self.proposal_generator), evaluating(self.roi_heads):
             proposals, _ = self.proposal_generator(images, features, None)
@@ -202,11 +202,11 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return reading, torch.cat([_held(x.gt_boxes, y.pred_boxes) for x, y in zip(words, kept, strict=True)])
 
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
+        """Count the FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
         return spotter_flops(self, image_size, words, proposals, steps)
 
     def spot(self, images: ImageList) -> list[Instances]:
-        """Words of a normalised, padded batch, in pixels of that batch; see `spotting_postprocess` for what is in them."""
+        """Find words in a normalised, padded batch, in pixels of that batch; `spotting_postprocess` says what is in them."""
         reduced = self.inference_dtype is not None
         with torch.autocast(images.tensor.device.type, self.inference_dtype, enabled=reduced):
             features = self.backbone(images.tensor)
@@ -214,7 +214,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             return self.roi_heads(images, float_levels(features), proposals, None)[0]
 
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
-        """Polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
+        """Return polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
 
         Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
         without one from its "image", and the output has, beside "instances", "strip_sizes" (of all strips
@@ -266,7 +266,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return outputs
 
     def inference(self, batched_inputs: list[dict], detected_instances=None, do_postprocess: bool = True):
-        """As in GeneralizedRCNN; post-processing gives polygons and text."""
+        """Run as GeneralizedRCNN does; post-processing gives polygons and text."""
         if detected_instances is not None:
             results = super().inference(batched_inputs, detected_instances, do_postprocess=False)
         else:
@@ -281,7 +281,7 @@ def _held(words: Boxes, detections: Boxes) -> torch.Tensor:
 
 
 def _photo_of(record: dict) -> np.ndarray:
-    """What strips are cut from, uint8 BGR (H, W, 3)."""
+    """Return what strips are cut from, uint8 BGR (H, W, 3)."""
     photo = record.get("photo")
     if photo is None:
         photo = record["image"].clamp(0, 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()

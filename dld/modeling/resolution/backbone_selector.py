@@ -84,7 +84,7 @@ class BackboneSelector(ScaleSelector):
 
     @staticmethod
     def starts_from_spotter(cfg) -> bool:
-        """Whether the stages are those of the spotter's own backbone, so that :meth:`start_from` fits."""
+        """Tell whether the stages are those of the spotter's own backbone, so that :meth:`start_from` fits."""
         return cfg.MODEL.SELECTOR.STAGES_OF in ("", cfg.MODEL.BACKBONE.NAME)
 
     def start_from(self, bottom_up: Mapping[str, torch.Tensor]) -> None:

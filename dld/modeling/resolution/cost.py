@@ -274,7 +274,7 @@ class CostTable:
 
 
 def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
-    """The law of MODEL.DISTILLATION.TEACHER_COST, as :meth:`SpotterCost.numbers` gives it; None of an empty list.
+    """Return the law of MODEL.DISTILLATION.TEACHER_COST, as :meth:`SpotterCost.numbers` gives it; None of an empty list.
 
     Raises:
         ValueError: another number of numbers.
@@ -295,7 +295,7 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
 
 
 def _strip_law(model: nn.Module) -> dict[str, Any]:
-    """The laws of the heights that are read, and of 48 rows, at which the teacher reads."""
+    """Return the laws of the heights that are read, and of 48 rows, at which the teacher reads."""
     if model.reader is None:
         return {}
     laws = {rows: _law_of_rows(model.reader, rows) for rows in {STRIP_ROWS, *model.strip_rows}}

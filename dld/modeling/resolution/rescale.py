@@ -22,7 +22,7 @@ __all__ = [
 
 
 def rescale_images(images: ImageList | Sequence[torch.Tensor], scale: float, divisibility: int = 32) -> ImageList:
-    """Antialiased bilinear resize of a batch.
+    """Resize a batch bilinearly, with antialiasing.
 
     Every image is resized from its own unpadded pixels, so that neither padding bleeds into its border nor the other
     images of the batch change it; the batch is then padded with 0, the mean colour of normalised images. Computed in
@@ -59,7 +59,7 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 
 
 def rescale_instances(instances: Instances, new_size: tuple[int, int]) -> Instances:
-    """Words of an image resized to `new_size` (H, W).
+    """Resize the words of an image to `new_size` (H, W).
 
     Boxes and polygons (`gt_boxes`, `gt_read_boxes`, `gt_masks`) are scaled into copies; everything else is kept as it
     is, `gt_tall` included: teacher and student must transpose the same words, whatever rounding does to the sides.

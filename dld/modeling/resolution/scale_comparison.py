@@ -55,7 +55,7 @@ def reading_lost(
     pad: int,
     found: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """How much less probable the annotated text is for the student than for the teacher, not below 0.
+    """Compute how much less probable the annotated text is for the student than for the teacher, not below 0.
 
     The expected number of words that are no longer read. Unlike the KL divergence it is bounded: a word that is lost is
     lost once, however absurd what the student reads instead.

@@ -25,7 +25,7 @@ SELECTOR_REGISTRY.__doc__ = "Resolution selectors; called as `cls(cfg)`."
 
 
 def _halved(sizes: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sizes (N, 2) of the images after a stride of 2 over x (N, C, H, W), and the mask of their cells.
+    """Return the sizes (N, 2) of the images after a stride of 2 over x (N, C, H, W), and the mask of their cells.
 
     ceil(n / 2) cells remain of n, in every layer here: as many as when the image runs alone.
     """
@@ -123,7 +123,7 @@ class ScaleSelector(nn.Module):
         }
 
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Logits float32 (N, S).
+        """Compute logits, float32 (N, S).
 
         Args:
             images: normalised batch at the teacher's resolution (N, 3, H, W); what it holds on padding is not read.
@@ -134,7 +134,7 @@ class ScaleSelector(nn.Module):
     def learn(
         self, batch: ImageList, comparison: ScaleComparison, generators: list[torch.Generator] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What training makes smaller, a scalar, and the index of the scale each image is trained at, int64 (N,).
+        """Return what training makes smaller, a scalar, and the index of the scale each image is trained at, int64 (N,).
 
         Args:
             batch: N normalised images at the teacher's resolution, padded.

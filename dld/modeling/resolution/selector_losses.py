@@ -59,7 +59,7 @@ def _gumbel_noise(logits: torch.Tensor, generator: Generators) -> torch.Tensor:
 
 
 def gumbel_straight_through(logits: torch.Tensor, temperature: float, generator: Generators = None) -> torch.Tensor:
-    """Random decision h: exactly one-hot, with the gradient of softmax((logits + Gumbel noise) / temperature).
+    """Draw a decision h: exactly one-hot, with the gradient of softmax((logits + Gumbel noise) / temperature).
 
     Scale i is drawn with probability softmax(logits)_i whatever the temperature, which only softens the gradient
     (Jang et al. 2017).
@@ -112,7 +112,7 @@ def gumbel_selector_loss(
 def soft_targets(
     kl: torch.Tensor, cost: torch.Tensor, gamma: float, tau: float, has_words: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Target distribution over scales, softmax(-(KL_i + gamma c_i) / tau), without gradient.
+    """Compute the target distribution over scales, softmax(-(KL_i + gamma c_i) / tau), without gradient.
 
     The scale of least risk has the largest share; tau, in the unit of the risk (nats per character), says how much
     worse a scale must be to lose e-fold. Arguments as in :func:`gumbel_selector_loss`.
@@ -141,7 +141,7 @@ def risk_regression_loss(
     has_words: torch.Tensor | None = None,
     beta: float = 0.3,
 ) -> torch.Tensor:
-    """Regression of the scores to the risk: smooth L1 between -tau z_i and KL_i + gamma c_i, each less its mean over scales.
+    """Compute the smooth L1 loss between -tau z_i and the risk KL_i + gamma c_i, each less its mean over scales.
 
     Where an image leaves open how hard it is to read, the scale with the least *expected* risk is wanted. Cross entropy to
     :func:`soft_targets` finds the scale that is best most often instead, and underrates a small scale that is seldom but
@@ -173,7 +173,7 @@ def draw_scales(
     uniform_share: float = 0.15,
     onehot: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The scale each image is trained at.
+    """Draw the scale each image is trained at.
 
     Most images take the selector's decision: the one-hot `onehot` of the Gumbel form, so that the student trains where
     the selector was charged, else (the other forms) a draw from softmax(logits). Each image is instead, with probability

@@ -115,7 +115,7 @@ class TextROIHeads(StandardROIHeads):
         targets: list[Instances],
         seeds: list[int | None] | None = None,
     ) -> tuple[dict[str, torch.Tensor], dict[str, float | torch.Tensor]]:
-        """Losses of the box and mask heads by name, and how many proposals, and proposals on words, they are means over.
+        """Compute the losses of the box and mask heads by name, and how many proposals, all and on words, they are means over.
 
         Args:
             seeds: of each image, see :meth:`~dld.modeling.meta_arch.spotter.Spotter.losses`.
@@ -153,7 +153,7 @@ class TextROIHeads(StandardROIHeads):
     def find_boxes(
         self, features: dict[str, torch.Tensor], proposals: list[Instances], threshold: float | None = None
     ) -> list[Instances]:
-        """The boxes that are kept at test, one Instances an image with `pred_boxes` and `scores`; in evaluation mode only.
+        """Find the boxes that are kept at test, one Instances an image with `pred_boxes` and `scores`; in evaluation mode only.
 
         Args:
             threshold: their least score; None: that of the box head.
@@ -188,7 +188,7 @@ class TextROIHeads(StandardROIHeads):
     def finding_targets(
         self, features: dict[str, torch.Tensor], proposals: list[Instances], most: int, finds: int, threshold: float
     ) -> list[FindingTargets]:
-        """What these heads say of the surest `most` proposals of each image, and the masks of at most `finds` words.
+        """Return what these heads say of the surest `most` proposals of each image, and the masks of at most `finds` words.
 
         Args:
             proposals: of each image, surest first.

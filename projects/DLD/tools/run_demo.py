@@ -54,7 +54,7 @@ def say(text: str) -> None:
 
 
 def in_reading_order(words: Sequence, height: int) -> str:
-    """Texts line by line, a line being a tenth of the picture: so that two readings can be compared by eye."""
+    """Join texts line by line, a line being a tenth of the picture: so that two readings can be compared by eye."""
 
     def place(word) -> tuple[int, float]:
         x, y = np.asarray(word.polygon).mean(0)
@@ -93,7 +93,7 @@ def read_samples(spotters: dict[str, TextSpotter], folder: Path, limit: int = 0)
 
 
 def distillation_config(teacher: str, student: str, minutes: float, output: Path, opts: list[str]) -> CfgNode:
-    """The configuration inside the shipped student, set to be distilled on gently until the time is over.
+    """Set the configuration inside the shipped student to be distilled on gently until the time is over.
 
     Args:
         teacher, student: weights.
@@ -202,7 +202,7 @@ def measure_within(study: Study, seconds: float, step: int = 5) -> int:
 
 
 def compare(teacher: str, student: str, trained: str, minutes: float, images: int, fixed: float = 0.5) -> list[dict]:
-    """Rows of the table, on the first generated validation pictures: all at full precision, image by image in turn.
+    """Measure the rows of the table, on the first generated validation pictures: all at full precision, image by image in turn.
 
     Args:
         teacher, student, trained: weights.
@@ -222,7 +222,7 @@ def compare(teacher: str, student: str, trained: str, minutes: float, images: in
 
 
 def table(rows: list[dict]) -> str:
-    """The rows for people, scores in per cent."""
+    """Format the rows for people, scores in per cent."""
     body = []
     for row in rows:
         low, high = row["e2e_interval"]
@@ -243,12 +243,12 @@ def table(rows: list[dict]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The demo; returns its exit code, see :mod:`dld.cli.command`."""
+    """Run the demo; return its exit code, see :mod:`dld.cli.command`."""
     return run_command("run_demo.py", __doc__, "", add_arguments, run, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the demo."""
+    """Add the options of the demo."""
     parser.add_argument("--output", default="output/demo", help="folder for everything the demo writes")
     parser.add_argument("--teacher", default="teacher_tiny", help="name of shipped weights")
     parser.add_argument("--student", default="dld_tiny", help="name of shipped weights with a resolution selector")

@@ -69,7 +69,7 @@ def test_the_recognition_path_alone_gives_the_features_of_the_whole(tiny_cfg, tr
             module.eval()
     images = model.preprocess_image(batch)
     words = [x["instances"] for x in batch]
-    _, whole, read, _ = model.losses(images, words)
+    _, whole, read, _, _ = model.losses(images, words)
     alone, _ = model.recognize(images, words)
     assert [len(x) for x in read] == [2, 2]
     torch.testing.assert_close(alone.roi, whole.roi)
