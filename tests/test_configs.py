@@ -34,7 +34,7 @@ def differences(a, b, prefix="") -> dict:
 @pytest.mark.parametrize("path", CONFIGS, **NAMES)
 def test_every_file_loads(path):
     cfg = load_config(str(path))
-    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "DistillMetaArch")
+    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "DistillMetaArch", "StripDistiller")
     # a flip destroys text; words that cannot be read must still be seen
     assert cfg.INPUT.RANDOM_FLIP == "none" and cfg.INPUT.FORMAT == "BGR" and not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)

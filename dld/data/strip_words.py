@@ -106,7 +106,7 @@ class StripMapper:
         return out
 
     def _look_at(self, annotation: dict) -> tuple[str, np.ndarray | None]:
-        """The sides of a word (2, n, 2), or why there are none."""
+        """Return the sides of a word (2, n, 2), or why there are none."""
         text = annotation["text"]
         if annotation["ignore"] or not text:
             return "don't care", None

@@ -34,7 +34,7 @@ RESULTS_FILE = "strip_accuracy.json"
 
 
 def holds_reader(path: str, trust_pickle: bool = False) -> bool:
-    """Whether a file holds a reader of strips by itself, not a checkpoint of its training."""
+    """Tell whether a file holds a reader of strips by itself, not a checkpoint of its training."""
     return "charset_codes" in load_weights_file(find_weights(path, readers=True), trust_pickle)["model"]
 
 

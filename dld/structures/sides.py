@@ -60,7 +60,7 @@ def word_sides(polygon: np.ndarray, n: int = SIDE_POINTS, characters: int | None
 
 
 def _candidates(points: np.ndarray, tall: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What may be the sides of an outline, likely ones first."""
+    """Yield what may be the sides of an outline, likely ones first."""
     yield from _halves(points, tall)
     ring = ring_of_four(points)
     if ring is not None:
@@ -104,7 +104,7 @@ def _length(line: np.ndarray) -> float:
 
 
 def _ends(top: np.ndarray, bottom: np.ndarray) -> float:
-    """How long the ends of a word are beside its sides."""
+    """Return how long the ends of a word are beside its sides."""
     ends = np.hypot(*(top[[0, -1]] - bottom[[0, -1]]).T).sum()
     return float(ends / max(_length(top) + _length(bottom), 1e-9))
 
@@ -129,13 +129,13 @@ def _halves(points: np.ndarray, tall: float) -> list[tuple[np.ndarray, np.ndarra
 
 
 def _runs_forward(side: np.ndarray) -> bool:
-    """Whether a side runs rightwards, or downwards where it is steep."""
+    """Tell whether a side runs rightwards, or downwards where it is steep."""
     x, y = side[-1] - side[0]
     return bool(y > 0 if abs(x) < 0.7 * abs(y) else x > 0)
 
 
 def _between_ends(points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sides between the two edges of an outline that look most like the ends of a word."""
+    """Return sides between the two edges of an outline that look most like the ends of a word."""
     points = points[(points != np.roll(points, 1, axis=0)).any(1)]
     points = points[:: -(-len(points) // _MOST_SEARCHED)]
     area, P = _signed_area(points), len(points)
@@ -166,6 +166,6 @@ def _between_ends(points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _together(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Sides of any number of points as one array: the shorter one repeats its last point."""
+    """Join sides of any number of points into one array: the shorter one repeats its last point."""
     count = max(len(top), len(bottom))
     return np.stack([np.concatenate([s, np.repeat(s[-1:], count - len(s), axis=0)]) for s in (top, bottom)])

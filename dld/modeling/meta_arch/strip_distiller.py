@@ -195,5 +195,5 @@ def column_distillation_losses(
 
 
 def _batches(words: list[StripWord], rows: int):
-    """Positions and pixels of batches of one padded width; the same positions at every height."""
+    """Yield positions and pixels of batches of one padded width; the same positions at every height."""
     return strip_batches([word.strips[rows] for word in words], [StripSize(rows, word.width) for word in words])
