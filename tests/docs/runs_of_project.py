@@ -75,6 +75,14 @@ PROJECT = {
                 ("...", f"{TEACHER_WEIGHTS} output/teacher_R50/model_final.pth {TWO} DATASETS.TEST '()'")),
         leaves=("output/dld_R50/model_final.pth",),
     ),
+    f"{TRAIN}/reader_ppocr.yaml": Run(
+        append=f"{ONE} DATASETS.TEST '()' SOLVER.IMS_PER_BATCH 1 SOLVER.REFERENCE_BATCH 1", slow=True,
+        leaves=("output/reader_ppocr/reader.safetensors",),
+    ),
+    f"{TRAIN}/reader_ppocr.yaml --eval-only MODEL.WEIGHTS output/reader_ppocr/reader.safetensors": Run(
+        append="DATASETS.TEST \"('synthwords_val',)\" MODEL.STRIPS.TRAINING.TEST_IMAGES 2", slow=True,
+        leaves=("output/reader_ppocr/strip_accuracy.json",),
+    ),
     f"{TOOLS}/demo.py --input photo.jpg --output out --weights output/teacher_tiny/model_best.pth": Run(
         append=f"--opts {SMALL}", leaves=("out/photo.jpg",),
     ),
