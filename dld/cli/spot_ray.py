@@ -27,7 +27,8 @@ def run_with_ray(args: argparse.Namespace) -> int:
     from dld.corpus.run import CorpusJob, read_corpus
 
     check_installed("ray", "pyarrow.parquet")
-    given = [f"--{name.replace('_', '-')}" for name in _OTHER if getattr(args, name) not in (None, "", [], False)]
+    values = {f"--{name.replace('_', '-')}": getattr(args, name) for name in _OTHER}
+    given = [name for name, value in values.items() if value is not None and value is not False and value != []]
     if given:
         raise ValueError(f"{given[0]} cannot be used with --engine ray, which reads pictures into Parquet files")
     if not args.input or args.output is None:

@@ -1,4 +1,4 @@
-"""A part of a corpus: the words that are read without it, a row for every picture, and what becomes of pictures that end processes."""
+"""A part of a corpus: the words of a spotter, a row for every picture, and what becomes of pictures that end processes."""
 
 import shutil
 from functools import partial

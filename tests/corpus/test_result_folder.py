@@ -77,7 +77,11 @@ def test_other_settings_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("now", "place"),
-    [([*PICTURES, "/photos/new.jpg"], "new.jpg"), (PICTURES[:-1], "6.jpg"), ([*PICTURES[:4], "/x.jpg", *PICTURES[5:]], "/x.jpg")],
+    [
+        ([*PICTURES, "/photos/new.jpg"], "new.jpg"),
+        (PICTURES[:-1], "6.jpg"),
+        ([*PICTURES[:4], "/x.jpg", *PICTURES[5:]], "/x.jpg"),
+    ],
 )
 def test_other_pictures_are_named(tmp_path, now, place):
     begun(tmp_path / "out")
