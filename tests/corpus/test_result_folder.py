@@ -1,5 +1,6 @@
 """The folder of a corpus: what makes a run go on, and what keeps results of two runs apart."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_parts_that_are_written_are_done_and_hold_their_rows(place):
     again = begun(place, part_size=None)
     assert again.finished() == {1} and again.sizes() == [3, 3, 1] and again.count() == (3, 3)
     assert list_names(place) == ["part-000001.parquet"]
-    table = pq.read_table(__import__("io").BytesIO(read_file(joined(place, "part-000001.parquet"))))
+    table = pq.read_table(io.BytesIO(read_file(joined(place, "part-000001.parquet"))))
     assert table.schema == schema() and table.column("path").to_pylist() == PICTURES[3:6]
 
 
