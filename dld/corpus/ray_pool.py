@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ _MOST_TRIES = 8
 # bytes: nothing large is handed over
 _OBJECT_STORE = 100_000_000
 _WAIT_SECONDS = 60.0
+_ANSWER_SECONDS = 10.0
 
 
 @contextmanager
@@ -44,6 +46,7 @@ def connected(address: str, processors: int) -> Iterator[dict[str, float]]:
     check_installed("ray")
     import ray
 
+    _check_answers(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
@@ -51,13 +54,25 @@ def connected(address: str, processors: int) -> Iterator[dict[str, float]]:
         else:
             own = {"num_cpus": processors, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
             ray.init("local", **own, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = f"the cluster at {address}" if address else "ray"
+    except Exception as error:  # ray raises errors of many kinds, bare ones too
+        ray.shutdown()
+        where = f"the cluster at {address}" if address else "ray on this machine"
         raise ValueError(f"{where} cannot be used: {error}") from error
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises ValueError where nothing answers at "host:port"; ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ValueError(f"the cluster at {address} cannot be used: nothing answers there ({error})") from error
 
 
 @dataclass(eq=False)
