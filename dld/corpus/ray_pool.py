@@ -52,7 +52,7 @@ def connected(address: str, processors: int) -> Iterator[dict[str, float]]:
         if address:
             ray.init(address, **quiet)
         else:
-            own = {"num_cpus": processors, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
+            own: dict[str, Any] = {"num_cpus": processors, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
             ray.init("local", **own, **quiet)
     except Exception as error:  # ray raises errors of many kinds, bare ones too
         ray.shutdown()
