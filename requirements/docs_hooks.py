@@ -37,6 +37,11 @@ def on_files(files: Files, config) -> Files:
     return Files([*kept, *(File.generated(config, path, abs_src_path=str(ROOT / path)) for path in sorted(found))])
 
 
+def on_page_markdown(markdown: str, **_) -> str:
+    """Let tables within <details> be tables, as on GitHub."""
+    return markdown.replace("<details>", '<details markdown="1">')
+
+
 def github_anchor(heading: str, separator: str) -> str:
     """The anchor of a heading: lower case, no punctuation, a separator for each blank."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", separator)
