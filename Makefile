@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-latest test-upstream lint bench lock clean
+.PHONY: help setup demo test test-latest test-upstream lint bench docs lock clean
 
 # An environment that has detectron2 already (PYTHON=..., an active venv or conda, python3) is used as it is; otherwise .venv.
 PY := $(shell PYTHON="$(PYTHON)" OWN_VENV="$(OWN_VENV)" bash requirements/select_python.sh)
@@ -16,6 +16,7 @@ help:
 	@echo "make test-latest    the same on the newest torch and torchvision instead of the locked versions, in .venv-latest"
 	@echo "make test-upstream  the same on detectron2 compiled from its repository's head (DETECTRON2=: a checkout or what pip takes)"
 	@echo "make lint    ruff (rules and format) and mypy"
+	@echo "make docs    the documentation as a site in site/ (in .venv-docs; a broken link is an error)"
 	@echo "make bench   measure speed on this machine"
 	@echo "make setup   only set up .venv        make clean   remove .venv and caches"
 	@echo "make lock    make the lock again from setup.py and requirements/lock.in"
@@ -45,10 +46,21 @@ lint: setup
 bench: setup
 	"$(PY)" projects/DLD/tools/benchmark.py $(ARGS)
 
+# the site needs neither torch nor dld: DOCS_PY is any Python that has requirements/docs.txt
+DOCS_PY ?= .venv-docs/bin/python
+
+docs: $(if $(filter .venv-docs/bin/python,$(DOCS_PY)),.venv-docs/ready)
+	"$(DOCS_PY)" -m mkdocs build --strict $(ARGS)
+
+.venv-docs/ready: requirements/docs.txt
+	python3 -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	touch $@
+
 lock: setup
 	"$(PY)" -m uv pip compile setup.py requirements/lock.in --extra test --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet \
 	    --output-file requirements/lock-linux-x86_64.txt
 
 clean:
-	rm -rf .venv .venv-latest .venv-upstream build dist dld.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-latest .venv-upstream .venv-docs site build dist dld.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -58,6 +58,7 @@ EXPORT = ["onnx>=1.16", "onnxruntime>=1.18"]
 APP = ["gradio>=6.0"]  # asks for an older Pillow than the lock has, so it is not in it; it runs with either
 PDF = ["pypdfium2>=4.30", "reportlab>=4.0"]  # pages of PDF in, searchable PDF out
 HEIC = ["pillow-heif>=0.16"]
+RAY = ["ray>=2.40", "pyarrow>=16"]  # `dld spot --engine ray`
 BROWSER = ["playwright>=1.50"]
 READERS = ["rapidocr>=3.10", "onnxruntime>=1.18", "pytesseract>=0.3.13"]  # what `dld compare` compares with
 TEST = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8.0", "pytest-cov>=5.0", "pytest-xdist>=3.5", "ruff>=0.9"]
@@ -90,6 +91,7 @@ setup(
         "heic": HEIC,
         "matlab": MATLAB,
         "pdf": PDF,
+        "ray": RAY,
         "readers": READERS,
         "test": TEST + MATLAB + EXPORT + PDF + HEIC,
     },

@@ -12,6 +12,7 @@ import torch
 
 from dld import __version__
 from dld.utils.atomic_write import atomic_write_text
+from dld.utils.threads import usable_processors
 
 __all__ = ["TARGETS", "describe_machine", "markdown", "merge_part", "write_report"]
 
@@ -41,7 +42,7 @@ def describe_machine(device: str) -> dict:
     for package, distributions in PACKAGES.items():
         versions[package] = next(filter(None, map(_version, distributions)), "not installed")
     cuda = torch.device(device).type == "cuda"
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = usable_processors()
     return {
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "machine": _processor(),

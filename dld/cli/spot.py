@@ -34,6 +34,7 @@ examples:
   dld spot --input photo.jpg folder/ "more/*.png" --output out --pretrained teacher_tiny
   dld spot --input clip.mp4 --output out --pretrained teacher_tiny --batch-size 4
   dld spot --input - --pretrained teacher_tiny < photo.jpg
+  dld spot --engine ray --input photos/ --output parquet --pretrained teacher_tiny --workers 2
   dld spot --camera 0 --output out --weights output/dld_tiny/model_best.pth --budget 0.6
 
 in the output folder: a drawing of every picture (.jpg) and film (.mp4), results.jsonl (a line for every picture and frame,
@@ -92,6 +93,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
     parser.add_argument("--font", metavar="FILE", help="font file for the drawn text")
     parser.add_argument("--quiet", action="store_true", help="do not print the words")
+    many = parser.add_argument_group(
+        "many pictures, several machines (--engine ray)",
+        "--input takes folders, globs, lists (.txt: a path or an address on each line) and addresses (s3://bucket/folder); "
+        "--output gets Parquet files. The same command goes on where it was stopped",
+    )
+    many.add_argument("--engine", default="local", choices=["local", "ray"], help="local (default); ray: a pool of processes")
+    many.add_argument("--workers", type=int, metavar="N", help="processes, each with a spotter; by default as many as fit")
+    many.add_argument("--threads", type=int, metavar="N", help="of each process (1)")
+    many.add_argument("--address", default="", metavar="ADDRESS", help="a ray cluster: auto, host:port; else this machine")
+    many.add_argument("--part-size", type=int, metavar="N", help="pictures in a Parquet file (1000, fewer for few pictures)")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
 
 
@@ -106,6 +117,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
     """
+    if args.engine == "ray":
+        from dld.cli.spot_ray import run_with_ray
+
+        return run_with_ray(args)
+    given = [name for name in ("workers", "threads", "address", "part_size") if getattr(args, name) not in (None, "")]
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')} is an option of --engine ray")
+
+    from dld.cli.load_spotter import load_spotter
     from dld.documents.searchable_pdf import check_installed
     from dld.inference.document_files import OUTPUT_FORMATS, DocumentFiles
     from dld.inference.input_files import FreeNames, find_inputs, is_video
@@ -146,20 +166,6 @@ def run(args: argparse.Namespace) -> int:
             # ctrl-c is the way to stop a camera
             job.interrupted = not job.filming_camera
     return job.report(passed_over)
-
-
-def load_spotter(args: argparse.Namespace) -> TextSpotter:
-    """Load the spotter that the options name."""
-    from dld.engine.setup import load_config
-    from dld.inference.predictor import TextSpotter, checked_device, reading_options
-    from dld.model_zoo import weights_address
-
-    weights = weights_address(args.weights)
-    if not args.config_file:
-        return TextSpotter.from_checkpoint(weights, args.opts, args.device, charset=args.charset, allow=args.allow)
-    device = ["MODEL.DEVICE", checked_device(args.device)] if args.device else []
-    asked = [*device, *reading_options(args.charset, args.allow), "MODEL.WEIGHTS", weights]
-    return TextSpotter(load_config(args.config_file, [*args.opts, *asked]))
 
 
 @dataclass(eq=False)

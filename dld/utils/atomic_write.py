@@ -10,18 +10,21 @@ from typing import IO
 __all__ = ["atomic_write", "atomic_write_text"]
 
 
-def atomic_write(path: str | os.PathLike, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file through a temporary one beside it, flushed to disk and renamed over it.
+def atomic_write(
+    path: str | os.PathLike, write: Callable[[IO[bytes]], object], temporary: str | os.PathLike | None = None
+) -> None:
+    """Write a file through a temporary one, flushed to disk and renamed over it.
 
     Args:
         path: the file; its folder must exist.
         write: called with the open binary file.
+        temporary: the other file, on the same disk; by default one beside it, named after it and this process.
 
     Raises:
         OSError: disk full or folder gone; the message names the path, and an earlier file there is untouched.
     """
     path = os.fspath(path)
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}.tmp" if temporary is None else os.fspath(temporary)
     try:
         with open(temporary, "wb") as f:
             write(f)

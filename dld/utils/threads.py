@@ -8,11 +8,16 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["FEW_WORDS", "ThreadsOfProcess", "few_words_on_one_thread"]
+__all__ = ["FEW_WORDS", "ThreadsOfProcess", "few_words_on_one_thread", "usable_processors"]
 
 logger = logging.getLogger(__name__)
 
 FEW_WORDS = 64
+
+
+def usable_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

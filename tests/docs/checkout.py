@@ -70,6 +70,7 @@ def make_stand_ins(folder: Path) -> None:
     _write_json(folder / "labels.json", annotation(["e.jpg"]))
     (folder / "german.txt").write_text(bytes(range(32, 127)).decode() + "ÄÖÜäöüß\n", encoding="utf-8")
     (folder / "words.txt").write_text("Straße\nTür\n", encoding="utf-8")
+    (folder / "list.txt").write_text("photos/e.jpg\nphotos/deep/f.jpg\n", encoding="utf-8")
     _film(folder / "clip.mp4")
     for name in ("scan.tif", "scans/report.tif"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ or changes its entry (commands of README.md: :mod:`runs_of_readme`, of the proje
 
 from __future__ import annotations
 
-from run_settings import SMALL, TOOLS, Run, make
+from run_settings import ONE, SMALL, TOOLS, Run, make
 from runs_of_project import PROJECT
 from runs_of_readme import README
 
@@ -29,6 +29,7 @@ NOT_RUN = {
     'pip install "dld[heic]"': "changes the environment of the tests; network",
     'pip install "dld[pdf]"': "changes the environment of the tests; network",
     'pip install "dld[export]"': "changes the environment of the tests; network",
+    'pip install "dld[ray]"': "changes the environment of the tests; network",
 }  # fmt: skip
 
 LABEL = "dld label --input photos/ --pretrained teacher_tiny --format cvat --output annotations.xml"
@@ -52,4 +53,68 @@ CONTRIBUTING = {
     ),
 }  # fmt: skip
 
-RUNS = {**README, **PROJECT, **DATASETS, **CONTRIBUTING}
+PREPARED = f"{LABEL} --opts {SMALL} && dld prepare my_signs --images photos/ --gt annotations.xml"
+MY_SIGNS = ("datasets/my_signs", "data/my_signs")
+PYTHON_SERVICE = """from dld import TextSpotter
+
+spotter = TextSpotter.from_pretrained("dld_tiny", device="cpu")
+
+
+def answer(body: bytes) -> dict:
+    return spotter(body, budget=0.6).to_dict()
+
+
+print(answer(open("photo.jpg", "rb").read())["words"])"""
+PYTHON_PHONE = """from dld import TextSpotter
+
+print(TextSpotter.from_onnx("exported/dld_tiny")("photo.jpg").text)"""
+EXPORT_SHIPPED = "dld export --pretrained dld_tiny --output exported/dld_tiny --images photos/"
+QUICKSTART = {
+    "dld spot --input photos/ --output out --pretrained teacher_tiny": Run(
+        append=f"--opts {SMALL}", leaves=("out/results.json",), says="2 images",
+    ),
+    "dld check --json datasets/my_signs/annotations.json --images datasets/my_signs/images/": Run(
+        first=PREPARED, change=(MY_SIGNS,), says="no problems found",
+    ),
+    "dld train --config-file configs/teacher_ppocr.yaml MODEL.WEIGHTS dld://teacher_tiny DATASETS.REGISTER "
+    "\"[('my_signs', 'datasets/my_signs/annotations.json', 'datasets/my_signs/images/')]\" "
+    "DATASETS.TRAIN \"('my_signs', 'synthwords_train')\" DATASETS.TRAIN_WEIGHTS \"[1, 3]\" OUTPUT_DIR output/my_signs": Run(
+        first=PREPARED, change=(MY_SIGNS,), append=ONE, leaves=("output/my_signs/model_best.pth",), slow=True,
+    ),
+    "dld spot --input photos/ --output out --weights output/my_signs/model_best.pth": Run(
+        change=(("my_signs", "german"),), append=f"--opts {SMALL}", leaves=("out/results.json",), says="2 images",
+    ),
+    "dld analyze --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset dld_samples --scales 0.5 1.0 "
+    "--output output/first_study --html output/first_study/report.html": Run(
+        append=f"--limit 2 --opts {SMALL}", leaves=("output/first_study/report.html",), slow=True,
+    ),
+    PYTHON_SERVICE: Run(says="HOTEL"),
+    EXPORT_SHIPPED: Run(
+        needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True,
+    ),
+    PYTHON_PHONE: Run(needs="onnxruntime", first=f"{EXPORT_SHIPPED} --opts {SMALL}", says="HOTEL", slow=True),
+}  # fmt: skip
+
+SPOT_RAY = "dld spot --engine ray --input photos/ --output parquet --pretrained dld_tiny --workers 2"
+PYTHON_PARQUET = """import pyarrow.parquet as pq
+
+for row in pq.read_table("parquet").to_pylist():
+    print(row["path"], row["error"] or [word["text"] for word in row["words"]])"""
+RAY_RUN = {"needs": "ray", "append": f"--opts {SMALL}", "own_process": True, "slow": True}
+RAY = {
+    SPOT_RAY: Run(leaves=("parquet/part-000000.parquet",), says="2 pictures (2 in this run", **RAY_RUN),
+    "dld spot --engine ray --address auto --input list.txt --output s3://bucket/parquet --pretrained dld_tiny": Run(
+        # neither a cluster nor a bucket here
+        change=(("--address auto", "--workers 1"), ("s3://bucket/", "")), says="2 pictures (2 in this run",
+        leaves=("parquet/part-000000.parquet",), **RAY_RUN,
+    ),
+    "dld spot --engine ray --input photos/ --output two_processes --pretrained dld_tiny --workers 2 --threads 1": Run(
+        leaves=("two_processes/part-000000.parquet",), says="2 pictures (2 in this run", **RAY_RUN,
+    ),
+    "dld spot --engine ray --input photos/ --output two_threads --pretrained dld_tiny --workers 1 --threads 2": Run(
+        leaves=("two_threads/part-000000.parquet",), says="2 pictures (2 in this run", **RAY_RUN,
+    ),
+    PYTHON_PARQUET: Run(needs="ray", first=f"{SPOT_RAY} --opts {SMALL}", says="photos/e.jpg", slow=True),
+}  # fmt: skip
+
+RUNS = {**QUICKSTART, **RAY, **README, **PROJECT, **DATASETS, **CONTRIBUTING}

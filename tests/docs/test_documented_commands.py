@@ -23,6 +23,8 @@ PROJECT_DOCUMENTS = (
     "install",
     "scores",
     "pages",
+    "quickstart",
+    "api",
 )
 FILES = (
     "README.md",
@@ -53,6 +55,7 @@ def test_only_installing_and_shipping_are_not_run():
         'pip install "dld[export]"',
         'pip install "dld[heic]"',
         'pip install "dld[pdf]"',
+        'pip install "dld[ray]"',
         "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'",
         "pip install -e .",
         'pip install -e ".[app]"',
