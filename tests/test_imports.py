@@ -19,7 +19,7 @@ LAYERS = (
     ("modeling",),
     ("engine", "runtime"),
     ("inference",),
-    ("app", "benchmark", "export", "study"),
+    ("app", "benchmark", "export", "serve", "study"),
     ("compare",),
     ("cli",),
 )
