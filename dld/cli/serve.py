@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     weights_address(args.weights)  # raises now if there are none
     check_installed()
 
-    from dld.serve.running import address_of, listen, run_server
+    from dld.serve.running import PictureServer, address_of, listen
 
     if not is_this_computer(args.host) and not settings.token:
         print(
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     def ready() -> None:
         print(f"pictures are read at {address}/read, described at {address}/docs  (stop it with ctrl-c)", flush=True)
 
-    run_server(listening, settings, load, Path(args.weights).name, ready)
+    PictureServer(listening, settings, load, Path(args.weights).name, ready).run()
     print("stopped", file=sys.stderr)
     return 0
 

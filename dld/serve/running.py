@@ -6,16 +6,16 @@ import errno
 import math
 import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from dld.serve.network import Network
 from dld.serve.routes import build_app
 from dld.serve.service import Service
 from dld.serve.settings import ServeSettings, check_installed
 
-__all__ = ["address_of", "listen", "run_server"]
+__all__ = ["PictureServer", "address_of", "listen"]
 
 BACKLOG = 1024
 KEEP_ALIVE = 30
@@ -57,72 +57,82 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run_server(
-    listening: socket.socket,
-    settings: ServeSettings,
-    load: Callable[[], Network],
-    name: str,
-    ready: Callable[[], None] = lambda: None,
-    make_service: Callable[..., Service] = Service,
-) -> None:
-    """Serve until SIGINT or SIGTERM; then accept nothing new, answer what is in flight, and return.
+class PictureServer:
+    """Serves until it is stopped; then accepts nothing new, answers what is in flight, and ends.
 
     Args:
         listening: see :func:`listen`; closed at the end.
         load: makes the network, while /health tells that it is not ready.
         name: of the weights.
         ready: called when pictures can be read.
+        service: made with the settings, `load`, and what is to be called then.
 
     Raises:
         ImportError: the extra is not installed.
-        Exception: what `load` raised.
     """
-    check_installed()
-    import uvicorn
 
-    failure: list[BaseException] = []
+    def __init__(
+        self,
+        listening: socket.socket,
+        settings: ServeSettings,
+        load: Callable[[], Network],
+        name: str,
+        ready: Callable[[], None] = lambda: None,
+        service: Callable[..., Service] = Service,
+    ) -> None:
+        check_installed()
+        import uvicorn
 
-    def loaded(error: BaseException | None) -> None:
-        if error is None:
-            ready()
-        else:
-            failure.append(error)
-            server.should_exit = True
-
-    app = build_app(make_service(settings, load, loaded), name)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            loop="asyncio",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=math.ceil(settings.timeout) + LAST_SECONDS,
+        self._listening, self._announce = listening, ready
+        self._failure: BaseException | None = None
+        self.service = service(settings, load, self._loaded)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                build_app(self.service, name),
+                http="h11",
+                loop="asyncio",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=math.ceil(settings.timeout) + LAST_SECONDS,
+            )
         )
-    )
-    with listening, _stopped_by_signals(server):
-        server.run(sockets=[listening])
-    if failure:
-        raise failure[0]
+
+    def run(self) -> None:
+        """Serve until :meth:`stop` or, in the main thread, SIGINT or SIGTERM.
+
+        Raises:
+            Exception: what loading the network raised.
+        """
+        with self._listening, _signals(lambda *_: self.stop()):
+            self._server.run(sockets=[self._listening])
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Begin to stop; for any thread."""
+        self._server.should_exit = True
+
+    def _loaded(self, error: BaseException | None) -> None:
+        if error is None:
+            self._announce()
+        else:
+            self._failure = error
+            self.stop()
 
 
 @contextmanager
-def _stopped_by_signals(server: Any):
-    """Let signals stop the server also before and after the time in which it looks for them itself: that is exit code 0."""
-
-    def stop(*_) -> None:
-        server.should_exit = True
-
-    try:
-        before = {number: signal.signal(number, stop) for number in STOPS}
-    except ValueError:  # signals belong to the main thread
-        before = {}
+def _signals(stop: Callable[..., None]) -> Iterator[None]:
+    """Let signals stop the server before and after the time in which uvicorn looks for them itself, too: exit code 0."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in STOPS}
     try:
         yield
     finally:

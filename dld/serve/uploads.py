@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Body", "Upload", "Uploads", "take_apart"]
 
 # a client that is refused while it sends gets to see the answer only if somebody listens to the end
-DISCARD_SECONDS = 5.0
+DISCARD_SECONDS, DISCARD_BYTES = 5.0, 1 << 26
 FIELDS = 'a field "file" with one picture, or fields "files" with several'
 
 
@@ -71,13 +71,13 @@ class Body:
         return b"".join(parts)
 
     async def discard(self) -> None:
-        """Receive what is still sent, for a while and as much as is allowed, and forget it."""
+        """Receive what is still sent, for a while, and forget it."""
         if self.request.headers.get("expect", "").lower() == "100-continue" and not self.received:
             return  # it waits to be asked
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
                 start = self.received
-                while not self.complete and self.received - start <= self.max_bytes:
+                while not self.complete and self.received - start <= DISCARD_BYTES:
                     await self._next()
         except (TimeoutError, Refusal):
             pass
