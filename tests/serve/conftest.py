@@ -114,6 +114,12 @@ def wait():
 
 
 @pytest.fixture
+def make_client():
+    """The class of clients, made with an address."""
+    return Client
+
+
+@pytest.fixture
 def held_network():
     """The class of networks that a test holds back."""
     return HeldNetwork
