@@ -52,6 +52,6 @@ class Accounting:
                 self.metrics.seconds.observe(seconds)
             if path not in ROUTINE or status >= 400:
                 method = scope["method"] if scope["method"] in METHODS else OTHER
-                told = "".join(f" {facts[name]} {name}" for name in ("pictures", "bytes", "words") if name in facts)
+                told = "".join(f" {name}={facts[name]}" for name in ("pictures", "bytes", "words") if name in facts)
                 client = (scope.get("client") or ("-",))[0]
                 logger.info("%s %s %s %d%s %.0f ms", client, method, path, status, told, 1000 * seconds)

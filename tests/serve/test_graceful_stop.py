@@ -55,7 +55,7 @@ def test_what_is_in_flight_is_answered(start_program, make_client, spotter, pict
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert errors.endswith("stopped\n") and "Traceback" not in errors
-    assert errors.count("POST /read 200 1 pictures") == len(pictures)
+    assert errors.count("POST /read 200 pictures=1 ") == len(pictures)
 
 
 def test_a_port_that_is_taken(start_program):

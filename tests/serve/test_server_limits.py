@@ -261,5 +261,5 @@ def test_a_line_for_each_request_without_what_is_in_it(start_server, held_networ
     lines = [record.getMessage() for record in caplog.records if record.name == "dld.serve.requests"]
     written = [line for line in lines if "/health" not in line]
     assert len(written) == 3 and not any(word in " ".join(written) for word in ("anna", "secret", "30x20", "\n"))
-    assert written[0].startswith("127.0.0.1 POST /read 200 1 pictures ") and " 1 words " in written[0]
-    assert written[1].startswith("127.0.0.1 POST /read 415 6 bytes ") and written[2].startswith("127.0.0.1 GET other 404 ")
+    assert written[0].startswith("127.0.0.1 POST /read 200 pictures=1 bytes=") and " words=1 " in written[0]
+    assert written[1].startswith("127.0.0.1 POST /read 415 bytes=6 ") and written[2].startswith("127.0.0.1 GET other 404 ")
