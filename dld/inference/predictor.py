@@ -189,7 +189,7 @@ class TextSpotter(ReadsPictures):
             raise ValueError("allow needs a reader of strips, MODEL.RECOGNITION.READER StripRecognizer")
         before, known = reader.allowed, reader.allowed_characters
         if known and not set(characters) <= set(known):
-            raise ValueError(f"only characters of {known!r} can be allowed here")
+            raise ValueError(f"only characters of {known.strip()!r} can be allowed here")
         try:
             reader.allow(characters)
             yield

@@ -65,9 +65,12 @@ def served(port: int, says: str, own_process: bool = True) -> Run:
 
 PROJECT = {
     SERVE: Run(append="--port 17862", needs="fastapi_offline", own_process=True, stop_at="pictures are read at", slow=True),
-    "curl --data-binary @photo.jpg http://127.0.0.1:8000/read": served(17863, '"text": "HOTEL"'),
+    "curl --data-binary @photo.jpg http://127.0.0.1:8000/read": served(17863, '"text": "HOT'),
     'curl -F files=@a.jpg -F files=@b.jpg "http://127.0.0.1:8000/read?scale=0.5"': served(17864, '"file_name": "b.jpg"'),
-    PYTHON_CLIENT: served(17865, "['HOTEL']", own_process=False),
+    f"{TOOLS}/load_server.py --pretrained teacher_tiny --clients 8 --seconds 600": Run(
+        append="--clients 2 --seconds 3", needs="fastapi_offline", own_process=True, slow=True, says="wrong: 0",
+    ),
+    PYTHON_CLIENT: served(17865, "['HOT", own_process=False),
     f"{TRAIN}/pretrain_tiny.yaml": Run(append=ONE, leaves=("output/pretrain_tiny/config.yaml",), slow=True),
     f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS output/pretrain_tiny/model_final.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/teacher_tiny/config.yaml",), slow=True,
