@@ -35,23 +35,31 @@ class Accounting:
             return
         start, status, facts = time.perf_counter(), 500, {}
         scope["dld_facts"] = facts
+        open_still = True
 
         async def noting(message) -> None:
-            nonlocal status
+            nonlocal status, open_still
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif open_still and not message.get("more_body", False):
+                # before the client has the end of the answer: who asks then finds it counted
+                open_still = False
+                self._count(scope, status, facts, time.perf_counter() - start)
             await send(message)
 
         try:
             await self.app(scope, receive, noting)
         finally:
-            seconds = time.perf_counter() - start
-            path = scope["path"] if scope["path"] in PATHS else OTHER
-            self.metrics.requests.labels(path, str(status)).inc()
-            if path == "/read":
-                self.metrics.seconds.observe(seconds)
-            if path not in ROUTINE or status >= 400:
-                method = scope["method"] if scope["method"] in METHODS else OTHER
-                told = "".join(f" {name}={facts[name]}" for name in ("pictures", "bytes", "words") if name in facts)
-                client = (scope.get("client") or ("-",))[0]
-                logger.info("%s %s %s %d%s %.0f ms", client, method, path, status, told, 1000 * seconds)
+            if open_still:
+                self._count(scope, status, facts, time.perf_counter() - start)
+
+    def _count(self, scope, status: int, facts: dict, seconds: float) -> None:
+        path = scope["path"] if scope["path"] in PATHS else OTHER
+        self.metrics.requests.labels(path, str(status)).inc()
+        if path == "/read":
+            self.metrics.seconds.observe(seconds)
+        if path not in ROUTINE or status >= 400:
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            told = "".join(f" {name}={facts[name]}" for name in ("pictures", "bytes", "words") if name in facts)
+            client = (scope.get("client") or ("-",))[0]
+            logger.info("%s %s %s %d%s %.0f ms", client, method, path, status, told, 1000 * seconds)

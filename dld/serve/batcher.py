@@ -79,6 +79,11 @@ class Batcher:
             self._changed.notify()
         return job.future
 
+    @property
+    def waiting(self) -> int:
+        """How many pictures wait to be read."""
+        return len(self._jobs)
+
     def close(self, seconds: float | None = None) -> None:
         """Read what waits, then end the thread; wait for that, at most so many seconds."""
         with self._changed:

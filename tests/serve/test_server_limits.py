@@ -179,7 +179,7 @@ def test_pictures_of_other_options_are_not_read_together(start_server, held_netw
         wait(lambda: network.batches)
         queries = ["?scale=0.5", "", "?scale=0.50", "", "?scale=.5"]
         jobs += [pool.submit(client.read, blank, query) for query in queries]
-        wait(lambda: client.metric("dld_queue_length") == 5)
+        wait(lambda: client.server.service.batcher.waiting == 5)
         network.gate.set()
         assert all(job.result().status == 200 for job in jobs)
     assert sorted(count for count, _ in network.batches) == [1, 2, 3]
