@@ -184,11 +184,16 @@ class Service:
         facts |= {"pictures": len(results), "words": sum(len(result.words) for result in results)}
         self.metrics.pictures.inc(facts["pictures"])
         self.metrics.words.inc(facts["words"])
-        if form == "json":
-            errors = [{"file_name": p.name, "status": o.status, "error": o.message} for p, o in refused]
-            return json_of_many(results, errors) if uploads.several else json_of(results[0]), MEDIA_TYPES[form]
+        errors = [{"file_name": p.name, "status": o.status, "error": o.message} for p, o in refused]
+        # not here: finding the lines of a page of words takes its time
         run = asyncio.get_running_loop().run_in_executor
-        return await run(self._decoders, document_of, form, pages), MEDIA_TYPES[form]
+        if form != "json":
+            content = await run(self._decoders, document_of, form, pages)
+        elif uploads.several:
+            content = await run(self._decoders, json_of_many, results, errors)
+        else:
+            content = await run(self._decoders, json_of, results[0])
+        return content, MEDIA_TYPES[form]
 
     async def _fetched(self, url: str, deadline: float) -> Upload:
         if not self.settings.allow_urls:
