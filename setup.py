@@ -57,6 +57,8 @@ MATLAB = ["scipy>=1.11"]  # only the .mat files of SynthText and Total-Text are 
 EXPORT = ["onnx>=1.16", "onnxruntime>=1.18"]
 APP = ["gradio>=6.0"]  # asks for an older Pillow than the lock has, so it is not in it; it runs with either
 PDF = ["pypdfium2>=4.30", "reportlab>=4.0"]  # pages of PDF in, searchable PDF out
+# a server, its page without files from elsewhere, forms, counters
+SERVE = ["fastapi>=0.115", "fastapi-offline>=1.7", "uvicorn>=0.30", "python-multipart>=0.0.18", "prometheus-client>=0.20"]
 HEIC = ["pillow-heif>=0.16"]
 RAY = ["ray>=2.40", "pyarrow>=16"]  # `dld spot --engine ray`
 BROWSER = ["playwright>=1.50"]
@@ -93,7 +95,8 @@ setup(
         "pdf": PDF,
         "ray": RAY,
         "readers": READERS,
-        "test": TEST + MATLAB + EXPORT + PDF + HEIC,
+        "serve": SERVE,
+        "test": TEST + MATLAB + EXPORT + PDF + HEIC + SERVE,
     },
     entry_points={"console_scripts": ["dld = dld.cli.main:main"]},
 )

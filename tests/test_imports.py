@@ -19,7 +19,7 @@ LAYERS = (
     ("modeling",),
     ("engine", "runtime"),
     ("inference",),
-    ("app", "benchmark", "corpus", "export", "study"),
+    ("app", "benchmark", "corpus", "export", "serve", "study"),
     ("compare",),
     ("cli",),
 )

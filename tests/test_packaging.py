@@ -71,7 +71,9 @@ def test_the_environment_report_checks_the_ranges_of_setup_py():
 def test_the_lock_has_every_requirement_with_hashes_and_no_address():
     setup = assignments(ROOT / "setup.py")
     pins = [line for line in (ROOT / "requirements" / "fonts.txt").read_text().splitlines() if not line.startswith("#")]
-    ranges = setup["RUNTIME"] + setup["DETECTRON2_NEEDS"] + setup["SYNTHWORDS"] + setup["TEST"] + setup["MATLAB"]
+    ranges = (
+        setup["RUNTIME"] + setup["DETECTRON2_NEEDS"] + setup["SYNTHWORDS"] + setup["TEST"] + setup["MATLAB"] + setup["SERVE"]
+    )
     wanted = {re.match(r"[\w-]+", text).group() for text in ranges}
     locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", LOCK, re.MULTILINE))
     assert {normalised(name) for name in wanted} <= {normalised(name) for name in locked}

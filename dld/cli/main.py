@@ -25,6 +25,7 @@ VERBS = {
     "fit": "fit the resolution selector of a trained student, for any gamma",
     "calibrate": "store a wanted mean cost with the weights",
     "app": 'try a spotter in the browser (needs the extra: pip install "dld[app]")',
+    "serve": 'serve a spotter by HTTP, in batches (needs the extra: pip install "dld[serve]")',
     "export": "write ONNX graphs and compare them with PyTorch",
     "pack": "pack a checkpoint for use: half precision, configuration inside; enter it into the index of shipped weights",
     "convert": "turn the ONNX recogniser of PP-OCRv6 into weights of our reader of strips",

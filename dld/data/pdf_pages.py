@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pypdfium2
 
-__all__ = ["DPI", "render_page"]
+__all__ = ["DPI", "render_page", "rendered_size"]
 
 DPI = 200
 # a page may be a poster: its longer side gets no more pixels
@@ -29,9 +30,28 @@ def render_page(document: pypdfium2.PdfDocument, index: int) -> np.ndarray:
 
     try:
         page = document[index]
-        width, height = page.get_size()
-        scale = min(DPI / 72, LONGEST_SIDE / max(width, height, 1.0))
+        scale = _scale(*page.get_size())
         bitmap = page.render(scale=scale, rev_byteorder=False, force_bitmap_format=pypdfium2.raw.FPDFBitmap_BGR)
         return np.ascontiguousarray(bitmap.to_numpy())
     except (pypdfium2.PdfiumError, IndexError) as error:
         raise ValueError(f"page {index + 1} of the PDF cannot be drawn: {error}") from error
+
+
+def rendered_size(document: pypdfium2.PdfDocument, index: int) -> tuple[int, int]:
+    """Width and height in pixels that a page would be drawn with.
+
+    Raises:
+        ValueError: no such page.
+    """
+    import pypdfium2
+
+    try:
+        width, height = document.get_page_size(index)
+    except (pypdfium2.PdfiumError, IndexError) as error:
+        raise ValueError(f"page {index + 1} of the PDF cannot be drawn: {error}") from error
+    scale = _scale(width, height)
+    return math.ceil(width * scale), math.ceil(height * scale)
+
+
+def _scale(width: float, height: float) -> float:
+    return min(DPI / 72, LONGEST_SIDE / max(width, height, 1.0))

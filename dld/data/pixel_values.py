@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
-__all__ = ["MAX_PIXELS", "decode_deep", "eight_bits", "opaque_rgb"]
+__all__ = ["MAX_PIXELS", "decode_deep", "eight_bits", "opaque_rgb", "tiff_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def decode_deep(file: str | os.PathLike | io.BytesIO, size: tuple[int, int] | No
     """
     with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as opened:
         if size is None:
-            size = _tiff_size(opened)
+            size = tiff_size(opened)
         if size is None or size[0] * size[1] > MAX_PIXELS:
             return None
         opened.seek(0)
@@ -144,7 +144,7 @@ def decode_deep(file: str | os.PathLike | io.BytesIO, size: tuple[int, int] | No
     return found if found is not None and found.size else None
 
 
-def _tiff_size(opened: BinaryIO) -> tuple[int, int] | None:
+def tiff_size(opened: BinaryIO) -> tuple[int, int] | None:
     """Return width and height as the header of a TIFF says; None where it is none."""
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(opened.read(8))

@@ -6,6 +6,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,11 +33,15 @@ from dld.utils.threads import ThreadsOfProcess
 from dld.weights import config_from_checkpoint, load_weights_file
 
 if TYPE_CHECKING:
+    from dld.modeling.recognition.strip_recognizer import StripRecognizer
     from dld.runtime.onnx_spotter import OnnxTextSpotter
 
 __all__ = ["TextSpotter", "config_from_checkpoint", "portable_config", "spot_items"]
 
 Item = TypeVar("Item")
+
+# scales and budgets may come from users of a service, each time another one
+MOST_VIEWS = 32
 
 
 def portable_config(cfg: CfgNode) -> CfgNode:
@@ -169,6 +174,32 @@ class TextSpotter(ReadsPictures):
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, self._view(scale, budget), channel_order)
 
+    @contextmanager
+    def allowing(self, characters: str) -> Iterator[None]:
+        """Read no other characters inside this context, in whatever thread; of an empty string: what is allowed anyway.
+
+        Raises:
+            ValueError: no reader of strips, or characters that it does not know, or that are not allowed anyway.
+        """
+        reader = self._reader
+        if not characters:
+            yield
+            return
+        if reader is None:
+            raise ValueError("allow needs a reader of strips, MODEL.RECOGNITION.READER StripRecognizer")
+        before, known = reader.allowed, reader.allowed_characters
+        if known and not set(characters) <= set(known):
+            raise ValueError(f"only characters of {known.strip()!r} can be allowed here")
+        try:
+            reader.allow(characters)
+            yield
+        finally:
+            reader.allowed = before
+
+    @property
+    def _reader(self) -> StripRecognizer | None:
+        return getattr(getattr(self.model, "student", self.model), "reader", None)
+
     def _view(self, scale: float | None, budget: float | None) -> nn.Module:
         """Return the model, or its networks told a scale or a budget; the model itself does not change."""
         if budget is None and scale is None:
@@ -182,6 +213,8 @@ class TextSpotter(ReadsPictures):
                 self._views[key] = at_scale(base, scale)
             elif budget is not None:
                 self._views[key] = within_budget(base, budget, self.budget_table)
+            if len(self._views) > MOST_VIEWS:  # the first one, the base, stays
+                del self._views[list(self._views)[1]]
         return self._views[key]
 
     @torch.inference_mode()

@@ -22,6 +22,7 @@ NOT_RUN = {
         "changes the environment of the tests; network",
     'pip install -e ".[app]"': "changes the environment of the tests; network",
     'pip install -e ".[readers]"': "changes the environment of the tests; network",
+    'pip install -e ".[serve]"': "changes the environment of the tests; network",
     "apt install tesseract-ocr": "changes the system; network",
     f"{TOOLS}/pack_weights.py --checkpoint output/dld_tiny.safetensors --output dld/model_zoo/dld_tiny.safetensors "
     "--name dld_tiny --scores projects/DLD/results/synthwords_tiny.json projects/DLD/results/totaltext_tiny.json":

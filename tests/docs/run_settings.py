@@ -22,6 +22,7 @@ class Run:
         needs: Python package without which it is skipped.
         own_process: run by a shell as it is; else its Python runs in the process of the test.
         stop_at: a line of a command that goes on for ever, which is then interrupted with ctrl-c.
+        beside: a command that goes on beside it, and the line that says it is ready; stopped with ctrl-c afterwards.
         peers: changes of further copies that run at the same time, as on other machines.
         slow: takes more than some seconds.
     """
@@ -35,6 +36,7 @@ class Run:
     needs: str = ""
     own_process: bool = False
     stop_at: str = ""
+    beside: tuple[str, str] = ("", "")
     peers: tuple[tuple[tuple[str, str], ...], ...] = ()
     slow: bool = False
 

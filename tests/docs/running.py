@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from checkout import ROOT
 from run_settings import Run
 
-__all__ = ["change_command", "in_own_process", "record", "start"]
+__all__ = ["change_command", "going_on", "in_own_process", "record", "start"]
 
 MINUTES = 20
 RECORDER = """#!/bin/bash
@@ -85,21 +86,52 @@ def start(argv: Sequence[str], stdin: bytes, monkeypatch) -> int:
     return 0
 
 
+def _environment(work: Path) -> dict[str, str]:
+    """In which the programs are those of the interpreter of the tests."""
+    scripts = {name: f'#!/bin/bash\nexec "{sys.executable}" {how} "$@"\n' for name, how in PROGRAMS.items()}
+    # what `make` was told that runs this suite is nothing for the `make` of a document
+    said = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "OWN_VENV", "PYTHON")
+    outside = {key: value for key, value in os.environ.items() if key not in said}
+    return {
+        **outside, "PATH": _programs(work / ".programs", scripts), "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(work / "data"), "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+
+
+@contextmanager
+def going_on(run: Run, work: Path) -> Iterator[None]:
+    """What an entry has beside its command, ready from the beginning to the end of this context; then it must end with 0."""
+    text, ready = run.beside
+    if not text:
+        yield
+        return
+    process = subprocess.Popen(
+        ["bash", "-euc", text], cwd=work, env=_environment(work), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        lines = []
+        while not lines or ready not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], f"{ready!r} was never printed: {''.join(lines)[-3000:]}"
+        yield
+        os.killpg(process.pid, signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, output[-3000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
 def in_own_process(text: str, run: Run, work: Path) -> str:
     """Run a command in a shell, its peers beside it; returns what they print.
 
     Raises:
         AssertionError: an exit code that is not 0; the message holds the end of the output.
     """
-    scripts = {name: f'#!/bin/bash\nexec "{sys.executable}" {how} "$@"\n' for name, how in PROGRAMS.items()}
-    # what `make` was told that runs this suite is nothing for the `make` of a document
-    said = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "OWN_VENV", "PYTHON")
-    outside = {key: value for key, value in os.environ.items() if key not in said}
-    environment = {
-        **outside, "PATH": _programs(work / ".programs", scripts), "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(work / "data"), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
+    environment = _environment(work)
     texts = [text, *(change_command(text, Run(change=peer)) for peer in run.peers)]
     processes = [
         subprocess.Popen(

@@ -28,6 +28,14 @@ from dld.data.pages import read_pages
 spotter = TextSpotter.from_pretrained("teacher_tiny")
 for number, result in enumerate(spotter(read_pages("scan.tif")), 1):
     print(number, result.text)"""
+SERVE = "dld serve --pretrained teacher_tiny"
+PYTHON_CLIENT = """import json
+import urllib.request
+
+with open("photo.jpg", "rb") as photo:
+    request = urllib.request.Request("http://127.0.0.1:8000/read?rotation=auto", photo.read())
+with urllib.request.urlopen(request, timeout=60) as answer:
+    print([word["text"] for word in json.load(answer)["words"]])"""
 EXPORT = "dld export --weights output/dld_tiny/model_best.pth --output exported/dld_tiny --images photos/"
 ANALYZED = ("output/study/results.json", "output/study/table.md", "output/study/accuracy_cost.png")
 STUDY = (
@@ -47,7 +55,22 @@ def pytest_files(command: str) -> Run:
     return Run(append="--collect-only -q", own_process=True, slow=True, says="tests collected")
 
 
+def served(port: int, says: str, own_process: bool = True) -> Run:
+    """A client of a server on a port of its own."""
+    return Run(
+        beside=(f"{SERVE} --port {port}", "pictures are read at"), change=(("8000", str(port)),), needs="fastapi_offline",
+        own_process=own_process, slow=True, says=says,
+    )  # fmt: skip
+
+
 PROJECT = {
+    SERVE: Run(append="--port 17862", needs="fastapi_offline", own_process=True, stop_at="pictures are read at", slow=True),
+    "curl --data-binary @photo.jpg http://127.0.0.1:8000/read": served(17863, '"text": "HOT'),
+    'curl -F files=@a.jpg -F files=@b.jpg "http://127.0.0.1:8000/read?scale=0.5"': served(17864, '"file_name": "b.jpg"'),
+    f"{TOOLS}/load_server.py --pretrained teacher_tiny --clients 8 --seconds 600": Run(
+        append="--clients 2 --seconds 3", needs="fastapi_offline", own_process=True, slow=True, says="wrong: 0",
+    ),
+    PYTHON_CLIENT: served(17865, "['HOT", own_process=False),
     f"{TRAIN}/pretrain_tiny.yaml": Run(append=ONE, leaves=("output/pretrain_tiny/config.yaml",), slow=True),
     f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS output/pretrain_tiny/model_final.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/teacher_tiny/config.yaml",), slow=True,

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from documented_runs import NOT_RUN, RUNS
 from markdown_commands import Command, commands_of
 from run_settings import Run
-from running import change_command, in_own_process, record, start
+from running import change_command, going_on, in_own_process, record, start
 
 PROJECT_DOCUMENTS = (
     "study",
@@ -60,6 +60,7 @@ def test_only_installing_and_shipping_are_not_run():
         "pip install -e .",
         'pip install -e ".[app]"',
         'pip install -e ".[readers]"',
+        'pip install -e ".[serve]"',
         "apt install tesseract-ocr",
         "pip install setuptools wheel ninja",
         "pip install torch torchvision",
@@ -113,6 +114,8 @@ def parameters() -> list:
 
 @pytest.mark.parametrize(("command", "run"), parameters())
 def test_command(command: Command, run: Run, checkout, monkeypatch, capfd):
+    if command.text.startswith("curl ") and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
     if run.needs and importlib.util.find_spec(run.needs) is None:
         pytest.skip(f"{run.needs} is not installed")
     for name in run.without:
@@ -121,14 +124,16 @@ def test_command(command: Command, run: Run, checkout, monkeypatch, capfd):
     if run.first:
         run_here(run.first, checkout, monkeypatch)
         capfd.readouterr()
-    if command.language == "python":
-        exec(compile(command.text, f"{command.file}:{command.line}", "exec"), {"__name__": "documented"})
-        output = "".join(capfd.readouterr())
-    elif run.own_process:
-        output = in_own_process(change_command(command.text, run), run, checkout)
-    else:
-        run_here(change_command(command.text, run), checkout, monkeypatch)
-        output = "".join(capfd.readouterr())
+    text = change_command(command.text, run)
+    with going_on(run, checkout):
+        if command.language == "python":
+            exec(compile(text, f"{command.file}:{command.line}", "exec"), {"__name__": "documented"})
+            output = "".join(capfd.readouterr())
+        elif run.own_process:
+            output = in_own_process(text, run, checkout)
+        else:
+            run_here(text, checkout, monkeypatch)
+            output = "".join(capfd.readouterr())
     assert run.says in output
     for name in run.leaves:
         assert (checkout / name).exists(), f"{name} was not written"

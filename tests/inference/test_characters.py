@@ -44,3 +44,30 @@ def test_what_needs_strips_or_is_unknown_says_so():
             TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=["MODEL.RECOGNITION.READER", ""], **options)
     with pytest.raises(ValueError, match="only known characters can be allowed, not '中'"):
         TextSpotter.from_pretrained("teacher_tiny", device="cpu", allow="1中")
+
+
+def test_characters_allowed_for_a_while(sample):
+    spotter = TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=SAMPLE)
+    free = spotter(sample).to_dict()
+    with spotter.allowing("0123456789."):
+        digits = spotter(sample)
+    assert (
+        digits.to_dict()
+        == TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=SAMPLE, allow="0123456789.")(sample).to_dict()
+    )
+    with pytest.raises(ValueError, match="only known characters"), spotter.allowing("中"):
+        pass
+    with spotter.allowing(""):
+        assert spotter(sample).to_dict() == free
+    spotter.model.reader.allow("abc")
+    with pytest.raises(ValueError, match="only characters of 'abc' can be allowed here"), spotter.allowing("abcd"):
+        pass
+    with spotter.allowing("ab"):
+        assert spotter.model.reader.allowed_characters.strip() == "ab"
+    assert spotter.model.reader.allowed_characters.strip() == "abc"
+
+
+def test_without_strips_nothing_is_allowed_for_a_while(tiny_weights):
+    spotter = TextSpotter.from_checkpoint(tiny_weights["student"], device="cpu")
+    with pytest.raises(ValueError, match="allow needs a reader of strips"), spotter.allowing("12"):
+        pass

@@ -177,3 +177,12 @@ def test_drawing_a_result(spotter, pictures, tmp_path):
     assert next(again).draw().size == (128, 96)  # from its file
     with pytest.raises(ValueError, match="does not keep its image"):
         next(again).draw()
+
+
+def test_scales_of_many_callers_do_not_fill_the_memory(spotter, pictures, monkeypatch):
+    monkeypatch.setattr("dld.inference.predictor.MOST_VIEWS", 3)
+    first = spotter(pictures[0], scale=0.5).to_dict()
+    for scale in np.linspace(0.3, 0.9, 7):
+        spotter(pictures[:0], scale=float(scale))
+    assert len(spotter._views) == 3
+    assert spotter(pictures[0], scale=0.5).to_dict() == first
