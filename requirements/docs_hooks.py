@@ -43,12 +43,12 @@ def on_page_markdown(markdown: str, **_) -> str:
 
 
 def github_anchor(heading: str, separator: str) -> str:
-    """The anchor of a heading: lower case, no punctuation, a separator for each blank."""
+    """Return the anchor of a heading: lower case, no punctuation, a separator for each blank."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", separator)
 
 
 def _named(entries) -> set[str]:
-    """The pages of a navigation, at any depth."""
+    """Return the pages of a navigation, at any depth."""
     if isinstance(entries, str):
         return {entries}
     values = entries.values() if isinstance(entries, dict) else entries

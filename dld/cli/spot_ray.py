@@ -55,7 +55,7 @@ def run_with_ray(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
-    """What the words depend on, after a check of all options; pictures of a batch and the device change nothing."""
+    """Return what the words depend on, after a check of all options; pictures of a batch and the device change nothing."""
     import yaml
 
     from dld.cli.load_spotter import load_spotter
@@ -77,7 +77,7 @@ def _weights_digest(args: argparse.Namespace) -> str:
 
 
 def _plain(args: argparse.Namespace) -> argparse.Namespace:
-    """The options that loading needs: they are sent to other machines."""
+    """Return the options that loading needs: they are sent to other machines."""
     return argparse.Namespace(**{key: getattr(args, key) for key in ("weights", "config_file", "opts", "charset", "allow")})
 
 

@@ -39,7 +39,7 @@ _OPTIONS = re.compile(r"\?[a-z_]+=[^/?]*$")
 
 
 def check_installed(*modules: str) -> None:
-    """Raises ImportError, naming the extra, where one of these modules is missing."""
+    """Raise ImportError, naming the extra, where one of these modules is missing."""
     for module in modules:
         try:
             __import__(module)
@@ -74,7 +74,7 @@ class _Address(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _file_system(root: str, options: str) -> tuple[Any, str]:
-    """The file system of an address and the path of its root in it."""
+    """Return the file system of an address and the path of its root in it."""
     check_installed("pyarrow.fs")
     from pyarrow import fs
 
@@ -96,7 +96,7 @@ def _info(name: str):
 
 
 def joined(folder: str, name: str) -> str:
-    """The name of a file in a folder."""
+    """Return the name of a file in a folder."""
     if not is_address(folder):
         return os.path.join(folder, name)
     address = _Address.of(folder)
@@ -114,7 +114,7 @@ def exists(name: str) -> bool:
 
 
 def list_names(folder: str) -> list[str]:
-    """Names of the files directly in a folder, which need not exist."""
+    """Return names of the files directly in a folder, which need not exist."""
     if not is_address(folder):
         return [entry.name for entry in os.scandir(folder) if entry.is_file()] if os.path.isdir(folder) else []
     from pyarrow import fs
@@ -125,7 +125,7 @@ def list_names(folder: str) -> list[str]:
 
 
 def list_below(folder: str) -> Iterator[str]:
-    """Addresses of all files in a folder given by its address, at any depth, sorted."""
+    """Return addresses of all files in a folder given by its address, at any depth, sorted."""
     from pyarrow import fs
 
     address = _Address.of(folder)
@@ -137,7 +137,7 @@ def list_below(folder: str) -> Iterator[str]:
 
 
 def read_file(name: str) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
         FileNotFoundError, OSError, ValueError: there is none, or no regular one; names it.
@@ -147,7 +147,7 @@ def read_file(name: str) -> bytes:
 
 
 def open_file(name: str) -> IO[bytes]:
-    """A file that is open for reading, at any place of it. Raises as :func:`read_file`."""
+    """Return a file that is open for reading, at any place of it. Raises as :func:`read_file`."""
     if not is_address(name):
         if not os.path.exists(name):
             raise FileNotFoundError(f"{name} does not exist")

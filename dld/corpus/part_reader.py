@@ -109,7 +109,7 @@ class PartReader:
         return rows
 
     def _rows(self, spotter: ReadsPictures, batch: Sequence[tuple[str, np.ndarray | str]]) -> list[dict[str, Any]]:
-        """The rows of pictures, each with its pixels or with why it has none."""
+        """Return the rows of pictures, each with its pixels or with why it has none."""
         pictures = [pixels for _, pixels in batch if not isinstance(pixels, str)]
         results = iter(spotter(pictures, **self.options) if pictures else [])
         return [
@@ -141,7 +141,7 @@ class _Named(io.BytesIO):
 
 
 def _opened(paths: Sequence[str]) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Each path with its pixels, or with why there are none; the files behind it are fetched meanwhile."""
+    """Return each path with its pixels, or with why there are none; the files behind it are fetched meanwhile."""
     waiting: deque[tuple[str, Future[bytes]]] = deque()
     rest = iter(paths)
     with ThreadPoolExecutor(min(_AHEAD, max(len(paths), 1))) as pool:

@@ -65,7 +65,7 @@ def connected(address: str, processors: int) -> Iterator[dict[str, float]]:
 
 
 def _check_answers(address: str) -> None:
-    """Raises ValueError where nothing answers at "host:port"; ray itself would wait for minutes."""
+    """Raise ValueError where nothing answers at "host:port"; ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not address or not port.isdigit():
         return

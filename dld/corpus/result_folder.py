@@ -99,16 +99,16 @@ class ResultFolder:
             )
 
     def finished(self) -> set[int]:
-        """Numbers of the parts that are there."""
+        """Return numbers of the parts that are there."""
         return {int(match[1]) for match in map(_PART.fullmatch, list_names(self.name)) if match}
 
     def sizes(self) -> list[int]:
-        """Pictures in each part."""
+        """Return pictures in each part."""
         groups = self._picture_file().metadata
         return [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
 
     def pictures(self, part: int) -> list[str]:
-        """The pictures of a part in their order."""
+        """Return the pictures of a part in their order."""
         column = self._picture_file().read_row_group(part).column("path")
         return [os.fsdecode(name) for name in column.to_pylist()]
 
@@ -117,7 +117,7 @@ class ResultFolder:
         write_whole(joined(self.name, f"part-{part:06d}.parquet"), parquet_bytes(rows))
 
     def read_deaths(self, part: int) -> list[int]:
-        """Places in the part at which processes ended that read it carefully, one entry for each end."""
+        """Return places in the part at which processes ended that read it carefully, one entry for each end."""
         path = self._note(part)
         return json.loads(read_file(path)) if exists(path) else []
 
@@ -129,7 +129,7 @@ class ResultFolder:
             remove_file(self._note(part))
 
     def count(self) -> tuple[int, int]:
-        """Rows of all parts, and those of them that have an error."""
+        """Return rows of all parts, and those of them that have an error."""
         with ThreadPoolExecutor(_READERS) as pool:
             counts = list(pool.map(self._count, self.finished()))
         return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
@@ -158,7 +158,7 @@ class ResultFolder:
         return self._list
 
     def _first_other(self, pictures: Sequence[str], size: int) -> str | None:
-        """The first picture that is not the one of the list, or None."""
+        """Return the first picture that is not the one of the list, or None."""
         parts = self._picture_file().num_row_groups
         for part in range(max(parts, -(-len(pictures) // size))):
             now = pictures[part * size : (part + 1) * size]

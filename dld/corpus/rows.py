@@ -24,7 +24,7 @@ __all__ = ["error_row", "parquet_bytes", "result_row", "schema"]
 
 
 def schema():
-    """The columns as pyarrow types."""
+    """Return the columns as pyarrow types."""
     import pyarrow as pa
 
     word = pa.struct(
@@ -53,7 +53,7 @@ def schema():
 
 
 def result_row(path: str, result: SpottingResult) -> dict[str, Any]:
-    """The row of a picture that was read."""
+    """Return the row of a picture that was read."""
     words = [
         {"text": word.text, "score": exact_number(word.score), "polygon": word.polygon.tolist(), "rows": word.rows}
         for word in result.words
@@ -67,14 +67,14 @@ def result_row(path: str, result: SpottingResult) -> dict[str, Any]:
 
 
 def error_row(path: str, error: str) -> dict[str, Any]:
-    """The row of a picture that could not be read; `error` says why, in one line."""
+    """Return the row of a picture that could not be read; `error` says why, in one line."""
     empty = dict.fromkeys(("width", "height", "scale", "cost", "gflops", "rotation", "unread"))
     line = " ".join(_written(error).split()) or "unknown error"
     return {"path": _written(path), **empty, "words": [], "lines": [], "error": line}
 
 
 def parquet_bytes(rows: Iterable[dict[str, Any]]) -> bytes:
-    """A Parquet file of these rows."""
+    """Return a Parquet file of these rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -124,7 +124,7 @@ def _parts(url: str) -> tuple[str, str, int, str]:
 
 
 def _look_up(host: str, port: int, allowed: Callable[[str], bool]) -> tuple[int, tuple]:
-    """The first address of a host, after a look at all of them."""
+    """Return the first address of a host, after a look at all of them."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -59,5 +59,5 @@ def _check_pixels(width: int, height: int, max_pixels: int, picture: str) -> Non
 
 
 def _is_damaged(content: bytes) -> bool:
-    """Whether the file is of a kind that is known, although it cannot be opened."""
+    """Tell whether the file is of a kind that is known, although it cannot be opened."""
     return content.startswith(HEADS) or why_unknown(io.BytesIO(content)).startswith("a damaged")

@@ -83,7 +83,7 @@ class Service:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check_token(self, request: Request) -> None:
-        """Raises Refusal 401 where a token is asked for and the request has not got it."""
+        """Raise Refusal 401 where a token is asked for and the request has not got it."""
         if not self.settings.token:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -241,7 +241,7 @@ async def _disconnected(request: Request) -> None:
 
 
 async def _all_of(coroutines: Sequence) -> list:
-    """Results or refusals; any other error, and being cancelled, ends all."""
+    """Return results or refusals; any other error, and being cancelled, ends all."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         outcomes = await asyncio.gather(*(_refusal_or_result(task) for task in tasks))

@@ -65,7 +65,7 @@ class ServeSettings:
 
 
 def check_installed() -> None:
-    """Raises ImportError, naming the extra, where it is not installed."""
+    """Raise ImportError, naming the extra, where it is not installed."""
     try:
         import fastapi  # noqa: F401
         import fastapi_offline  # noqa: F401
