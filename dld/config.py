@@ -107,6 +107,8 @@ def _add_data(cfg: CN) -> None:
     # The box that is read in training is the annotated one moved at each side by up to this share of its shorter side:
     # at test it will be a predicted one.
     cfg.INPUT.READ_BOX_JITTER = 0.08
+    # Points of each side of a word in the training targets (`gt_fiducials`), for what learns where words start and end; 0: none.
+    cfg.INPUT.SIDE_POINTS = 0
     # Most words read per training image; the others still train the detector.
     cfg.INPUT.MAX_READ_WORDS = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_sh
 from dld.data.picture import read_picture
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
+from dld.structures.sides import SIDE_POINTS, word_sides
 from dld.structures.tall import is_tall
 from dld.text.charset import Charset
 
@@ -65,6 +67,7 @@ class TextDatasetMapper:
         read_box_jitter: see INPUT.READ_BOX_JITTER.
         max_read_words: most words read per image.
         fill: BGR of what a rotation or crop uncovers.
+        side_points: points of a side in `gt_fiducials`; 0: none are made.
     """
 
     @configurable
@@ -82,11 +85,13 @@ class TextDatasetMapper:
         read_box_jitter: float = 0.0,
         max_read_words: int = 64,
         fill: tuple[int, int, int] = (104, 116, 124),
+        side_points: int = 0,
     ) -> None:
         self.is_train, self.charset, self.max_length = is_train, charset, max_length
         self.short_sides, self.longest = tuple(short_sides), longest
         self.crop, self.rotation, self.jitter = crop, rotation, jitter
         self.read_box_jitter, self.max_read_words, self.fill = read_box_jitter, max_read_words, fill
+        self.side_points = side_points
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True) -> dict:
@@ -109,6 +114,7 @@ class TextDatasetMapper:
                 jitter=(cfg.INPUT.JITTER_BRIGHTNESS, cfg.INPUT.JITTER_CONTRAST, cfg.INPUT.JITTER_SATURATION),
                 read_box_jitter=cfg.INPUT.READ_BOX_JITTER,
                 max_read_words=cfg.INPUT.MAX_READ_WORDS,
+                side_points=cfg.INPUT.SIDE_POINTS,
             )
         return ret
 
@@ -138,6 +144,7 @@ class TextDatasetMapper:
             self.read_box_jitter,
             self.max_read_words,
             rng,
+            [self._sides(word, view) for word in words] if self.side_points else None,
         )
         # anchors and proposals are sampled with it: it belongs to the image, not to the process that has it
         out["sampling_seed"] = int(rng.integers(2**62))
@@ -147,6 +154,16 @@ class TextDatasetMapper:
         text = annotation["text"]
         ignore = annotation["ignore"] or not text or len(text) > self.max_length or not self.charset.covers(text)
         return np.asarray(annotation["polygon"], dtype=np.float64), text, bool(ignore)
+
+    def _sides(self, word: tuple[np.ndarray, str, bool], view: AffineView) -> np.ndarray:
+        # of the outline as it was annotated: in the image, clipped or thinned, it no longer says where a word starts
+        polygon, text, ignored = word
+        sides = None if ignored else word_sides(polygon, self.side_points, len(text))
+        return (
+            np.full((2, self.side_points, 2), np.nan)
+            if sides is None
+            else view.points(sides.reshape(-1, 2)).reshape(sides.shape)
+        )
 
     def _choose_view(self, shape: tuple[int, int], words, rng: np.random.Generator) -> AffineView:
         height, width = shape
@@ -186,6 +203,7 @@ def words_to_instances(
     read_box_jitter: float = 0.0,
     max_read_words: int = 64,
     rng: np.random.Generator | None = None,
+    sides: Sequence[np.ndarray] | None = None,
 ) -> Instances:
     """Make the training targets of one image.
 
@@ -196,16 +214,19 @@ def words_to_instances(
     Args:
         words: polygon (P, 2) in pixels of the network's input, text, ignore.
         image_size: (H, W) of that input.
+        sides: of each word (2, n, 2) in the same pixels, see :func:`~dld.structures.sides.word_sides`; NaN where it has none.
 
     Returns:
         Instances with `gt_boxes`, `gt_classes` (0), `gt_masks` (PaddedPolygons), `gt_ignore` (bool: neither word nor
         background), `gt_readable` (bool: the recogniser is trained on it), `gt_text` (ids (R, max_length + 1)),
-        `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading).
+        `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading), and with `sides`
+        `gt_fiducials` (PaddedPolygons (R, 2n, 2): top side, then bottom side, both from the word's start to its end, beyond the
+        image's edge, too; NaN for a word without sides).
     """
     height, width = image_size
     rng = np.random.default_rng() if rng is None else rng
-    polygons, ignore, texts = [], [], []
-    for polygon, text, ignored in words:
+    polygons, ignore, texts, kept = [], [], [], []
+    for place, (polygon, text, ignored) in enumerate(words):
         area = polygon_area(polygon)
         inside = polygon
         if polygon.min() < 0 or polygon[:, 0].max() > width or polygon[:, 1].max() > height:
@@ -220,6 +241,7 @@ def words_to_instances(
         if box_size.min() < 1:
             continue
         polygons.append(inside[:: -(-len(inside) // MOST_OUTLINE_POINTS)])
+        kept.append(place)
         ignore.append(ignored)
         texts.append(charset.encode("" if ignored else text, max_length))
     R = len(polygons)
@@ -246,4 +268,8 @@ def words_to_instances(
         read_boxes = read_boxes + noise * read_box_jitter * side
     target.gt_read_boxes = Boxes(read_boxes)
     target.gt_tall = is_tall(boxes)
+    if sides is not None:
+        n = sides[0].shape[1] if len(sides) else SIDE_POINTS
+        points = np.stack([sides[place] for place in kept]) if kept else np.zeros((0, 2, n, 2))
+        target.gt_fiducials = PaddedPolygons(torch.from_numpy(points.astype(np.float32).reshape(R, 2 * n, 2)))
     return target
