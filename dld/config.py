@@ -201,6 +201,8 @@ def _add_distillation(cfg: CN) -> None:
     # K, the sequences that the teacher decodes per word, and the width of its beam search (>= K).
     cfg.MODEL.DISTILLATION.NUM_SEQUENCES = 3
     cfg.MODEL.DISTILLATION.BEAM_WIDTH = 3
+    # Which head of the teacher gives them: "attention", its decoder, or "ctc", the head of MODEL.RECOGNITION.CTC_WEIGHT.
+    cfg.MODEL.DISTILLATION.BEAMS = "attention"
     # "weighted": by the teacher's scores, per character; "paper": -log sum_k p_student(y_k).
     cfg.MODEL.DISTILLATION.SEQUENCE_FORM = "weighted"
     # "beams"; "right_beams": those of the words that the teacher reads right; or "forced_top1": one sequence, decoded under the

@@ -128,6 +128,13 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return self.roi_heads.recognizer.decoder
 
     @property
+    def has_ctc_head(self) -> bool:
+        return self.roi_heads.recognizer.ctc_head is not None
+
+    def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
+        return self.roi_heads.recognizer.ctc_logits(features) if self.has_ctc_head else super().ctc_logits(features)
+
+    @property
     def reader(self) -> StripRecognizer | None:
         """What reads strips at test, None where the recogniser of the heads reads."""
         return self._reader[0] if self._reader else None

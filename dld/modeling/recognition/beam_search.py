@@ -25,7 +25,8 @@ class BeamSequences(NamedTuple):
     """The K best readings of R words, best first. `AttentionDecoder.forward` accepts `ids` as they are."""
 
     ids: torch.Tensor  # int64 (R, K, T), the start id, which is also the padding, after the end
-    log_probabilities: torch.Tensor  # float32 (R, K), not divided by the length; -inf where not valid
+    # float32 (float64 of CTC logits in it) (R, K), not divided by the length; -inf where not valid
+    log_probabilities: torch.Tensor
     lengths: torch.Tensor  # int64 (R, K), steps with the end symbol; 0 where not valid
     valid: torch.Tensor  # bool (R, K), False where a word has fewer than K possible sequences
 
