@@ -164,6 +164,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
     # Weights that were distilled to read strips of 24 and 16 rows; empty: those above read all heights.
     cfg.MODEL.STRIPS.LOW_WEIGHTS = ""
+    # What reads the columns of a strip: "ctc", or "attention", a decoder, which the weights must hold. ONNX folders have "ctc".
+    cfg.MODEL.STRIPS.HEAD = "ctc"
     # Characters that strips are read with: "" those of MODEL.RECOGNITION; "ascii"; "latin", with letters with accents, currency
     # and quotes; "all" that the weights know.
     cfg.MODEL.STRIPS.CHARSET = ""

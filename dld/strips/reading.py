@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dld.strips.collapsing import Characters, collapse
+from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import StripSize, padded_widths, strip_batches
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, choose_rows
@@ -18,8 +18,8 @@ from dld.strips.splitting import Piece, outline_between, pieces_of
 
 __all__ = ["ReadStrips", "StripReading", "read_words"]
 
-# pixels float32 (N, H, W, 3) -> the best class of every column (N, L) and its probability; see `dld.strips.heights`
-ReadStrips = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+# pixels float32 (N, H, W, 3) -> the characters of each strip, whatever head read them; see `dld.strips.heights`
+ReadStrips = Callable[[np.ndarray], Sequence[Characters]]
 
 
 @dataclass
@@ -83,7 +83,7 @@ def read_words(
     # of each outline the surer of its strips
     best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
     for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
-        for i, seen in zip(positions, collapse(*read(pixels)), strict=True):
+        for i, seen in zip(positions, read(pixels), strict=True):
             sure, owner = reading_score(seen.certainty), (strips[i].photo, strips[i].row)
             if owner not in best or sure > best[owner][0]:
                 best[owner] = (sure, seen, strips[i])

@@ -41,8 +41,8 @@ def ctc_beam_search(
         logits: of CTC, (R, L, V), V > 1; also log-probabilities, and -inf for what cannot be. Computed in float32, float64
             where they are float64.
         num_sequences: K.
-        beam_width: B >= K; None: K + 2. (On generated words, B = 3 finds 96.6 % of the three best of B = 64, B = 5 finds 99.4 %,
-            B = 8 finds 99.7 %.)
+        beam_width: B >= K; None: K + 2. (On generated words, B = 3 finds 96.6 % of the three best of B = 64,
+            B = 5 finds 99.4 %, B = 8 finds 99.7 %.)
         max_length: largest number of characters in a word; longer readings are left out. None: L.
         lengths: int64 (R,), columns of each word, the first ones; None: all L.
         allowed: bool (V,), classes that can be read; probabilities are those among them. None: all.

@@ -139,7 +139,9 @@ def test_each_word_has_its_own_columns():
     for word, n, found in zip(logits, lengths.tolist(), as_lists(together, 3), strict=True):
         assert_readings(found, best_readings(word[:n], 3) if n else [((), 1.0)])
     noise = torch.where(torch.arange(5)[:, None] < lengths[:, None, None], logits, torch.nan)
-    for one, other in zip(together, ctc_beam_search(noise, num_sequences=3, beam_width=EVERYTHING, lengths=lengths), strict=True):
+    for one, other in zip(
+        together, ctc_beam_search(noise, num_sequences=3, beam_width=EVERYTHING, lengths=lengths), strict=True
+    ):
         assert torch.equal(one, other), "nothing beyond a word's columns counts"
 
 
