@@ -93,10 +93,9 @@ def test_a_trained_head_reads(toy, head):
         assert np.abs(r.columns - (3 * np.arange(len(r.ids)) + 2)).max() < (1.5 if head == "attention" else 0.1)
 
 
-@pytest.mark.parametrize("head", ["ctc", "attention"])
-def test_a_strip_is_cut_at_the_space_that_a_head_reads(toy, head):
-    """Between the letters on both sides of the gap, wherever the head's attention is."""
-    (read,) = toy(["a bc"], head)
+def test_a_strip_is_cut_at_the_space_that_the_decoder_reads(toy):
+    """Between the letters on both sides of the gap, wherever its attention is."""
+    (read,) = toy(["a bc"], "attention")
     assert text_of(read) == "a bc"
     width = 8 * L
     first, second = pieces_of(read, CHARSET.characters.index(" ") + 1, width)
