@@ -107,7 +107,7 @@ def _add_data(cfg: CN) -> None:
     # The box that is read in training is the annotated one moved at each side by up to this share of its shorter side:
     # at test it will be a predicted one.
     cfg.INPUT.READ_BOX_JITTER = 0.08
-    # Points of each side of a word in the training targets (`gt_fiducials`), for what learns where words start and end; 0: none.
+    # Points of each side of a word in the training targets (`gt_fiducials`), for what learns where words run; 0: none.
     cfg.INPUT.SIDE_POINTS = 0
     # Most words read per training image; the others still train the detector.
     cfg.INPUT.MAX_READ_WORDS = 64
@@ -181,6 +181,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
     # Weights that were distilled to read strips of 24 and 16 rows; empty: those above read all heights.
     cfg.MODEL.STRIPS.LOW_WEIGHTS = ""
+    # What reads the columns of a strip: "ctc", or "attention", a decoder, which the weights must hold. ONNX folders have "ctc".
+    cfg.MODEL.STRIPS.HEAD = "ctc"
     # Characters that strips are read with: "" those of MODEL.RECOGNITION; "ascii"; "latin", with letters with accents, currency
     # and quotes; "all" that the weights know.
     cfg.MODEL.STRIPS.CHARSET = ""
@@ -211,6 +213,11 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER = 0.05
     # Losses: CTC to the annotation; to the frozen reader characters, softened by each temperature, and column features.
     cfg.MODEL.STRIPS.TRAINING.CTC_WEIGHT = 0.25
+    # Width of a new attention decoder for a reader that has none, 0: none; the weight of its loss, and the share of its gradient
+    # that reaches the columns: it harmed them.
+    cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 0
+    cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT = 1.0
+    cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.0
     cfg.MODEL.STRIPS.TRAINING.CHARACTERS_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.COLUMNS_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.TEMPERATURES = [1.0, 2.0]
@@ -233,6 +240,8 @@ def _add_distillation(cfg: CN) -> None:
     # K, the sequences that the teacher decodes per word, and the width of its beam search (>= K).
     cfg.MODEL.DISTILLATION.NUM_SEQUENCES = 3
     cfg.MODEL.DISTILLATION.BEAM_WIDTH = 3
+    # Which head of the teacher gives them: "attention", its decoder, or "ctc", the head of MODEL.RECOGNITION.CTC_WEIGHT.
+    cfg.MODEL.DISTILLATION.BEAMS = "attention"
     # "weighted": by the teacher's scores, per character; "paper": -log sum_k p_student(y_k).
     cfg.MODEL.DISTILLATION.SEQUENCE_FORM = "weighted"
     # "beams"; "right_beams": those of the words that the teacher reads right; or "forced_top1": one sequence, decoded under the

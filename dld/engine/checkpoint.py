@@ -170,11 +170,20 @@ class WholeSpotterCheckpointer(SpotterCheckpointer):
     """SpotterCheckpointer to which a missing or misshapen weight is an error: for teachers and for use.
 
     The CTC head may be missing: it is for training alone.
+
+    Args:
+        ctc_head: it must not be missing, either.
     """
+
+    def __init__(self, *arguments, ctc_head: bool = False, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.ctc_head = ctc_head
 
     def _log_incompatible_keys(self, incompatible) -> None:
         missing = [name for name in incompatible.missing_keys if ".ctc_head." not in name]
         shapes = [f"{name} {tuple(stored)} instead of {tuple(own)}" for name, stored, own in incompatible.incorrect_shapes]
+        if self.ctc_head and len(missing) < len(incompatible.missing_keys):
+            raise ValueError("these weights have no CTC head, of which MODEL.DISTILLATION.BEAMS ctc takes the beams")
         if missing or shapes:
             raise ValueError(
                 f"not a spotter of this configuration: {len(missing)} of {len(self.model.state_dict())} weights are "

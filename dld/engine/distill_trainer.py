@@ -97,7 +97,7 @@ class DistillTrainer(SpotterTrainer):
         path = teacher_weights(cfg)
         super().__init__(cfg)
         model = self.unwrapped_model
-        self._load_spotter(model.teacher, path)
+        self._load_spotter(model.teacher, path, ctc_head=cfg.MODEL.DISTILLATION.BEAMS == "ctc")
         if model.cost_table.teacher != model.cost_table.student:
             stored = cfg.clone()
             stored.defrost()
@@ -109,10 +109,13 @@ class DistillTrainer(SpotterTrainer):
         """Return the scales at which the images of the last step were read."""
         return self._trainer.last_scales
 
-    def _load_spotter(self, model: nn.Module, path: str) -> None:
+    def _load_spotter(self, model: nn.Module, path: str, ctc_head: bool = False) -> None:
         try:
             WholeSpotterCheckpointer(
-                model, charset_transfer=self.cfg.MODEL.CHARSET_TRANSFER, trust_pickle=self.cfg.MODEL.TRUST_PICKLE
+                model,
+                charset_transfer=self.cfg.MODEL.CHARSET_TRANSFER,
+                trust_pickle=self.cfg.MODEL.TRUST_PICKLE,
+                ctc_head=ctc_head,
             ).load(path)
         except ValueError as error:
             if path in str(error):

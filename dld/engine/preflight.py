@@ -13,6 +13,7 @@ from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
+from dld.modeling.recognition.strip_recognizer import HEADS, holds_decoder, no_decoder
 
 __all__ = ["check_run", "teacher_weights"]
 
@@ -43,9 +44,10 @@ def check_run(args: argparse.Namespace) -> None:
         if distils(cfg) and not args.eval_only:
             look(teacher_weights, cfg)
         if cfg.MODEL.RECOGNITION.READER == "StripRecognizer":
-            look(named_weights, "MODEL.STRIPS.WEIGHTS", cfg.MODEL.STRIPS.WEIGHTS, True)
-            if cfg.MODEL.STRIPS.LOW_WEIGHTS:
-                look(named_weights, "MODEL.STRIPS.LOW_WEIGHTS", cfg.MODEL.STRIPS.LOW_WEIGHTS, True)
+            for key in ("WEIGHTS", "LOW_WEIGHTS"):
+                if cfg.MODEL.STRIPS[key] or key == "WEIGHTS":
+                    file = look(named_weights, f"MODEL.STRIPS.{key}", cfg.MODEL.STRIPS[key], True)
+                    look(check_head, cfg.MODEL.STRIPS.HEAD, key, file)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         look(check_prepared, [name for name in names if name in BUILTIN])
@@ -93,6 +95,14 @@ def named_weights(key: str, name: str, readers: bool = False) -> str:
         return find_weights(name, readers)
     except (OSError, KeyError, ValueError) as error:
         raise type(error)(f"{key}: {error}") from error
+
+
+def check_head(head: str, key: str, file: str | None) -> None:
+    """Raise ValueError for a head of the reader of strips that is unknown, or not in its file (None: there is none)."""
+    if head not in HEADS:
+        raise ValueError(f"MODEL.STRIPS.HEAD must be one of {', '.join(HEADS)}, got {head!r}")
+    if head == "attention" and file is not None and not holds_decoder(file):
+        raise ValueError(no_decoder(key))
 
 
 def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:

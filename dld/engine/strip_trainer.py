@@ -19,7 +19,6 @@ from dld.engine.trainer import SMOOTHED, SpotterTrainer
 from dld.evaluation.strip_accuracy import strip_accuracy
 from dld.model_zoo import find_weights
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
-from dld.strips.collapsing import collapse
 from dld.strips.grouping import StripSize, strip_batches
 from dld.utils.atomic_write import atomic_write
 from dld.utils.number_format import inference_dtype
@@ -151,8 +150,8 @@ def read_set(cfg, reader: StripRecognizer, name: str) -> dict[str, dict[str, flo
             sizes = [StripSize(rows, word.width) for word in words]
             for at, pixels in strip_batches([word.strips[rows] for word in words], sizes):
                 with torch.autocast(reader.head.weight.device.type, dtype, enabled=dtype is not None):
-                    said = reader.read_batch(pixels)
-                for k, seen in zip(at, collapse(*said), strict=True):
+                    said = reader.read(pixels)
+                for k, seen in zip(at, said, strict=True):
                     text = "".join(reader.charset.characters[j - 1] for j in seen.ids)
                     rows_of[str(rows)].append((words[k].text, text, words[k].height, words[k].fill))
     reader.train(trained)

@@ -81,7 +81,7 @@ def strip_words(
         found: network output of each picture, not read yet.
         network_sizes: unpadded (H, W) of the images in whose pixels each is.
         pictures: uint8 BGR (H_i, W_i, 3).
-        read: the graph, pixels float32 (N, H, W, 3) -> ids and probabilities (N, L).
+        read: the graph, pixels float32 (N, H, W, 3) -> the characters of each strip.
         characters: in the order of their ids, from 1.
         min_score: words of a lower score are left out.
         split, rows, enlarge: see :func:`~dld.strips.reading.read_words`.

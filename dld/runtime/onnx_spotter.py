@@ -17,7 +17,7 @@ from dld.runtime.bundle import GraphRunner, read_settings, strip_graph
 from dld.runtime.found_words import Found, strip_words, words_of
 from dld.runtime.graph_spotter import GraphSpotter
 from dld.runtime.scale_rule import ScaleRule
-from dld.strips.collapsing import allowed_classes
+from dld.strips.collapsing import Characters, allowed_classes, collapse
 from dld.strips.grouping import StripSize
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
 from dld.structures.image_sizes import group_by_scale, scaled_size
@@ -126,12 +126,12 @@ class OnnxTextSpotter(ReadsPictures):
         read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, **rules)
         return [(words, strips.sizes, strips.unread) for words, strips in read]
 
-    def _read_strips(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Read pixels float32 (N, H, W, 3); return ids and probabilities (N, L)."""
+    def _read_strips(self, pixels: np.ndarray) -> list[Characters]:
+        """Read pixels float32 (N, H, W, 3)."""
         strips = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         more = [self.allowed] if self.takes_allowed else []
         ids, probabilities = self.run(strip_graph(pixels.shape[1]), strips, *more)
-        return ids, probabilities
+        return collapse(ids, probabilities)
 
     def normalize(self, picture: np.ndarray) -> np.ndarray:
         """Turn uint8 BGR (H, W, 3) into normalised float32 (3, H', W') at the teacher's resolution."""

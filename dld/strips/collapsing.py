@@ -1,4 +1,4 @@
-"""From the best class of every column to the characters of a word."""
+"""From what a head says of every column, or at every step, to the characters of a word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Characters", "allowed_classes", "collapse"]
+__all__ = ["Characters", "allowed_classes", "attended", "collapse"]
+
+# columns between two characters at least, of heads that tell places one by one
+_APART = 0.5
 
 
 class Characters(NamedTuple):
@@ -15,7 +18,7 @@ class Characters(NamedTuple):
 
     ids: np.ndarray  # int (n,), classes
     certainty: np.ndarray  # (n,), their probabilities
-    columns: np.ndarray  # float (n,), the middle of the columns that each was seen in; the first column is 0
+    columns: np.ndarray  # float (n,), rising, the middle of the columns that each was seen in; the first column is 0
 
 
 def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list[Characters]:
@@ -40,6 +43,30 @@ def collapse(ids: np.ndarray, probabilities: np.ndarray, blank: int = 0) -> list
         kept = row[starts] != blank
         at = starts[kept]
         found.append(Characters(row[at], certainty[at], (at + stops[kept]) / 2))
+    return found
+
+
+def attended(ids: np.ndarray, probabilities: np.ndarray, columns: np.ndarray, length: int, end: int = 0) -> list[Characters]:
+    """Return the characters of an attention decoder, up to its end.
+
+    Where columns do not rise from character to character they are moved apart, by half a column where there is room.
+
+    Args:
+        ids: int (R, T), classes; `end` ends a word.
+        probabilities: (R, T), of these classes.
+        columns: (R, T), where each was seen, 0 to length - 1; see `AttentionDecoder.greedy_with_columns`.
+        length: number of columns.
+
+    Returns:
+        the characters of each of R words.
+    """
+    counts = (np.cumsum(ids == end, axis=1) == 0).sum(1)
+    found = []
+    for row, certainty, at, n in zip(ids, probabilities, columns, counts, strict=True):
+        steps = np.arange(n) * min(_APART, (length - 1) / max(n - 1, 1))
+        last = length - 1 - (steps[-1] if n else 0)  # the others need this much room at the end of the strip
+        rising = np.minimum(np.maximum.accumulate(at[:n].astype(float) - steps), last) + steps
+        found.append(Characters(row[:n], certainty[:n], rising))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dld.strips.collapsing import Characters, collapse
+from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import StripSize, padded_widths, strip_batches
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, choose_rows
@@ -18,8 +18,8 @@ from dld.strips.splitting import Piece, outline_between, pieces_of
 
 __all__ = ["ReadStrips", "StripReading", "read_words"]
 
-# pixels float32 (N, H, W, 3) -> the best class of every column (N, L) and its probability; see `dld.strips.heights`
-ReadStrips = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+# pixels float32 (N, H, W, 3) -> the characters of each strip, whatever head read them; see `dld.strips.heights`
+ReadStrips = Callable[[np.ndarray], Sequence[Characters]]
 
 
 @dataclass
@@ -83,7 +83,7 @@ def read_words(
     # of each outline the surer of its strips
     best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
     for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
-        for i, seen in zip(positions, collapse(*read(pixels)), strict=True):
+        for i, seen in zip(positions, read(pixels), strict=True):
             sure, owner = reading_score(seen.certainty), (strips[i].photo, strips[i].row)
             if owner not in best or sure > best[owner][0]:
                 best[owner] = (sure, seen, strips[i])
@@ -126,7 +126,7 @@ class _Word(NamedTuple):
 def _words_of(
     strip: _Strip, seen: Characters, detection: float, photo_size: Sequence[int], space: int | None, split: bool
 ) -> list[_Word]:
-    """The words of one strip: one (without characters where nothing can be read), or several with spaces between them."""
+    """Return the words of one strip: one (without characters where nothing can be read), or several with spaces between them."""
     pieces = pieces_of(seen, space, strip.width)
     if not pieces:
         pieces = [Piece(0, 0, 0.0, 1.0)]
@@ -144,7 +144,7 @@ def _words_of(
 def _strips_of(
     n: int, photo: np.ndarray, outlines: Sequence[np.ndarray], rows: Sequence[int], enlarge: float
 ) -> tuple[list[_Strip], int]:
-    """The strips of photo `n` (a tall outline has two), and how many outlines have none."""
+    """Return the strips of photo `n` (a tall outline has two), and how many outlines have none."""
     height, width = photo.shape[:2]
     sides = sides_of_outlines(outlines)
     inside = np.array(

@@ -12,13 +12,17 @@ from xml.etree import ElementTree as ET
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from dld.cli import spot
 from dld.inference import video
 from dld.inference.predictor import TextSpotter
 from dld.inference.video import VideoReader, VideoWriter
+from dld.modeling.recognition.strip_recognizer import StripRecognizer
 from dld.structures.words import read_results
+from dld.text.charset import Charset
 
 
 @pytest.fixture
@@ -318,3 +322,39 @@ def test_names_that_are_no_utf8_or_that_the_terminal_cannot_print_are_read_like_
     assert sorted(path.name for path in (folder / "out").iterdir()) == list(names)
     assert [line.get("drawing") for line in lines()] == ["caf\\udce9.jpg", "菜单.jpg", None]
     assert json.loads(read_results("out/results.json")[0].to_json().encode("utf-8"))["file_name"] == odd[0]
+
+
+@pytest.fixture
+def reader_file(tmp_path):
+    """A reader of random weights whose decoder has learned to read "no" from any strip, as a file."""
+    torch.manual_seed(0)
+    reader = StripRecognizer(charset=Charset.default(), decoder_width=16)
+    weights = list(reader.decoder.parameters())
+    for p in weights:
+        p.requires_grad_(True)
+    optimizer, text = torch.optim.Adam(weights, 0.02), reader.charset.encode("no", 2)[None].repeat(4, 1)
+    columns = reader.columns(torch.rand(4, 3, 48, 96) * 2 - 1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = reader.losses(columns, text)["loss_attention"]
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+    save_file({k: v.contiguous() for k, v in reader.state_dict().items()}, tmp_path / "reader.safetensors")
+    return str(tmp_path / "reader.safetensors")
+
+
+def test_strips_are_read_with_the_attention_head(run, reader_file, capsys):
+    strips = ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", reader_file]
+    strips += ["MODEL.STRIPS.SCORE_THRESH", "0.0", "MODEL.STRIPS.DETECTION_THRESH", "0.0"]
+    for head in ("attention", "ctc"):
+        assert run("--input", "in", "--output", head, "--opts", *strips, "MODEL.STRIPS.HEAD", head) == 0
+        words = [word for line in lines(f"{head}/results.jsonl") for word in line["words"]]
+        assert words and all((word["text"] == "no") == (head == "attention") for word in words)
+    capsys.readouterr()
+    other = StripRecognizer(charset=Charset.default())
+    save_file({k: v.contiguous() for k, v in other.state_dict().items()}, reader_file)
+    assert run("--input", "in", "--output", "no", "--opts", *strips, "MODEL.STRIPS.HEAD", "attention") == 2
+    error = capsys.readouterr().err
+    assert "MODEL.STRIPS.HEAD attention: MODEL.STRIPS.WEIGHTS hold no attention decoder" in error
+    assert "Traceback" not in error and len(error.strip().splitlines()) == 1

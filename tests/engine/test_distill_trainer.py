@@ -107,6 +107,12 @@ def test_weights_that_do_not_fit_make_no_teacher(cfg, tmp_path):
     torch.save({"model": {k: v for k, v in whole["model"].items() if "ctc" not in k}}, tmp_path / "no_ctc.pth")
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = str(tmp_path / "no_ctc.pth")
     DistillTrainer(cfg)
+    # unless its beams are asked for
+    cfg.MODEL.DISTILLATION.BEAMS = "ctc"
+    with pytest.raises(ValueError, match=r"no_ctc\.pth: these weights have no CTC head, of which MODEL.DISTILLATION.BEAMS"):
+        DistillTrainer(cfg)
+    cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = path
+    DistillTrainer(cfg)
 
 
 def test_the_student_starts_as_its_teacher(cfg):

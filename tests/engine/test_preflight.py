@@ -68,6 +68,14 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
             ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", "dld://strips"], "teacher_tiny",
             "MODEL.STRIPS.WEIGHTS: no shipped weights are called 'strips'; there are: dld_tiny",
         ),
+        (
+            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "attention"], "teacher_tiny",
+            "MODEL.STRIPS.HEAD attention: MODEL.STRIPS.WEIGHTS hold no attention decoder, only ctc can read",
+        ),
+        (
+            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "both"], "teacher_tiny",
+            "MODEL.STRIPS.HEAD must be one of ctc, attention, got 'both'",
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_nothing_starts(run, launched, argv, config, message):

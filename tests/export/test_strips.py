@@ -189,3 +189,13 @@ def test_folders_of_before_read_all_characters(strips, monkeypatch):
     assert fed == [1]
     with pytest.raises(ValueError, match="cannot be told to these graphs: export the weights again"):
         OnnxTextSpotter(strips.folder, "cpu", allow="1")
+
+
+def test_the_attention_head_is_refused_in_one_line(strips):
+    model = copy.copy(strips.pytorch.model)
+    model._reader = [copy.deepcopy(model.reader)]
+    model.reader.add_decoder(16)
+    assert "strips" in spotter_parts(model, (64, 64), 1), "a decoder that does not read is no hindrance"
+    model.reader.use_head("attention")
+    with pytest.raises(ValueError, match="MODEL.STRIPS.HEAD attention cannot be exported.*: export with HEAD ctc"):
+        spotter_parts(model, (64, 64), 1)

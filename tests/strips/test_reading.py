@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dld.strips.collapsing import collapse
 from dld.strips.grouping import StripSize
 from dld.strips.reading import read_words
 
@@ -10,7 +11,7 @@ CHARACTERS = ["r", "g", "b"]
 COLOURS = {"r": (0, 0, 255), "g": (0, 255, 0), "b": (255, 0, 0)}  # BGR
 
 
-def read_colours(pixels):
+def colours(pixels):
     """Every column's class is its strongest colour: 1 red, 2 green, 3 blue, 0 for white or black.
 
     Its probability falls from left to right with the blue of the first column, so that both ways of a tall word differ.
@@ -21,6 +22,10 @@ def read_colours(pixels):
     ids = np.where(np.ptp(mean, axis=2) > 0.5, strongest, 0)
     certainty = np.where(ids[:, 1:2] == 3, 0.9, 0.5) * np.ones(ids.shape)
     return ids, certainty
+
+
+def read_colours(pixels):
+    return collapse(*colours(pixels))
 
 
 def never(pixels):
@@ -146,9 +151,9 @@ def test_no_photo_and_no_outline():
 
 def read_with_spaces(pixels):
     """As `read_colours`; grey is a space, class 4."""
-    ids, certainty = read_colours(pixels)
+    ids, certainty = colours(pixels)
     mean = pixels[:, 8:40].reshape(len(pixels), 32, -1, 8, 3).mean((1, 3))
-    return np.where((np.abs(mean) < 0.3).all(2), 4, ids), certainty
+    return collapse(np.where((np.abs(mean) < 0.3).all(2), 4, ids), certainty)
 
 
 def two_words(photo):
@@ -187,7 +192,7 @@ def read_colours_at_any_height(pixels):
     column = 8 if rows > 24 else 4
     mean = pixels[:, rows // 6 : -(rows // 6)].mean(1).reshape(len(pixels), W // column, column, 3).mean(2)
     ids = np.where(np.ptp(mean, axis=2) > 0.5, 3 - mean.argmax(2), 0)
-    return ids, np.full(ids.shape, 0.9)
+    return collapse(ids, np.full(ids.shape, 0.9))
 
 
 def test_each_word_is_read_at_a_height_for_its_own():

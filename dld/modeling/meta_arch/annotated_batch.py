@@ -139,5 +139,6 @@ def read_annotated(spotter: Spotter, batch: AnnotatedBatch, scale: float, find: 
         readings.append(reading)
         order.append(batch.word_index(members))
     back = torch.cat(order).argsort()
-    features = RecognitionFeatures(torch.cat([x.roi for x in readings])[back], torch.cat([x.context for x in readings])[back])
+    parts = zip(*readings, strict=True)
+    features = RecognitionFeatures(*(None if part[0] is None else torch.cat(part)[back] for part in parts))
     return AnnotatedReading(features, torch.cat(found)[back] if find else None)

@@ -8,6 +8,7 @@ by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArc
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
@@ -24,7 +25,7 @@ from dld.modeling.meta_arch.spotter import Spotter, build_spotter
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.recognizer import RecognitionFeatures
-from dld.modeling.recognition.teacher_targets import TeacherTargets, teacher_targets
+from dld.modeling.recognition.teacher_targets import BEAMS, TeacherTargets, teacher_targets
 from dld.modeling.resolution.cost import CostTable
 from dld.modeling.resolution.scale_comparison import ScaleComparison
 from dld.modeling.resolution.selector_losses import draw_scales
@@ -60,14 +61,16 @@ class DistillMetaArch(DynamicSpotter):
         weights: weights of the losses by name: rec, selector, roi, context, sequence, and those of finding: class, box, mask,
             feature (0 unless given).
         finding: the most proposals and finds of an image that finding is learned from, and the least probability of a find.
+        beams: head of the teacher that gives the beams: "attention" or "ctc". With "ctc" a word counts as read correctly, for
+            `right_beams`, if its first beam is the annotated text.
         freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
         training_scale: train every image at this scale; a selector, if there is one, is then not trained. None: ask the
             selector, or draw uniformly from the candidates if there is none.
         student: see :class:`DynamicSpotter`, as for all other arguments.
 
     Raises:
-        ValueError: `sequence_targets` is unknown, or teacher and student differ in their characters or in how they
-            normalise images.
+        ValueError: `sequence_targets` or `beams` is unknown or does not fit the teacher, or teacher and student differ in their
+            characters or in how they normalise images.
     """
 
     @configurable
@@ -79,6 +82,7 @@ class DistillMetaArch(DynamicSpotter):
         beam_width: int = 3,
         sequence_form: str = "weighted",
         sequence_targets: str = "beams",
+        beams: str = "attention",
         weights: dict[str, float] | None = None,
         finding: tuple[int, int, float] = (100, 24, 0.3),
         freeze_norm: bool = True,
@@ -89,6 +93,12 @@ class DistillMetaArch(DynamicSpotter):
         if sequence_targets not in SEQUENCE_TARGETS:
             known = ", ".join(SEQUENCE_TARGETS)
             raise ValueError(f"MODEL.DISTILLATION.SEQUENCE_TARGETS must be one of {known}, got {sequence_targets!r}")
+        if beams not in BEAMS:
+            raise ValueError(f"MODEL.DISTILLATION.BEAMS must be one of {', '.join(BEAMS)}, got {beams!r}")
+        if beams == "ctc" and not teacher.has_ctc_head:
+            raise ValueError("MODEL.DISTILLATION.BEAMS ctc needs a teacher with a CTC head (MODEL.RECOGNITION.CTC_WEIGHT > 0)")
+        if beams == "ctc" and sequence_targets == "forced_top1":
+            raise ValueError("MODEL.DISTILLATION.SEQUENCE_TARGETS forced_top1 is of the decoder: it does not go with BEAMS ctc")
         if teacher.charset != self.student.charset:
             raise ValueError(f"the teacher reads {teacher.charset!r}, the student {self.student.charset!r}")
         for statistic in ("pixel_mean", "pixel_std"):
@@ -97,10 +107,10 @@ class DistillMetaArch(DynamicSpotter):
             raise ValueError("teacher and student normalise images otherwise: MODEL.PIXEL_MEAN and PIXEL_STD must agree")
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule
         self.num_sequences, self.beam_width = num_sequences, beam_width
-        self.sequence_form, self.sequence_targets = sequence_form, sequence_targets
         reading = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0}
         self.weights = {**reading, **dict.fromkeys(FINDING_LOSSES, 0.0), **(weights or {})}
         self.finding = finding
+        self.sequence_form, self.sequence_targets, self.beams = sequence_form, sequence_targets, beams
         self.freeze_norm, self.training_scale = freeze_norm, training_scale
         if self.selector is not None and training_scale is not None:
             # no loss reaches it, and distributed training would wait forever for its gradient
@@ -121,6 +131,7 @@ class DistillMetaArch(DynamicSpotter):
             beam_width=node.BEAM_WIDTH,
             sequence_form=node.SEQUENCE_FORM,
             sequence_targets=node.SEQUENCE_TARGETS,
+            beams=node.BEAMS,
             weights={
                 "rec": node.REC_WEIGHT,
                 "selector": selector.WEIGHT,
@@ -183,7 +194,7 @@ class DistillMetaArch(DynamicSpotter):
         if not (self.distills or self.selects):
             return None
         features = read_annotated(self.teacher, batch, 1.0).features
-        return teacher_targets(self.teacher, features, batch.texts, self.num_sequences, self.beam_width)
+        return teacher_targets(self.teacher, features, batch.texts, self.num_sequences, self.beam_width, self.beams)
 
     @torch.no_grad()
     def ask_where(self, batch: AnnotatedBatch) -> list[FindingTargets] | None:
@@ -323,7 +334,7 @@ class DistillMetaArch(DynamicSpotter):
             beams = targets.beams
             valid = beams.valid[index]
             if self.sequence_targets == "right_beams":
-                valid = valid & targets.correct[index].unsqueeze(1)
+                valid = valid & self._read_right(targets, texts)[index].unsqueeze(1)
             ids = beams.ids[index]
             if len(index):
                 ids = ids[:, :, : max(int((ids != self.charset.pad).sum(-1).max()), 1)]
@@ -334,3 +345,14 @@ class DistillMetaArch(DynamicSpotter):
         over = (end.cumsum(1) - end.long() > 0) | (texts[index] == self.charset.pad)
         ids = best.masked_fill(over, self.charset.pad).unsqueeze(1)
         return ids, ids.new_zeros((len(ids), 1), dtype=torch.float32), ids.new_ones((len(ids), 1), dtype=torch.bool)
+
+    def _read_right(self, targets: TeacherTargets, texts: torch.Tensor) -> torch.Tensor:
+        """Return which words (R,) the head that gives the beams reads as they are annotated, ids (R, T)."""
+        if self.beams == "attention":
+            return targets.correct
+        longest = max(targets.beams.ids.shape[2], texts.shape[1])
+        best, wanted = (
+            F.pad(ids, (0, longest - ids.shape[1]), value=self.charset.pad) for ids in (targets.beams.ids[:, 0], texts)
+        )
+        # what is not to be read is padding, and so is the first beam of a word without any
+        return (best == wanted).all(1) & targets.beams.valid[:, 0]

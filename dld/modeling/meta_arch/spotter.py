@@ -74,6 +74,15 @@ class Spotter(nn.Module, ABC):
         :class:`~dld.modeling.recognition.decoder.AttentionDecoder`: `prepare`, `initial_state`, `step`, `forward`, `greedy`."""
 
     @property
+    def has_ctc_head(self) -> bool:
+        """Whether :meth:`ctc_logits` can be asked for."""
+        return False
+
+    def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
+        """Return the logits of a CTC head, (R, L, V), class 0 the blank, of the features of R words."""
+        raise ValueError(f"{type(self).__name__} has no CTC head")
+
+    @property
     def size_divisibility(self) -> int:
         """The sides of its input are padded to multiples of this."""
         return self.backbone.size_divisibility

@@ -17,7 +17,6 @@ from torch import nn
 
 from dld.config import configured_charset
 from dld.data.strip_words import StripWord
-from dld.modeling.losses.recognition import ctc_loss
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
 from dld.strips.grouping import StripSize, strip_batches
@@ -26,7 +25,7 @@ from dld.text.charset import named_charset
 
 __all__ = ["StripDistiller", "column_distillation_losses"]
 
-UNITS = {name: "word" for name in ("loss_ctc", "loss_kd_characters", "loss_kd_columns")}
+UNITS = {name: "word" for name in ("loss_ctc", "loss_attention", "loss_kd_characters", "loss_kd_columns")}
 
 
 @META_ARCH_REGISTRY.register()
@@ -42,7 +41,8 @@ class StripDistiller(nn.Module):
         rows: heights that are trained.
         rows_weights: how often each is drawn.
         temperatures: of the softened characters; the losses of several add up.
-        weights: of the losses "ctc", "characters" and "columns".
+        weights: of the losses "ctc", "attention" (of a student with a decoder), "characters" and "columns".
+        attention_share: of the decoder's gradient that reaches the columns.
     """
 
     @configurable
@@ -55,6 +55,7 @@ class StripDistiller(nn.Module):
         rows_weights: Sequence[float],
         temperatures: Sequence[float] = (1.0, 2.0),
         weights: dict[str, float] | None = None,
+        attention_share: float = 0.0,
     ) -> None:
         super().__init__()
         checked_rows(rows)
@@ -68,7 +69,8 @@ class StripDistiller(nn.Module):
         self._teacher = [teacher.eval().requires_grad_(False)]
         self.rows, self.rows_weights = [int(r) for r in rows], [float(w) for w in rows_weights]
         self.temperatures = tuple(temperatures)
-        self.weights = {"ctc": 0.25, "characters": 1.0, "columns": 1.0, **(weights or {})}
+        self.weights = {"ctc": 0.25, "attention": 1.0, "characters": 1.0, "columns": 1.0, **(weights or {})}
+        self.attention_share = attention_share
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -78,6 +80,8 @@ class StripDistiller(nn.Module):
         for reader in (teacher, student):
             reader.keep_characters(charset)
         training = node.TRAINING
+        if training.DECODER_WIDTH and student.decoder is None:
+            student.add_decoder(training.DECODER_WIDTH)
         return {
             "student": student.to(cfg.MODEL.DEVICE),
             "teacher": teacher.to(cfg.MODEL.DEVICE),
@@ -86,9 +90,11 @@ class StripDistiller(nn.Module):
             "temperatures": training.TEMPERATURES,
             "weights": {
                 "ctc": training.CTC_WEIGHT,
+                "attention": training.ATTENTION_WEIGHT,
                 "characters": training.CHARACTERS_WEIGHT,
                 "columns": training.COLUMNS_WEIGHT,
             },
+            "attention_share": training.ATTENTION_SHARE,
         }
 
     @property
@@ -137,8 +143,8 @@ class StripDistiller(nn.Module):
             targets = torch.nn.utils.rnn.pad_sequence(
                 [torch.tensor(self._ids(words[i].text)) for i in at], batch_first=True, padding_value=self.student.charset.pad
             ).to(self.device)
-            charset, share = self.student.charset, len(at) / len(words)
-            found = {"loss_ctc": ctc_loss(logits, targets, charset.pad, charset.end)}
+            share = len(at) / len(words)
+            found = self.student.losses(columns, targets, self.attention_share)
             if self.distills:
                 with torch.no_grad():
                     wanted = self.teacher.columns(self._strips(large))

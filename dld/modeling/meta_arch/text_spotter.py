@@ -77,7 +77,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
-        self._reader = [] if reader is None else [reader.to(dtype=inference_dtype)]  # in a list: not a submodule
+        self._reader = [] if reader is None else [reader.compute_in(inference_dtype)]  # in a list: not a submodule
         if not 0 <= min_score <= 1:
             raise ValueError(f"MODEL.STRIPS.SCORE_THRESH must be in [0, 1], got {min_score}")
         if not 8 <= expected_strip_width <= PADDED_WIDTHS[-1]:
@@ -127,6 +127,13 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     @property
     def decoder(self) -> nn.Module:
         return self.roi_heads.recognizer.decoder
+
+    @property
+    def has_ctc_head(self) -> bool:
+        return self.roi_heads.recognizer.ctc_head is not None
+
+    def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
+        return self.roi_heads.recognizer.ctc_logits(features) if self.has_ctc_head else super().ctc_logits(features)
 
     @property
     def reader(self) -> StripRecognizer | None:
@@ -242,7 +249,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             photos,
             outlines,
             [x.scores.numpy() for x in found],
-            self.reader.read_batch,
+            self.reader.read,
             self.reader.charset.characters,
             self.min_score,
             self.split_at_spaces,

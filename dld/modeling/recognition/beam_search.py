@@ -25,7 +25,8 @@ class BeamSequences(NamedTuple):
     """The K best readings of R words, best first. `AttentionDecoder.forward` accepts `ids` as they are."""
 
     ids: torch.Tensor  # int64 (R, K, T), the start id, which is also the padding, after the end
-    log_probabilities: torch.Tensor  # float32 (R, K), not divided by the length; -inf where not valid
+    # float32 (float64 of CTC logits in it) (R, K), not divided by the length; -inf where not valid
+    log_probabilities: torch.Tensor
     lengths: torch.Tensor  # int64 (R, K), steps with the end symbol; 0 where not valid
     valid: torch.Tensor  # bool (R, K), False where a word has fewer than K possible sequences
 
@@ -40,6 +41,7 @@ def beam_search(
     max_length: int,
     check_every: int = 4,
     length_power: float = 0.0,
+    allowed: torch.Tensor | None = None,
 ) -> BeamSequences:
     """Decode all words at once with B hypotheses a word, each fed its own prefix (Sutskever et al. 2014).
 
@@ -60,6 +62,7 @@ def beam_search(
         max_length: largest number of characters in a word; at most max_length + 1 steps run.
         check_every: steps between two checks whether all words are settled (a check makes a GPU wait).
         length_power: exponent a of the length in the last ranking.
+        allowed: bool (V,), classes that can be read; probabilities are those among them. None: all.
 
     Returns:
         the K best sequences of each word; T is the length of the longest of them, 0 if there are no words.
@@ -74,7 +77,7 @@ def beam_search(
         empty = torch.zeros((0, K), dtype=torch.int64, device=context.device)
         return BeamSequences(empty.new_zeros((0, K, 0)), empty.float(), empty, empty.bool())
     with few_words_on_one_thread(len(context), context.device):
-        return _search(decoder, context, K, B, max_length, check_every, length_power)
+        return _search(decoder, context, K, B, max_length, check_every, length_power, allowed)
 
 
 def _search(
@@ -85,6 +88,7 @@ def _search(
     max_length: int,
     check_every: int,
     length_power: float,
+    allowed: torch.Tensor | None,
 ) -> BeamSequences:
     R, V, pad, device = context.shape[0], decoder.num_outputs, decoder.start, context.device
     ids = torch.full((R, B, max_length + 1), pad, dtype=torch.int64, device=device)
@@ -102,6 +106,7 @@ def _search(
     settled_ids, settled_scores = ids.clone(), scores.clone()
     for t in range(max_length + 1):
         logits, state = decoder.step(previous, state, memory)
+        logits = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
         steps = torch.where(ended.unsqueeze(-1), frozen, logits.float().log_softmax(-1))  # (R', B, V)
         scores, best = select_best((scores.unsqueeze(-1) + steps).flatten(1), B)
         parents, previous = best // V, best % V

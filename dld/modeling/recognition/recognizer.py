@@ -121,13 +121,17 @@ class TextRecognizer(nn.Module):
         masks = self.pooler.polygon_masks(polygons, torch.cat(boxes), tall)
         return self.features(level, boxes, masks, tall)
 
+    def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
+        """Compute CTC logits float32 (R, L, V), class 0 the blank; only with a CTC head."""
+        return self.ctc_head(getattr(features, self.ctc_feature).float()).float()
+
     def losses(self, features: RecognitionFeatures, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return `loss_rec` and, with a CTC head, `loss_ctc`, of the features of R words against ids (R, T)."""
         targets = trim(targets, self.charset.pad)
         losses = {"loss_rec": attention_loss(self.decoder(features.context, targets), targets, self.charset.pad)}
         if self.ctc_head is not None:
-            logits = self.ctc_head(getattr(features, self.ctc_feature).float())
-            losses["loss_ctc"] = self.ctc_weight * ctc_loss(logits, targets, self.charset.pad, self.charset.end)
+            loss = ctc_loss(self.ctc_logits(features), targets, self.charset.pad, self.charset.end)
+            losses["loss_ctc"] = self.ctc_weight * loss
         return {name: self.loss_weight * value for name, value in losses.items()}
 
     def read(self, context: torch.Tensor) -> Readings:

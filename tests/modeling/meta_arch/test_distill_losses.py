@@ -4,6 +4,8 @@ import pytest
 import torch
 from distilling import DETECTION, DISTILLATION, READING, WORDS, ask, awaken, build, parts
 
+from dld.modeling.meta_arch.annotated_batch import read_annotated
+from dld.modeling.recognition.ctc_beam_search import ctc_beam_search
 from dld.modeling.recognition.teacher_targets import TeacherTargets
 
 MIXED = [(("stone", "a"), ()), (("Blue",), ()), (("north", "a-b", "42"), (1,))]
@@ -120,3 +122,59 @@ def test_forced_top_1_is_the_teachers_best_guess_at_each_annotated_step(cfg):
     assert ids[:, 0].tolist() == [[a, c, b, pad], [a, end, pad, pad], [b, end, pad, pad]]
     assert scores.tolist() == [[0.0]] * 3 and valid.tolist() == [[True]] * 3
     assert model._sequences(targets, torch.tensor([2, 0]), texts)[0][:, 0, 0].tolist() == [b, a]
+
+
+def test_beams_of_the_ctc_head(cfg, make_batch, storage):
+    """They take the place of the decoder's; the teacher's other targets stay, and every loss is finite."""
+    model = awaken(build(cfg, "MODEL.DISTILLATION.BEAMS", "ctc"))
+    with torch.no_grad():
+        model.teacher.roi_heads.recognizer.ctc_head.weight.mul_(20)  # sure enough that its beams are no ties
+    annotated, targets = parts(model, make_batch(*MIXED))
+    features = read_annotated(model.teacher, annotated, 1.0).features
+    head = model.teacher.roi_heads.recognizer.ctc_head
+    expected = ctc_beam_search(head(features.columns), num_sequences=3, beam_width=3, max_length=10)
+    assert all(torch.equal(a, b) for a, b in zip(targets.beams, expected, strict=True))
+    model.beams = "attention"
+    other = model.ask_teacher(annotated)
+    assert not torch.equal(other.beams.log_probabilities, targets.beams.log_probabilities)
+    for name in ("roi", "context", "logits", "correct"):
+        assert torch.equal(getattr(other, name), getattr(targets, name))
+    model.beams = "ctc"
+    losses = model.train_student(annotated, [1.0, 0.4, 1.0], targets)
+    assert all(torch.isfinite(v) for v in losses.values()) and losses["loss_kd_sequence"] > 0
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.student.parameters() if p.grad is not None)
+    model(make_batch(((), ())))  # no words
+
+
+def test_right_beams_of_the_ctc_head_are_those_whose_best_is_the_text(cfg, make_batch, storage):
+    model = build(cfg, "MODEL.DISTILLATION.BEAMS", "ctc", "MODEL.DISTILLATION.SEQUENCE_TARGETS", "right_beams")
+    annotated, targets = parts(model, make_batch(*MIXED))
+    texts = annotated.texts  # "stone" "a" "Blue" "north" "42"
+    beams = targets.beams._replace(
+        ids=texts[:, None, :7].repeat(1, 3, 1),
+        log_probabilities=torch.log(torch.tensor([0.5, 0.3, 0.1])).repeat(5, 1),
+        valid=torch.ones(5, 3, dtype=torch.bool),
+    )
+    beams.ids[1, 0], beams.ids[3, 0, 0] = texts[0, :7], texts[0, 0] + 1
+    # what the decoder reads does not count
+    said = targets._replace(beams=beams, correct=torch.zeros(5, dtype=torch.bool))
+    _, _, valid = model._sequences(said, torch.arange(5), texts)
+    assert valid.all(1).tolist() == valid.any(1).tolist() == [True, False, True, False, True]
+    assert model.train_student(annotated, [1.0, 0.4, 1.0], said)["loss_kd_sequence"] > 0
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["MODEL.DISTILLATION.BEAMS", "best"], "MODEL.DISTILLATION.BEAMS must be one of attention, ctc, got 'best'"),
+        (["MODEL.DISTILLATION.BEAMS", "ctc", "MODEL.RECOGNITION.CTC_WEIGHT", 0.0], "needs a teacher with a CTC head"),
+        (
+            ["MODEL.DISTILLATION.BEAMS", "ctc", "MODEL.DISTILLATION.SEQUENCE_TARGETS", "forced_top1"],
+            "forced_top1 is of the decoder",
+        ),
+    ],
+)
+def test_beams_that_cannot_be_had_are_named(cfg, opts, message):
+    with pytest.raises(ValueError, match=message):
+        build(cfg, *opts)

@@ -310,3 +310,14 @@ def test_carries_no_gradient():
 def test_arguments_out_of_range_are_named(wrong, name):
     with pytest.raises(ValueError, match=name):
         beam_search(random_decoder(4), words(1), **{"num_sequences": 3, "max_length": 4, **wrong})
+
+
+def test_allowed_classes_are_the_only_ones():
+    """As if the decoder had no others: the readings of one whose outputs are cut to the end and two characters."""
+    decoder, context = random_decoder(5), words(4)
+    allowed = torch.tensor([True, False, True, False, True])
+    beams = beam_search(decoder, context, num_sequences=3, beam_width=40, max_length=3, allowed=allowed)
+    decoder.output.bias.data[~allowed] = -torch.inf
+    expected = beam_search(decoder, context, num_sequences=3, beam_width=40, max_length=3)
+    assert all(torch.equal(a, b) for a, b in zip(beams, expected, strict=True))
+    assert set(beams.ids.unique().tolist()) <= {0, 2, 4, 5} and beams.valid.all()

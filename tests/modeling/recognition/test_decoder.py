@@ -160,3 +160,35 @@ def test_autocast_changes_nothing(decoder, context):
         forced, read = decoder(context, targets), decoder.greedy(context, 5)
     assert torch.equal(forced, decoder(context, targets))
     assert torch.equal(read[1], decoder.greedy(context, 5)[1])
+
+
+def test_greedy_tells_where_attention_looked(decoder, context):
+    """The mean column under the weights a = softmax(v . tanh(W_k x + W_q h)) of each step, two from the peak, by hand."""
+    decoder.energy.weight.data *= 20
+    ids, probabilities, columns = decoder.greedy_with_columns(context, 5, check_every=2)
+    plain = decoder.greedy(context, 5, check_every=2)
+    assert torch.equal(ids, plain[0]) and torch.equal(probabilities, plain[1])
+    memory = decoder.prepare(context)
+    state, previous = decoder.initial_state(memory), torch.full((R, 1), START)
+    for t in range(ids.shape[1]):
+        energy = decoder.energy(torch.tanh(memory.keys + decoder.query(state.hidden)))[..., 0]  # (R, L)
+        mean = torch.zeros(R)
+        for r, weights in enumerate(energy.softmax(-1).tolist()):
+            near = [k for k in range(L) if abs(k - weights.index(max(weights))) <= 2]
+            mean[r] = sum(k * weights[k] for k in near) / sum(weights[k] for k in near)
+        over = (ids[:, :t] == END).any(1)
+        torch.testing.assert_close(columns[:, t], mean.masked_fill(over, 0.0))
+        _, state = decoder.step(previous, state, memory)
+        previous = ids[:, t : t + 1]
+    assert columns.std() > 0.1
+
+
+def test_greedy_reads_allowed_classes_alone(decoder, context):
+    never_ending(decoder)
+    allowed = torch.tensor([True, False, True, True, *[False] * (V - 4)])
+    assert set(decoder.greedy(context, 4)[0].unique().tolist()) - {2, 3}
+    ids, probabilities, _ = decoder.greedy_with_columns(context, 4, allowed=allowed)
+    assert set(ids.unique().tolist()) <= {2, 3}
+    logits = decoder(context, ids)[..., [2, 3]]
+    chosen = logits.softmax(-1).gather(-1, (ids - 2).unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(probabilities, chosen, atol=1e-4, rtol=1e-4)

@@ -4,13 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 
 import dld.modeling  # noqa: F401  only registration
 from dld.config import get_dld_cfg
-from dld.modeling.flops import count_flops, spotter_flops, strip_flops
+from dld.modeling.flops import DECODER_STEPS, count_flops, spotter_flops, strip_flops
 from dld.modeling.resolution.cost import CostTable, SpotterCost, stored_cost
 from dld.modeling.resolution.selector import ResolutionSelector
 from dld.strips.grouping import StripSize
@@ -109,6 +110,31 @@ def test_a_strip_costs_what_counting_says(strip_spotter, width, rows, monkeypatc
     # words of which nothing is known are charged a strip of the expected width
     unknown = law.flops(torch.tensor(0), torch.tensor(3)) - law.flops(torch.tensor(0), torch.tensor(3), strips=0.0)
     assert unknown.item() == pytest.approx(3 * law.reading_flops([StripSize(48, 160)]))
+
+
+@pytest.mark.parametrize("rows", [48, 16])
+def test_the_attention_head_is_charged_its_steps(rows, monkeypatch):
+    """The closed form against counting what runs where every strip takes as many steps as are charged."""
+    spotter = tiny_teacher("StripRecognizer")
+    ctc = SpotterCost.measure(spotter)
+    reader = spotter.reader
+    reader.add_decoder(160)
+    reader.use_head("attention")
+    monkeypatch.setattr(reader.decoder, "end", -1)  # an id no step predicts
+    monkeypatch.setattr(spotter, "strip_rows", (rows,))
+    law = SpotterCost.measure(spotter)
+    for width in (96, 256):
+        pixels = np.zeros((3, rows, int(FORMS[rows].columns(width)), 3), np.float32)
+        decoder = reader.decoder.greedy_with_columns
+        with monkeypatch.context() as m:
+            m.setattr(reader.decoder, "greedy_with_columns", lambda x, _, d=decoder, **k: d(x, DECODER_STEPS - 1, **k))
+            counted = count_flops(lambda pixels=pixels: reader.read(pixels))
+        assert law.reading_flops([StripSize(rows, width)] * 3) == pytest.approx(counted.total_flops, rel=0.01)
+    step = strip_flops(reader, 160, 48) - ctc.reading_flops([StripSize(48, 160)])
+    # keys, and of each step: query, attention, LSTM cell, output; without the CTC head
+    columns, width, V = 20, 160, 96
+    keys, per_step = columns * 120 * width, width * width + columns * (width + 120) + 4 * width * (2 * width + 120) + width * V
+    assert step == pytest.approx(2 * (keys + DECODER_STEPS * per_step - columns * 120 * V), rel=1e-3)
 
 
 def test_padded_pixels_worked_by_hand(table):
