@@ -213,7 +213,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER = 0.05
     # Losses: CTC to the annotation; to the frozen reader characters, softened by each temperature, and column features.
     cfg.MODEL.STRIPS.TRAINING.CTC_WEIGHT = 0.25
-    # Width of a new attention decoder for a reader that has none, 0: none; the weight of its loss, and the share of its gradient
+    # Width of a new attention decoder for a reader without one, 0: none; the weight of its loss, and the share of its gradient
     # that reaches the columns: it harmed them.
     cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT = 1.0

@@ -126,7 +126,7 @@ class _Word(NamedTuple):
 def _words_of(
     strip: _Strip, seen: Characters, detection: float, photo_size: Sequence[int], space: int | None, split: bool
 ) -> list[_Word]:
-    """Return the words of one strip: one (without characters where nothing can be read), or several with spaces between them."""
+    """Return the words of one strip: one (without characters where nothing can be read), or several with spaces between."""
     pieces = pieces_of(seen, space, strip.width)
     if not pieces:
         pieces = [Piece(0, 0, 0.0, 1.0)]

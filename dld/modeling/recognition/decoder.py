@@ -173,7 +173,7 @@ class AttentionDecoder(nn.Module):
     def _greedy(
         self, context: torch.Tensor, max_length: int, check_every: int, run: Callable, allowed: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return `run` is :meth:`step`, or what returns the attention weights, too."""
+        """Read greedily; `run` is :meth:`step`, or what returns the attention weights, too."""
         R, device = context.shape[0], context.device
         ids = torch.full((R, max_length + 1), self.end, dtype=torch.int64, device=device)
         probabilities = torch.ones((R, max_length + 1), device=device)

@@ -191,7 +191,7 @@ class StripRecognizer(nn.Module):
 
     @torch.inference_mode()
     def read_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return :meth:`forward` of pixels float32 (N, H, W, 3) as `strip_batches` makes them, from and to NumPy; always of CTC."""
+        """Return what :meth:`forward` says of pixels as :meth:`read` takes them, in NumPy: always the head of CTC."""
         ids, probabilities = self(self._strips(pixels))
         return ids.cpu().numpy(), probabilities.cpu().numpy()
 
