@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from dld.data.build import build_train_loader, get_text_dataset
 from dld.data.strip_words import StripMapper
 from dld.engine.hooks import FinalCheckpoint, TimeLimit
-from dld.engine.run_folder import periodic_checkpoints
+from dld.engine.run_folder import periodic_checkpoints, tidy_run_folder
 from dld.engine.trainer import SMOOTHED, SpotterTrainer
 from dld.evaluation.strip_accuracy import strip_accuracy
 from dld.model_zoo import find_weights
@@ -79,6 +79,9 @@ class StripTrainer(SpotterTrainer):
         if path and not going_on and holds_reader(path, self.cfg.MODEL.TRUST_PICKLE):
             self.unwrapped_model.start_from(load_strip_recognizer(path))
             logger.info("the student starts from the reader %s", path)
+            if comm.is_main_process() and resume:
+                # the run was killed before its first checkpoint
+                tidy_run_folder(self.cfg.OUTPUT_DIR, 0)
             return
         super().resume_or_load(resume)
 
