@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         log_requests()
 
     def load():
-        from dld.cli.spot import load_spotter
+        from dld.cli.load_spotter import load_spotter
         from dld.serve.network import Network
 
         return Network(load_spotter(args))

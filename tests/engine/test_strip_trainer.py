@@ -130,6 +130,18 @@ def test_losses_vanish_where_the_student_is_its_teacher_at_48_rows(cfg):
     assert sum(v.item() for v in nothing.values()) == 0 and sum(nothing.values()).requires_grad
 
 
+def test_an_attention_decoder_is_taught_without_harm_to_the_columns(cfg):
+    cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 16
+    for name in ("CTC", "CHARACTERS", "COLUMNS"):
+        cfg.MODEL.STRIPS.TRAINING[f"{name}_WEIGHT"] = 0.0
+    model = StripDistiller(cfg)
+    losses = model.losses(words_of(cfg), 24)
+    assert set(losses) == {"loss_attention"} and losses["loss_attention"].item() > 0
+    losses["loss_attention"].backward()
+    assert all(p.grad is not None for p in model.student.decoder.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in model.student.body.parameters())
+
+
 def test_column_losses_are_those_of_their_definitions():
     torch.manual_seed(0)
     columns, wanted, logits, said = torch.randn(2, 5, 7), torch.randn(2, 5, 7), torch.randn(2, 5, 4), torch.randn(2, 5, 4)

@@ -154,6 +154,8 @@ class StripDistiller(nn.Module):
                 total[name] = total[name] + share * value
         weighted = {name: self.weights[name.split("_")[-1]] * value for name, value in total.items()}
         kept = {name: value for name, value in weighted.items() if self.weights[name.split("_")[-1]] > 0}
+        if self.student.decoder is None:
+            kept.pop("loss_attention", None)
         return StepLosses(kept, UNITS, {"word": float(len(words))})
 
     @property
