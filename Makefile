@@ -6,6 +6,10 @@ SHELL := /bin/bash
 # An environment that has detectron2 already (PYTHON=..., an active venv or conda, python3) is used as it is; otherwise .venv.
 PY := $(shell PYTHON="$(PYTHON)" OWN_VENV="$(OWN_VENV)" bash requirements/select_python.sh)
 
+# The suite runs in so many processes, where pytest-xdist is there; 0: in one, in the order of the files.
+PROCESSES ?= 2
+SIDE_BY_SIDE = $$("$(PY)" -c "import xdist" 2> /dev/null && echo "-n $(PROCESSES)")
+
 # Tests run beside other things: OpenMP threads that wait must sleep at once.
 test test-latest test-upstream: export OMP_WAIT_POLICY ?= passive
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -29,14 +33,14 @@ demo: setup
 	"$(PY)" projects/DLD/tools/run_demo.py $(ARGS)
 
 test: setup
-	"$(PY)" -m pytest -q --durations=15 $(ARGS)
+	"$(PY)" -m pytest -q --durations=15 $(SIDE_BY_SIDE) $(ARGS)
 
 # the suite in environments of its own: with the newest torch, torchvision and everything else that setup.py allows, and with
 # the locked ones and upstream's detectron2
 test-latest test-upstream: test-%:
 	@bash requirements/setup_env.sh "$(CURDIR)/.venv-$*/bin/python" --$*
 	"$(CURDIR)/.venv-$*/bin/python" -m dld.utils.collect_env
-	"$(CURDIR)/.venv-$*/bin/python" -m pytest -q --durations=15 $(ARGS)
+	"$(CURDIR)/.venv-$*/bin/python" -m pytest -q --durations=15 -n $(PROCESSES) $(ARGS)
 
 lint: setup
 	"$(PY)" -m ruff check .
