@@ -70,7 +70,7 @@ PROJECT = {
     f"{TOOLS}/load_server.py --pretrained teacher_tiny --clients 8 --seconds 600": Run(
         append="--clients 2 --seconds 3", needs="fastapi_offline", own_process=True, slow=True, says="wrong: 0",
     ),
-    PYTHON_CLIENT: served(17865, "['HOT", own_process=False),
+    PYTHON_CLIENT: served(17865, "HOT", own_process=False),
     f"{TRAIN}/pretrain_tiny.yaml": Run(append=ONE, leaves=("output/pretrain_tiny/config.yaml",), slow=True),
     f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS output/pretrain_tiny/model_final.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/teacher_tiny/config.yaml",), slow=True,
@@ -103,6 +103,7 @@ PROJECT = {
         leaves=("output/reader_ppocr/reader.safetensors",),
     ),
     f"{TRAIN}/reader_ppocr.yaml --eval-only MODEL.WEIGHTS output/reader_ppocr/reader.safetensors": Run(
+        first=f"{TRAIN}/reader_ppocr.yaml {ONE} DATASETS.TEST '()' SOLVER.IMS_PER_BATCH 1 SOLVER.REFERENCE_BATCH 1",
         append="DATASETS.TEST \"('synthwords_val',)\" MODEL.STRIPS.TRAINING.TEST_IMAGES 2", slow=True,
         leaves=("output/reader_ppocr/strip_accuracy.json",),
     ),
