@@ -125,7 +125,7 @@ def list_names(folder: str) -> list[str]:
 
 
 def list_below(folder: str) -> Iterator[str]:
-    """Return addresses of all files in a folder given by its address, at any depth, sorted."""
+    """Yield addresses of all files in a folder given by its address, at any depth, sorted."""
     from pyarrow import fs
 
     address = _Address.of(folder)

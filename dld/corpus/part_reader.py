@@ -141,7 +141,7 @@ class _Named(io.BytesIO):
 
 
 def _opened(paths: Sequence[str]) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Return each path with its pixels, or with why there are none; the files behind it are fetched meanwhile."""
+    """Yield each path with its pixels, or with why there are none; the files behind it are fetched meanwhile."""
     waiting: deque[tuple[str, Future[bytes]]] = deque()
     rest = iter(paths)
     with ThreadPoolExecutor(min(_AHEAD, max(len(paths), 1))) as pool:

@@ -86,7 +86,7 @@ def _companion(address: str) -> bool:
 
 
 def _lines(name: str) -> Iterator[str]:
-    """Return pictures of a list; names that are no UTF-8 keep their bytes."""
+    """Yield pictures of a list; names that are no UTF-8 keep their bytes."""
     for line in read_file(name).splitlines():
         picture = os.fsdecode(line).strip("\r\n")
         if picture.strip():

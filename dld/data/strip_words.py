@@ -10,7 +10,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dld.config import configured_charset
 from dld.data.dataset_mapper import read_dict_image
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import padded_widths
@@ -71,12 +70,12 @@ class StripMapper:
         self.jitter, self.most_words = jitter, most_words
 
     @classmethod
-    def from_config(cls, cfg, is_train: bool = True) -> StripMapper:
-        """Build it from MODEL.STRIPS.TRAINING."""
+    def from_config(cls, cfg, charset: Charset, is_train: bool = True) -> StripMapper:
+        """Build it from MODEL.STRIPS.TRAINING for a reader of these characters."""
         node = cfg.MODEL.STRIPS.TRAINING
         return cls(
             is_train,
-            configured_charset(cfg),
+            charset,
             cfg.MODEL.RECOGNITION.MAX_LENGTH,
             node.ROWS if is_train else node.TEST_ROWS,
             node.SIDE_JITTER if is_train else 0.0,

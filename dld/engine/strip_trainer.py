@@ -8,17 +8,20 @@ import os
 from collections import Counter
 
 import torch
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from dld.data.build import build_train_loader, get_text_dataset
 from dld.data.strip_words import StripMapper
-from dld.engine.hooks import FinalCheckpoint, TimeLimit
-from dld.engine.run_folder import periodic_checkpoints, tidy_run_folder
-from dld.engine.trainer import SMOOTHED, SpotterTrainer
+from dld.engine.run_folder import tidy_run_folder
+from dld.engine.trainer import SpotterTrainer
 from dld.evaluation.strip_accuracy import strip_accuracy
 from dld.model_zoo import find_weights
-from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.modeling.recognition.strip_recognizer import (
+    StripRecognizer,
+    charset_of_strips,
+    load_strip_recognizer,
+)
 from dld.strips.grouping import StripSize, strip_batches
 from dld.utils.atomic_write import atomic_write
 from dld.utils.number_format import inference_dtype
@@ -69,7 +72,8 @@ class StripTrainer(SpotterTrainer):
     @classmethod
     def build_train_loader(cls, cfg):
         """Build the endless loader over the words of DATASETS.TRAIN."""
-        mapper = StripMapper.from_config(cfg, True)
+        charset = charset_of_strips(cfg, load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS))
+        mapper = StripMapper.from_config(cfg, charset)
         return build_train_loader(cfg, comm.get_rank(), comm.get_world_size(), mapper)
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -104,28 +108,15 @@ class StripTrainer(SpotterTrainer):
         return results
 
     def build_hooks(self) -> list:
-        """Build the hooks: timing, schedule, evaluation, log writers, checkpoints, the reader's file."""
-        cfg = self.cfg
-        ret = [hooks.IterationTimer(), hooks.LRScheduler()]
-        if cfg.SOLVER.MAX_MINUTES:
-            ret.append(TimeLimit(cfg.SOLVER.MAX_MINUTES))
-
-        def evaluate():
-            self._last_eval_results = self.test(self.cfg, self.model)
-            return self._last_eval_results
-
-        if cfg.DATASETS.TEST:
-            ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
+        """Build the hooks of SpotterTrainer, and that of the reader's file."""
+        ret = super().build_hooks()
         if comm.is_main_process():
-            ret.append(hooks.PeriodicWriter(self.build_writers(), period=SMOOTHED))
-            self._periodic = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3)
-            self._periodic.recent_checkpoints = periodic_checkpoints(cfg.OUTPUT_DIR)
-            ret += [
-                self._periodic,
-                FinalCheckpoint(self.checkpointer),
-                ReaderFile(cfg.SOLVER.CHECKPOINT_PERIOD, cfg.OUTPUT_DIR),
-            ]
+            ret.append(ReaderFile(self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.OUTPUT_DIR))
         return ret
+
+    def hooks_after_evaluation(self) -> list:
+        """Build none: the scores are of several heights, none of which is the one that counts, and nothing is found."""
+        return []
 
 
 @torch.no_grad()
@@ -138,7 +129,7 @@ def read_set(cfg, reader: StripRecognizer, name: str) -> dict[str, dict[str, flo
         ValueError: the set has no word to read.
     """
     node = cfg.MODEL.STRIPS.TRAINING
-    mapper, dataset = StripMapper.from_config(cfg, False), get_text_dataset(name)
+    mapper, dataset = StripMapper.from_config(cfg, reader.charset, False), get_text_dataset(name)
     count = min(len(dataset), node.TEST_IMAGES or len(dataset))
     dtype = inference_dtype(cfg.MODEL.INFERENCE_DTYPE, cfg.MODEL.DEVICE)
     rows_of: dict[str, list] = {str(rows): [] for rows in mapper.rows}

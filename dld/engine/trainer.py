@@ -185,28 +185,25 @@ class SpotterTrainer(DefaultTrainer):
 
         if cfg.DATASETS.TEST:
             ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
-            several = len(cfg.DATASETS.TEST) > 1
-            metric = f"{cfg.DATASETS.TEST[0]}/e2e/hmean" if several else "e2e/hmean"
             if main:
-                # also with EVAL_PERIOD 0: then only the scores after the last iteration count
-                ret.append(BestSpotter(cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER, self.checkpointer, metric))
-                if cfg.TEST.PICTURE_PERIOD:
-                    name = cfg.DATASETS.TEST[0]
-                    ret.append(
-                        PicturesOfPredictions(
-                            cfg.TEST.PICTURE_PERIOD,
-                            get_text_dataset(name),
-                            TextDatasetMapper(cfg, False),
-                            cfg.OUTPUT_DIR,
-                            cfg.TEST.PICTURES,
-                            name,
-                        )
-                    )
+                ret += self.hooks_after_evaluation()
         if main:
             # behind evaluation and writers: a run resumed from a checkpoint written before them would lack their scores
             self._periodic = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3)
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=SMOOTHED))
             ret += [self._periodic, FinalCheckpoint(self.checkpointer)]
+        return ret
+
+    def hooks_after_evaluation(self) -> list:
+        """Build what keeps the best checkpoint by the scores, and draws predictions on the first set of DATASETS.TEST."""
+        cfg, name = self.cfg, self.cfg.DATASETS.TEST[0]
+        metric = f"{name}/e2e/hmean" if len(cfg.DATASETS.TEST) > 1 else "e2e/hmean"
+        # also with EVAL_PERIOD 0: then only the scores after the last iteration count
+        ret = [BestSpotter(cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER, self.checkpointer, metric)]
+        if cfg.TEST.PICTURE_PERIOD:
+            mapper = TextDatasetMapper(cfg, False)
+            dataset, period = get_text_dataset(name), cfg.TEST.PICTURE_PERIOD
+            ret.append(PicturesOfPredictions(period, dataset, mapper, cfg.OUTPUT_DIR, cfg.TEST.PICTURES, name))
         return ret
 
     def state_dict(self) -> dict:

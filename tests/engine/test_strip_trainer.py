@@ -69,7 +69,7 @@ def test_training_brings_the_student_to_its_teacher_and_ends_as_a_reader(cfg, tm
 
 
 def words_of(cfg):
-    mapper = StripMapper.from_config(cfg, True)
+    mapper = StripMapper.from_config(cfg, Charset.default())
     import numpy as np
     from detectron2.data import DatasetCatalog
 
@@ -140,6 +140,38 @@ def test_an_attention_decoder_is_taught_without_harm_to_the_columns(cfg):
     losses["loss_attention"].backward()
     assert all(p.grad is not None for p in model.student.decoder.parameters())
     assert all(p.grad is None or not p.grad.any() for p in model.student.body.parameters())
+
+
+def test_a_reader_with_or_without_a_decoder_is_started_from(cfg):
+    plain, width_8 = load_strip_recognizer("strip_reader"), load_strip_recognizer("strip_reader")
+    width_8.add_decoder(8)
+    with pytest.raises(ValueError, match="DECODER_WIDTH 8"):
+        StripDistiller(cfg).start_from(width_8)
+    cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 8
+    model = StripDistiller(cfg)
+    new = model.student.decoder.embedding.weight.clone()
+    model.start_from(plain)
+    assert torch.equal(model.student.decoder.embedding.weight, new), "it stays"
+    model.start_from(width_8)
+    assert torch.equal(model.student.decoder.embedding.weight, width_8.decoder.embedding.weight)
+
+
+def test_a_step_without_words_has_a_gradient_for_every_weight(cfg):
+    model = StripDistiller(cfg)
+    sum(model([{"words": []}]).values()).backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.student.parameters())
+
+
+def test_words_are_taken_with_all_characters_that_the_student_has(cfg, register_records, make_record):
+    record = make_record(("stone", "river"))
+    record["annotations"][0]["text"] = "caf\u00e9"
+    cfg.DATASETS.TRAIN = (register_records("accented", [record]),)
+    texts = {}
+    for name in ("ascii", "latin"):
+        cfg.MODEL.STRIPS.CHARSET = name
+        batch = next(iter(StripTrainer.build_train_loader(cfg)))
+        texts[name] = {word.text for sample in batch for word in sample["words"]}
+    assert texts == {"ascii": {"river"}, "latin": {"caf\u00e9", "river"}}
 
 
 def test_column_losses_are_those_of_their_definitions():

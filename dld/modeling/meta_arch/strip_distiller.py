@@ -8,32 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from dld.config import configured_charset
 from dld.data.strip_words import StripWord
 from dld.modeling.meta_arch.step_losses import StepLosses
-from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, charset_of_strips, load_strip_recognizer
 from dld.strips.grouping import StripSize, strip_batches
 from dld.strips.heights import STRIP_ROWS, checked_rows
-from dld.text.charset import named_charset
 
 __all__ = ["StripDistiller", "column_distillation_losses"]
 
-UNITS = {name: "word" for name in ("loss_ctc", "loss_attention", "loss_kd_characters", "loss_kd_columns")}
+# each loss, and the name of its weight
+WEIGHTS = {
+    "loss_ctc": "ctc",
+    "loss_attention": "attention",
+    "loss_kd_characters": "characters",
+    "loss_kd_columns": "columns",
+}
+UNITS = dict.fromkeys(WEIGHTS, "word")
 
 
 @META_ARCH_REGISTRY.register()
 class StripDistiller(nn.Module):
     """A student that reads strips of some heights, and the frozen reader that it learns from.
 
-    In training, `forward` takes the outputs of :class:`~dld.data.strip_words.StripMapper` and returns losses, each a mean over
-    words. Every step has one height, drawn from `rows`. At test it returns the student's readings.
+    `forward` takes the outputs of :class:`~dld.data.strip_words.StripMapper` and returns losses, each a mean over words. Every
+    step has one height, drawn from `rows`. There is nothing else to it: at test `student` reads
+    (:func:`dld.engine.strip_trainer.read_set`).
 
     Args:
         student: trained from its present weights.
@@ -76,7 +81,7 @@ class StripDistiller(nn.Module):
     def from_config(cls, cfg) -> dict:
         node = cfg.MODEL.STRIPS
         teacher, student = (load_strip_recognizer(node.WEIGHTS) for _ in range(2))
-        charset = named_charset(node.CHARSET, teacher.charset.characters) if node.CHARSET else configured_charset(cfg)
+        charset = charset_of_strips(cfg, teacher)
         for reader in (teacher, student):
             reader.keep_characters(charset)
         training = node.TRAINING
@@ -113,59 +118,59 @@ class StripDistiller(nn.Module):
     def start_from(self, reader: StripRecognizer) -> None:
         """Give the student the weights of another reader, cut to the student's characters.
 
+        A decoder of the student that the reader has not got stays as it is.
+
         Raises:
-            ValueError: it does not know them all.
+            ValueError: the reader does not know all characters, or has a decoder that the student has not, or of another width.
         """
         reader.keep_characters(self.student.charset)
-        self.student.load_state_dict(reader.state_dict())
+        own, given = (0 if network.decoder is None else network.decoder.cell.hidden_size for network in (self.student, reader))
+        if given not in (0, own):
+            raise ValueError(
+                f"the reader has an attention decoder of width {given}, the student {own or 'none'}: "
+                f"set MODEL.STRIPS.TRAINING.DECODER_WIDTH {given}"
+            )
+        # what is missing is the decoder
+        self.student.load_state_dict(reader.state_dict(), strict=given == own)
 
-    def forward(self, batch: list[dict]) -> StepLosses | list[tuple[np.ndarray, np.ndarray]]:
-        """Return losses in training; at test what `read_batch` gives for the words, one by one, at the first of `rows`."""
+    def forward(self, batch: list[dict]) -> StepLosses:
+        """Return the losses of the words of a batch, at a height that is drawn."""
         words = [word for record in batch for word in record["words"]]
-        if self.training:
-            drawn = torch.multinomial(torch.tensor(self.rows_weights), 1).item()
-            return self.losses(words, self.rows[int(drawn)])
-        out: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(words)
-        for at, pixels in _batches(words, self.rows[0]):
-            ids, probabilities = self.student.read_batch(pixels)
-            for i, own, sure in zip(at, ids, probabilities, strict=True):
-                out[i] = own, sure
-        return out
+        drawn = torch.multinomial(torch.tensor(self.rows_weights), 1).item()
+        return self.losses(words, self.rows[int(drawn)])
 
     def losses(self, words: list[StripWord], rows: int) -> StepLosses:
         """Return the weighted losses of words read at a height; 0, with a graph, where there is no word."""
-        parameters = next(self.student.parameters())
-        total = {name: parameters.sum() * 0 for name in UNITS}
-        clean = _batches(words, STRIP_ROWS) if self.distills else [(None, None)] * len(words)
-        for (at, pixels), (_, large) in zip(_batches(words, rows), clean, strict=False):
-            columns = self.student.columns(self._strips(pixels))
-            logits = self.student.head(columns).float()
+        # every weight has a part in it: other processes wait for its gradient where there is no word
+        nothing = torch.stack([parameter.sum() for parameter in self.student.parameters()]).sum() * 0
+        total = {name: nothing for name in self._names()}
+        for (at, pixels), (_, large) in zip(_batches(words, rows), _batches(words, STRIP_ROWS), strict=True):
+            columns = self.student.columns(self.student.strips_of(pixels))
             targets = torch.nn.utils.rnn.pad_sequence(
                 [torch.tensor(self._ids(words[i].text)) for i in at], batch_first=True, padding_value=self.student.charset.pad
             ).to(self.device)
             share = len(at) / len(words)
             found = self.student.losses(columns, targets, self.attention_share)
             if self.distills:
+                logits = self.student.head(columns).float()
                 with torch.no_grad():
-                    wanted = self.teacher.columns(self._strips(large))
+                    wanted = self.teacher.columns(self.teacher.strips_of(large))
                     said = self.teacher.head(wanted).float()
                 found.update(column_distillation_losses(columns, logits, wanted, said, self.temperatures))
-            for name, value in found.items():
-                total[name] = total[name] + share * value
-        weighted = {name: self.weights[name.split("_")[-1]] * value for name, value in total.items()}
-        kept = {name: value for name, value in weighted.items() if self.weights[name.split("_")[-1]] > 0}
-        if self.student.decoder is None:
-            kept.pop("loss_attention", None)
-        return StepLosses(kept, UNITS, {"word": float(len(words))})
+            for name in total:
+                total[name] = total[name] + share * found[name]
+        weighted = {name: self.weights[WEIGHTS[name]] * value for name, value in total.items()}
+        return StepLosses(weighted, UNITS, {"word": float(len(words))})
+
+    def _names(self) -> list[str]:
+        """Return the losses that count."""
+        absent = {"loss_attention"} if self.student.decoder is None else set()
+        return [name for name, weight in WEIGHTS.items() if self.weights[weight] > 0 and name not in absent]
 
     @property
     def distills(self) -> bool:
         """Whether the teacher is asked at all."""
         return self.weights["characters"] > 0 or self.weights["columns"] > 0
-
-    def _strips(self, pixels: np.ndarray) -> torch.Tensor:
-        weight = self.student.head.weight
-        return torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
 
     def _ids(self, text: str) -> list[int]:
         charset = self.student.charset

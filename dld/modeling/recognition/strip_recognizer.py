@@ -27,6 +27,7 @@ __all__ = [
     "HEADS",
     "StripRecognizer",
     "build_strip_recognizer",
+    "charset_of_strips",
     "holds_decoder",
     "load_strip_recognizer",
     "no_decoder",
@@ -179,12 +180,13 @@ class StripRecognizer(nn.Module):
         if self.head_name == "ctc":
             return collapse(*self.read_batch(pixels))
         network = self.at_rows(pixels.shape[1])
-        columns = network.columns(self._strips(pixels))
+        columns = network.columns(self.strips_of(pixels))
         # a character has a column of its own, so there are no more than columns
         steps = network._decoder().greedy_with_columns(columns, columns.shape[1], allowed=self.allowed)
         return attended(*(x.cpu().numpy() for x in steps), length=columns.shape[1])
 
-    def _strips(self, pixels: np.ndarray) -> torch.Tensor:
+    def strips_of(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return pixels float32 (N, H, W, 3) as strips (N, 3, H, W) in the format of the weights, on their device."""
         weight = self.head.weight
         # a transposed view of rows of pixels is channels-last already
         return torch.from_numpy(pixels).to(weight.device, weight.dtype).permute(0, 3, 1, 2)
@@ -192,7 +194,7 @@ class StripRecognizer(nn.Module):
     @torch.inference_mode()
     def read_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what :meth:`forward` says of pixels as :meth:`read` takes them, in NumPy: always the head of CTC."""
-        ids, probabilities = self(self._strips(pixels))
+        ids, probabilities = self(self.strips_of(pixels))
         return ids.cpu().numpy(), probabilities.cpu().numpy()
 
     @property
@@ -277,6 +279,16 @@ def load_strip_recognizer(path: str) -> StripRecognizer:
     return reader
 
 
+def charset_of_strips(cfg, reader: StripRecognizer) -> Charset:
+    """Return the characters that MODEL.STRIPS.CHARSET names, of those that a reader knows; if it is empty the configured ones.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    name = cfg.MODEL.STRIPS.CHARSET
+    return named_charset(name, reader.charset.characters) if name else configured_charset(cfg)
+
+
 def build_strip_recognizer(cfg) -> StripRecognizer | None:
     """Return the trained reader that MODEL.RECOGNITION.READER asks for, with the configured characters; None where it is empty.
 
@@ -291,8 +303,7 @@ def build_strip_recognizer(cfg) -> StripRecognizer | None:
     reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
     if cfg.MODEL.STRIPS.LOW_WEIGHTS and min(cfg.MODEL.STRIPS.ROWS, default=LOW_ROWS + 1) <= LOW_ROWS:
         reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS)
-    name = cfg.MODEL.STRIPS.CHARSET
-    reader.keep_characters(named_charset(name, reader.charset.characters) if name else configured_charset(cfg))
+    reader.keep_characters(charset_of_strips(cfg, reader))
     reader.use_head(cfg.MODEL.STRIPS.HEAD)
     reader.allow(cfg.MODEL.STRIPS.ALLOW)
     return reader
