@@ -6,7 +6,9 @@ candidate scales and what they cost. See `REQUIRED`.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -164,13 +166,21 @@ class GraphRunner:
             options.intra_op_num_threads = threads
         # operators that CUDA lacks run on the CPU
         providers = list(dict.fromkeys([_PROVIDERS[device], _PROVIDERS["cpu"]]))
-        self.sessions = {
-            name: onnxruntime.InferenceSession(str(Path(folder) / entry["file"]), options, providers=providers)
-            for name, entry in settings["graphs"].items()
-        }
+        files = {name: str(Path(folder) / entry["file"]) for name, entry in settings["graphs"].items()}
+        session = onnxruntime.InferenceSession
+        self._open = lambda: {name: session(file, options, providers=providers) for name, file in files.items()}
+        self.sessions, self._process = self._open(), os.getpid()
 
     def __call__(self, name: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Run graph `name` on its inputs in order; return its outputs."""
+        """Run graph `name` on its inputs in order; return its outputs.
+
+        A process that was forked since opens the graphs anew: the threads of its sessions live in the other process, and now
+        and then it would wait for them for ever.
+        """
+        if os.getpid() != self._process:
+            # to free the former sessions is to wait for their threads, so they are kept until the process ends
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.sessions))
+            self.sessions, self._process = self._open(), os.getpid()
         session = self.sessions[name]
         names = [x.name for x in session.get_inputs()]
         return session.run(None, dict(zip(names, inputs, strict=True)))

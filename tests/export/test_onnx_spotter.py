@@ -1,6 +1,7 @@
 """The exported spotter reads what the one in PyTorch reads."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -63,6 +64,19 @@ def test_a_forked_process_reads_the_same(teacher, pictures):
     child.start()
     assert results.get(timeout=240) == before and before
     child.join()
+
+
+def test_a_forked_process_opens_the_graphs_anew(teacher, pictures, monkeypatch):
+    """Sessions of another process may wait for threads that this one has not got: one run in a hundred did."""
+    spotter = OnnxTextSpotter(teacher.folder, "cpu", threads=2)
+    before, sessions = spotter(pictures[0]), spotter.run.sessions
+    assert_same(before, spotter(pictures[0]))
+    assert spotter.run.sessions is sessions
+    another = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: another)
+    assert_same(before, spotter(pictures[0]))
+    assert set(spotter.run.sessions) == set(sessions)
+    assert not {id(session) for session in sessions.values()} & {id(session) for session in spotter.run.sessions.values()}
 
 
 def test_a_batch_gives_the_words_of_one_by_one(student, pictures):
