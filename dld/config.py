@@ -142,6 +142,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TINY_RESNET.NORM = "BN"
 
     cfg.MODEL.RECOGNITION = CN()
+    # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights
+    # MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS, and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
     cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
     # Train backbone and recogniser only, on annotated boxes.
     cfg.MODEL.RECOGNITION.ONLY = False
@@ -170,7 +172,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
     # Who reads at test: "" the recogniser itself, from masked crops of its level, or "StripRecognizer", a trained reader of
     # straightened strips that are cut from the photo (MODEL.STRIPS). Either way it is the recogniser that is trained and
-    # distilled.
+    # distilled. NAME StripRecognizer reads by itself.
     cfg.MODEL.RECOGNITION.READER = ""
     # For masked crops: at test a word whose characters are less probable than this (geometric mean) is dropped: what looks
     # like text but cannot be read is mostly not text. 0 keeps all. The cost counts every word that was read, kept or not.
@@ -201,8 +203,12 @@ def _add_model(cfg: CN) -> None:
     # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
     cfg.MODEL.STRIPS.ROWS = [48, 32]
     cfg.MODEL.STRIPS.MOST_ENLARGED = 2.0
-    # The training of the reader by itself (configs/reader_ppocr.yaml): heights of the student's strips, how often each is
-    # drawn (empty: equally often), and the heights that are scored.
+    # How words of images are straightened in training: "blend", the straight blend of their sides, as at test; "tps", a
+    # thin-plate spline.
+    cfg.MODEL.STRIPS.STRAIGHTENING = "blend"
+    # The training of the reader, by itself (configs/reader_ppocr.yaml) or with the spotter (MODEL.RECOGNITION.NAME
+    # StripRecognizer): heights of the student's strips, how often each is drawn (empty: equally often; by itself only), and
+    # the heights that are scored.
     cfg.MODEL.STRIPS.TRAINING = CN()
     cfg.MODEL.STRIPS.TRAINING.ROWS = [24, 16]
     cfg.MODEL.STRIPS.TRAINING.ROWS_WEIGHTS = []
@@ -218,6 +224,8 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.0
+    # Factor of the learning rate of a reader that is trained with the spotter, its decoder left out: it comes trained.
+    cfg.MODEL.STRIPS.TRAINING.LR_FACTOR = 0.1
     cfg.MODEL.STRIPS.TRAINING.CHARACTERS_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.COLUMNS_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.TEMPERATURES = [1.0, 2.0]

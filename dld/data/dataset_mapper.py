@@ -17,7 +17,7 @@ from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_sh
 from dld.data.picture import read_picture
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
-from dld.structures.sides import SIDE_POINTS, word_sides
+from dld.structures.sides import MOST_JITTER, SIDE_POINTS, jittered, word_sides
 from dld.structures.tall import is_tall
 from dld.text.charset import Charset
 
@@ -68,6 +68,7 @@ class TextDatasetMapper:
         max_read_words: most words read per image.
         fill: BGR of what a rotation or crop uncovers.
         side_points: points of a side in `gt_fiducials`; 0: none are made.
+        side_jitter: how far `gt_read_sides` are moved, see :func:`~dld.structures.sides.jittered`.
     """
 
     @configurable
@@ -86,12 +87,17 @@ class TextDatasetMapper:
         max_read_words: int = 64,
         fill: tuple[int, int, int] = (104, 116, 124),
         side_points: int = 0,
+        side_jitter: float = 0.0,
     ) -> None:
         self.is_train, self.charset, self.max_length = is_train, charset, max_length
         self.short_sides, self.longest = tuple(short_sides), longest
         self.crop, self.rotation, self.jitter = crop, rotation, jitter
         self.read_box_jitter, self.max_read_words, self.fill = read_box_jitter, max_read_words, fill
-        self.side_points = side_points
+        if side_points == 1 or side_points < 0:
+            raise ValueError(f"INPUT.SIDE_POINTS must be 0 or at least 2, got {side_points}")
+        if not 0 <= side_jitter <= MOST_JITTER:
+            raise ValueError(f"MODEL.STRIPS.TRAINING.SIDE_JITTER must be in [0, {MOST_JITTER}], got {side_jitter}")
+        self.side_points, self.side_jitter = side_points, side_jitter
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True) -> dict:
@@ -115,6 +121,7 @@ class TextDatasetMapper:
                 read_box_jitter=cfg.INPUT.READ_BOX_JITTER,
                 max_read_words=cfg.INPUT.MAX_READ_WORDS,
                 side_points=cfg.INPUT.SIDE_POINTS,
+                side_jitter=cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER,
             )
         return ret
 
@@ -145,6 +152,7 @@ class TextDatasetMapper:
             self.max_read_words,
             rng,
             [self._sides(word, view) for word in words] if self.side_points else None,
+            self.side_jitter,
         )
         # anchors and proposals are sampled with it: it belongs to the image, not to the process that has it
         out["sampling_seed"] = int(rng.integers(2**62))
@@ -204,6 +212,7 @@ def words_to_instances(
     max_read_words: int = 64,
     rng: np.random.Generator | None = None,
     sides: Sequence[np.ndarray] | None = None,
+    side_jitter: float = 0.0,
 ) -> Instances:
     """Make the training targets of one image.
 
@@ -221,7 +230,8 @@ def words_to_instances(
         background), `gt_readable` (bool: the recogniser is trained on it), `gt_text` (ids (R, max_length + 1)),
         `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading), and with `sides`
         `gt_fiducials` (PaddedPolygons (R, 2n, 2): top side, then bottom side, both from the word's start to its end, beyond the
-        image's edge, too; NaN for a word without sides).
+        image's edge, too; NaN for a word without sides) and `gt_read_sides` (the same, moved by `side_jitter`: between them
+        strips are cut in training).
     """
     height, width = image_size
     rng = np.random.default_rng() if rng is None else rng
@@ -271,5 +281,6 @@ def words_to_instances(
     if sides is not None:
         n = sides[0].shape[1] if len(sides) else SIDE_POINTS
         points = np.stack([sides[place] for place in kept]) if kept else np.zeros((0, 2, n, 2))
-        target.gt_fiducials = PaddedPolygons(torch.from_numpy(points.astype(np.float32).reshape(R, 2 * n, 2)))
+        for name, read in (("gt_fiducials", points), ("gt_read_sides", jittered(points, side_jitter, rng))):
+            target.set(name, PaddedPolygons(torch.from_numpy(read.astype(np.float32).reshape(R, 2 * n, 2))))
     return target

@@ -15,10 +15,10 @@ from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heig
 from dld.strips.grouping import padded_widths
 from dld.strips.heights import STRIP_ROWS, checked_rows
 from dld.structures.polygon import polygon_area
-from dld.structures.sides import word_sides
+from dld.structures.sides import MOST_JITTER, jittered, word_sides
 from dld.text.charset import Charset
 
-__all__ = ["StripMapper", "StripWord", "distort", "jittered"]
+__all__ = ["StripMapper", "StripWord", "distort"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class StripMapper:
         jitter: float = 0.0,
         most_words: int = 32,
     ) -> None:
-        if not 0 <= jitter <= 0.3:
-            raise ValueError(f"MODEL.STRIPS.TRAINING.SIDE_JITTER must be in [0, 0.3], got {jitter}")
+        if not 0 <= jitter <= MOST_JITTER:
+            raise ValueError(f"MODEL.STRIPS.TRAINING.SIDE_JITTER must be in [0, {MOST_JITTER}], got {jitter}")
         if most_words < 1:
             raise ValueError(f"INPUT.MAX_READ_WORDS must be at least 1, got {most_words}")
         self.is_train, self.charset, self.max_length = is_train, charset, max_length
@@ -132,26 +132,6 @@ class StripMapper:
             box = np.prod(np.maximum(np.ptp(polygon, axis=0), 1e-6))
             found.append(StripWord(annotation["text"], own, widths[i], float(heights[i]), float(polygon_area(polygon) / box)))
         return found
-
-
-def jittered(sides: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Move sides (R, 2, n, 2) as predicted ones differ from annotated ones.
-
-    Each end of each side moves across the word by up to `amount` of its height, what lies between follows linearly; and each
-    end of the word moves along it by up to three times that.
-    """
-    n = sides.shape[2]
-    across = sides[:, 1] - sides[:, 0]  # R, n, 2: from the upper to the lower side
-    share = np.linspace(0, 1, n)[None, None]
-    ends = rng.uniform(-amount, amount, (len(sides), 2, 2, 1))
-    moved = sides + (ends[:, :, 0] * (1 - share) + ends[:, :, 1] * share)[..., None] * across[:, None]
-    along = moved[:, :, -1] - moved[:, :, 0]
-    length = np.maximum(np.hypot(along[..., 0], along[..., 1]).mean(1), 1e-6)
-    reach = 3 * amount * np.hypot(across[..., 0], across[..., 1]).mean(1) / length
-    # more than a tenth of a word at either end would be more than a letter
-    stretch = rng.uniform(-1, 1, (len(sides), 2)) * np.minimum(reach, 0.1)[:, None]
-    offset = -stretch[:, :1, None] * (1 - share) + stretch[:, 1:, None] * share  # R, 1, n
-    return moved + offset[..., None] * along[:, :, None]
 
 
 def distort(strip: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -51,7 +51,12 @@ def rate_factor(cfg, name: str) -> float:
     if name.startswith("selector."):
         return cfg.MODEL.SELECTOR.LR_FACTOR
     # also the student's, "student.backbone.bottom_up.": weights that come trained should forget little
-    return cfg.MODEL.BACKBONE.LR_FACTOR if "backbone.bottom_up." in name else 1.0
+    if "backbone.bottom_up." in name:
+        return cfg.MODEL.BACKBONE.LR_FACTOR
+    branch = "roi_heads.recognizer."
+    if cfg.MODEL.RECOGNITION.NAME == "StripRecognizer" and branch in name and f"{branch}decoder." not in name:
+        return cfg.MODEL.STRIPS.TRAINING.LR_FACTOR
+    return 1.0
 
 
 class SpotterTrainer(DefaultTrainer):

@@ -13,10 +13,12 @@ import numpy as np
 
 from dld.structures.polygon import MOST_POINTS, ring_of_four
 
-__all__ = ["SIDE_POINTS", "resample", "sides_cross", "word_sides"]
+__all__ = ["MOST_JITTER", "SIDE_POINTS", "jittered", "resample", "sides_cross", "word_sides"]
 
 # points of a side: an arc of half a circle is followed to 4 % of its radius
 SIDE_POINTS = 7
+# share of a word's height by which its sides may be moved
+MOST_JITTER = 0.3
 # a word whose ends are longer than this many times its sides was annotated without regard to how it reads
 _TALL = 2.0
 # outlines of more points are thinned before their short ends are searched
@@ -169,3 +171,23 @@ def _together(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Join sides of any number of points into one array: the shorter one repeats its last point."""
     count = max(len(top), len(bottom))
     return np.stack([np.concatenate([s, np.repeat(s[-1:], count - len(s), axis=0)]) for s in (top, bottom)])
+
+
+def jittered(sides: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Move sides (R, 2, n, 2) as predicted ones differ from annotated ones.
+
+    Each end of each side moves across the word by up to `amount` of its height, what lies between follows linearly; and each
+    end of the word moves along it by up to three times that.
+    """
+    n = sides.shape[2]
+    across = sides[:, 1] - sides[:, 0]  # R, n, 2: from the upper to the lower side
+    share = np.linspace(0, 1, n)[None, None]
+    ends = rng.uniform(-amount, amount, (len(sides), 2, 2, 1))
+    moved = sides + (ends[:, :, 0] * (1 - share) + ends[:, :, 1] * share)[..., None] * across[:, None]
+    along = moved[:, :, -1] - moved[:, :, 0]
+    length = np.maximum(np.hypot(along[..., 0], along[..., 1]).mean(1), 1e-6)
+    reach = 3 * amount * np.hypot(across[..., 0], across[..., 1]).mean(1) / length
+    # more than a tenth of a word at either end would be more than a letter
+    stretch = rng.uniform(-1, 1, (len(sides), 2)) * np.minimum(reach, 0.1)[:, None]
+    offset = -stretch[:, :1, None] * (1 - share) + stretch[:, 1:, None] * share  # R, 1, n
+    return moved + offset[..., None] * along[:, :, None]

@@ -336,7 +336,7 @@ def reader_file(tmp_path):
     columns = reader.columns(torch.rand(4, 3, 48, 96) * 2 - 1)
     for _ in range(200):
         optimizer.zero_grad()
-        loss = reader.losses(columns, text)["loss_attention"]
+        loss = reader.column_losses(columns, text)["loss_attention"]
         loss.backward()
         optimizer.step()
     assert loss < 0.1

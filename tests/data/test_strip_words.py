@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dld.data.strip_words import StripMapper, distort, jittered
+from dld.data.strip_words import StripMapper, distort
 from dld.strips.heights import FORMS
+from dld.structures.sides import jittered
 from dld.text.charset import Charset
 
 RECT = np.array([[20.0, 10.0], [120.0, 10.0], [120.0, 30.0], [20.0, 30.0]])

@@ -13,7 +13,7 @@ import torch
 from detectron2.structures import ImageList, Instances
 
 from dld.modeling.meta_arch.spotter import Spotter
-from dld.modeling.recognition.recognizer import RecognitionFeatures, trim
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, join_features, trim
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images, rescale_instances
 
 __all__ = ["AnnotatedBatch", "AnnotatedReading", "ScaledPart", "normalized_images", "read_annotated"]
@@ -25,6 +25,7 @@ class ScaledPart(NamedTuple):
     images: ImageList
     words: list[Instances]  # in pixels of those images
     seeds: list[int | None]  # of the samples drawn in each image
+    photos: Photos | None = None  # the same images at full resolution, for spotters that read them
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ class AnnotatedBatch:
             images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         sizes = images.image_sizes
         words = [rescale_instances(self.words[i], size) for i, size in zip(members, sizes, strict=True)]
-        return ScaledPart(images, words, [self.seeds[i] for i in members])
+        seeds, photos = [self.seeds[i] for i in members], None
+        if spotter.reads_photos:
+            photos = Photos(ImageList.from_tensors([self.images[i] for i in members]), [self.words[i] for i in members], seeds)
+        return ScaledPart(images, words, seeds, photos)
 
 
 class AnnotatedReading(NamedTuple):
@@ -132,13 +136,12 @@ def read_annotated(spotter: Spotter, batch: AnnotatedBatch, scale: float, find: 
     for members in batch.groups([scale] * len(batch), spotter.size_divisibility).values():
         part = batch.at_scale(members, scale, spotter)
         if find:
-            reading, seen = spotter.find_and_recognize(part.images, part.words)
+            reading, seen = spotter.find_and_recognize(part.images, part.words, part.photos)
             found.append(seen)
         else:
-            reading = spotter.recognize(part.images, part.words)[0]
+            reading = spotter.recognize(part.images, part.words, part.photos)[0]
         readings.append(reading)
         order.append(batch.word_index(members))
     back = torch.cat(order).argsort()
-    parts = zip(*readings, strict=True)
-    features = RecognitionFeatures(*(None if part[0] is None else torch.cat(part)[back] for part in parts))
+    features = RecognitionFeatures(*(None if part is None else part[back] for part in join_features(readings)))
     return AnnotatedReading(features, torch.cat(found)[back] if find else None)

@@ -99,6 +99,9 @@ class DistillMetaArch(DynamicSpotter):
             raise ValueError("MODEL.DISTILLATION.BEAMS ctc needs a teacher with a CTC head (MODEL.RECOGNITION.CTC_WEIGHT > 0)")
         if beams == "ctc" and sequence_targets == "forced_top1":
             raise ValueError("MODEL.DISTILLATION.SEQUENCE_TARGETS forced_top1 is of the decoder: it does not go with BEAMS ctc")
+        for who, spotter in (("teacher", teacher), ("student", self.student)):
+            if spotter.decoder is None:
+                raise ValueError(f"the {who} has no attention decoder: MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive")
         if teacher.charset != self.student.charset:
             raise ValueError(f"the teacher reads {teacher.charset!r}, the student {self.student.charset!r}")
         for statistic in ("pixel_mean", "pixel_std"):
@@ -270,7 +273,7 @@ class DistillMetaArch(DynamicSpotter):
         steps, groups = batch.steps, []
         for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
             part = batch.at_scale(members, scale, self.student)
-            student = self.student.losses(part.images, part.words, part.seeds)
+            student = self.student.losses(part.images, part.words, part.seeds, part.photos)
             found, index = student.losses, batch.word_index(members)
             if self.distills:
                 found.update(self.distillation_losses(student.features, targets, index, batch.texts))
@@ -299,9 +302,16 @@ class DistillMetaArch(DynamicSpotter):
         """
         losses = {}
         if self.weights["roi"] > 0:
-            losses["loss_kd_roi"] = self.weights["roi"] * roi_feature_loss(reading.roi, targets.roi[index])
+            wanted = targets.roi[index]
+            if self.student.reads_photos:
+                wanted = wanted[..., : reading.roi.shape[-1]]
+            losses["loss_kd_roi"] = self.weights["roi"] * roi_feature_loss(reading.roi, wanted)
         if self.weights["context"] > 0:
-            losses["loss_kd_context"] = self.weights["context"] * context_feature_loss(reading.context, targets.context[index])
+            wanted = targets.context[index]
+            if self.student.reads_photos:
+                # columns beyond the longest of these words are repeated ones
+                wanted = wanted[:, : reading.context.shape[1]]
+            losses["loss_kd_context"] = self.weights["context"] * context_feature_loss(reading.context, wanted)
         if self.weights["sequence"] > 0:
             decoder = self.student.decoder
             ids, scores, valid = self._sequences(targets, index, texts)

@@ -13,7 +13,7 @@ from torch import nn
 
 from dld.modeling.flops import SpotterFlops
 from dld.modeling.losses.finding_distillation import FindingTargets
-from dld.modeling.recognition.recognizer import RecognitionFeatures
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.text.charset import Charset
 
 __all__ = ["Spotter", "SpotterLosses", "build_spotter"]
@@ -45,6 +45,8 @@ class Spotter(nn.Module, ABC):
         reader: reads strips at test; None: the spotter reads by itself.
         expected_strip_width: number of padded columns to assume for the strip of a word that is not known yet.
         strip_rows: heights at which `reader` reads, from the largest to the smallest.
+        reads_photos: whether annotated words are read from the photos at full resolution, not from what the network sees:
+            :meth:`losses`, :meth:`recognize` and :meth:`find_and_recognize` then need `photos` where it sees smaller images.
     """
 
     backbone: nn.Module
@@ -56,6 +58,7 @@ class Spotter(nn.Module, ABC):
     reader: nn.Module | None = None
     expected_strip_width: int = 0
     strip_rows: tuple[int, ...] = ()
+    reads_photos: bool = False
 
     @property
     @abstractmethod
@@ -69,9 +72,10 @@ class Spotter(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> nn.Module | None:
         """The module from context features to characters, with the methods of
-        :class:`~dld.modeling.recognition.decoder.AttentionDecoder`: `prepare`, `initial_state`, `step`, `forward`, `greedy`."""
+        :class:`~dld.modeling.recognition.decoder.AttentionDecoder`: `prepare`, `initial_state`, `step`, `forward`, `greedy`.
+        None: there is none, and the spotter can neither teach nor be taught."""
 
     @property
     def has_ctc_head(self) -> bool:
@@ -88,21 +92,32 @@ class Spotter(nn.Module, ABC):
         return self.backbone.size_divisibility
 
     @abstractmethod
-    def losses(self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None) -> SpotterLosses:
+    def losses(
+        self,
+        images: ImageList,
+        targets: list[Instances],
+        seeds: list[int | None] | None = None,
+        photos: Photos | None = None,
+    ) -> SpotterLosses:
         """Return all losses of a normalised, padded batch.
 
         Args:
             targets: annotated words per image in pixels of that batch.
             seeds: seed of each image. The samples in an image depend on its seed only, so they are the same in any process
                 and at any place of the batch. None: use the running random numbers.
+            photos: the same images and words at full resolution, see :attr:`reads_photos`; None: `images` is that.
         """
 
     @abstractmethod
-    def recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
+    def recognize(
+        self, images: ImageList, targets: list[Instances], photos: Photos | None = None
+    ) -> tuple[RecognitionFeatures, list[Instances]]:
         """Return recognition features of the annotated readable words, by the cheapest path, and those words per image."""
 
     @abstractmethod
-    def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, torch.Tensor]:
+    def find_and_recognize(
+        self, images: ImageList, targets: list[Instances], photos: Photos | None = None
+    ) -> tuple[RecognitionFeatures, torch.Tensor]:
         """Do as :meth:`recognize`, and return which of the R words the spotter finds by itself, bool (R,)."""
 
     def finding_targets(self, images: ImageList, proposals: int, finds: int, threshold: float) -> list[FindingTargets]:

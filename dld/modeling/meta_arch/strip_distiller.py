@@ -123,15 +123,7 @@ class StripDistiller(nn.Module):
         Raises:
             ValueError: the reader does not know all characters, or has a decoder that the student has not, or of another width.
         """
-        reader.keep_characters(self.student.charset)
-        own, given = (0 if network.decoder is None else network.decoder.cell.hidden_size for network in (self.student, reader))
-        if given not in (0, own):
-            raise ValueError(
-                f"the reader has an attention decoder of width {given}, the student {own or 'none'}: "
-                f"set MODEL.STRIPS.TRAINING.DECODER_WIDTH {given}"
-            )
-        # what is missing is the decoder
-        self.student.load_state_dict(reader.state_dict(), strict=given == own)
+        self.student.start_from(reader)
 
     def forward(self, batch: list[dict]) -> StepLosses:
         """Return the losses of the words of a batch, at a height that is drawn."""
@@ -150,7 +142,7 @@ class StripDistiller(nn.Module):
                 [torch.tensor(self._ids(words[i].text)) for i in at], batch_first=True, padding_value=self.student.charset.pad
             ).to(self.device)
             share = len(at) / len(words)
-            found = self.student.losses(columns, targets, self.attention_share)
+            found = self.student.column_losses(columns, targets, self.attention_share)
             if self.distills:
                 logits = self.student.head(columns).float()
                 with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
-from dld.modeling.recognition.recognizer import RecognitionFeatures
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
@@ -45,7 +46,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             recurrences, box decoding and RoIAlign stay in float32.
         min_text_score: words read less surely are left out at test, see `spotting_postprocess`.
         reader: reads the words at test from strips of the photo, in place of the recogniser of the heads; None: that one reads.
-            It is no submodule: its weights are in a file of their own, and no checkpoint holds them.
+            It is no submodule: its weights are in a file of their own, and no checkpoint holds them. A recogniser of the
+            heads that reads strips itself is trained with the spotter and in its checkpoints.
         min_score: words that `reader` reads are kept from this score on, see `dld.strips.scoring.word_score`.
         split_at_spaces: an outline in which `reader` sees several words becomes several words.
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
@@ -77,7 +79,12 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
+        self.reads_photos = self.roi_heads.recognizer.reads_strips
+        if reader is not None and self.reads_photos:
+            raise ValueError("the spotter reads strips itself: it takes no reader beside its own")
         self._reader = [] if reader is None else [reader.compute_in(inference_dtype)]  # in a list: not a submodule
+        # of a recogniser that is trained here: its weights as they are now, in the format of inference
+        self.register_load_state_dict_post_hook(lambda model, _: model._forget_reader())
         if not 0 <= min_score <= 1:
             raise ValueError(f"MODEL.STRIPS.SCORE_THRESH must be in [0, 1], got {min_score}")
         if not 8 <= expected_strip_width <= PADDED_WIDTHS[-1]:
@@ -104,7 +111,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
         ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
         ret["inference_dtype"] = inference_dtype(cfg.MODEL.INFERENCE_DTYPE, cfg.MODEL.DEVICE)
-        ret["reader"], ret["min_score"] = build_strip_recognizer(cfg), cfg.MODEL.STRIPS.SCORE_THRESH
+        trained = ret["roi_heads"].recognizer.reads_strips
+        ret["reader"], ret["min_score"] = None if trained else build_strip_recognizer(cfg), cfg.MODEL.STRIPS.SCORE_THRESH
         ret["split_at_spaces"] = cfg.MODEL.STRIPS.SPLIT_AT_SPACES
         ret["expected_strip_width"] = cfg.MODEL.STRIPS.EXPECTED_WIDTH
         ret["strip_rows"], ret["most_enlarged"] = cfg.MODEL.STRIPS.ROWS, cfg.MODEL.STRIPS.MOST_ENLARGED
@@ -113,7 +121,9 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     def _freeze_detection(self) -> None:
         # what recognition does not touch gets no gradient, for which distributed training would wait in vain
         heads = [m for name, m in self.roi_heads.named_children() if name != "recognizer"]
-        for module in (self.proposal_generator, *heads, *self.backbone.output_convs[:-1]):
+        # strips go past the backbone
+        backbone = [self.backbone] if self.reads_photos else self.backbone.output_convs[:-1]
+        for module in (self.proposal_generator, *heads, *backbone):
             module.requires_grad_(False)
 
     @property
@@ -137,8 +147,24 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
 
     @property
     def reader(self) -> StripRecognizer | None:
-        """What reads strips at test, None where the recogniser of the heads reads."""
+        """What reads strips at test, None where the recogniser of the heads reads crops.
+
+        Of a recogniser of strips that is trained with the spotter it is a copy for test, made when it is first asked for.
+        """
+        if self.reads_photos and not self._reader:
+            own = copy.deepcopy(self.roi_heads.recognizer).requires_grad_(False).eval()
+            self._reader.append(own.compute_in(self.inference_dtype))
         return self._reader[0] if self._reader else None
+
+    def _forget_reader(self) -> None:
+        if self.reads_photos:
+            self._reader.clear()
+
+    def train(self, mode: bool = True) -> TextSpottingRCNN:
+        """Set the mode; in training the weights change, so what reads strips at test is copied anew after it."""
+        if mode:
+            self._forget_reader()
+        return super().train(mode)
 
     def _apply(self, fn, recurse: bool = True):
         # .to() and .cuda() must reach the reader although it is no submodule
@@ -164,11 +190,17 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         counts = {"word": len(ids), "step": (ids != self.charset.pad).sum(), **found.counts}
         return StepLosses(found.losses, self.loss_units, counts)
 
-    def losses(self, images: ImageList, targets: list[Instances], seeds: list[int | None] | None = None) -> SpotterLosses:
+    def losses(
+        self,
+        images: ImageList,
+        targets: list[Instances],
+        seeds: list[int | None] | None = None,
+        photos: Photos | None = None,
+    ) -> SpotterLosses:
         """Compute every loss; see :meth:`Spotter.losses`."""
         losses, counts, features = {}, {}, None
         if self.recognition_only:
-            level = self.backbone.finest(images.tensor)
+            level = None if self.reads_photos else self.backbone.finest(images.tensor)
         else:
             features = self.backbone(images.tensor)
             proposals, proposal_losses = self.proposal_generator(images, features, targets, seeds=seeds)
@@ -176,7 +208,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             detection_losses, counts = self.roi_heads.detection_losses(images, features, proposals, targets, seeds)
             losses.update(detection_losses)
             level = features[self.roi_heads.recognizer_feature]
-        reading, words = self.roi_heads.read_ground_truth(level, targets)
+        reading, words = self.roi_heads.read_ground_truth(level, targets, photos or Photos(images, targets, seeds))
         losses.update(self.roi_heads.recognition_losses(reading, words))
         return SpotterLosses(losses, reading, words, counts, features)
 
@@ -193,19 +225,26 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         said = self.roi_heads.read_boxes(pyramid, [Boxes(t.boxes) for t in targets])
         return finding_losses(said, self.roi_heads.mask_logits(pyramid, [Boxes(t.finds) for t in targets]), targets)
 
-    def recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
-        """Compute recognition features of annotated words through backbone, top-down path and recogniser only."""
-        return self.roi_heads.read_ground_truth(self.backbone.finest(images.tensor), targets)
+    def recognize(
+        self, images: ImageList, targets: list[Instances], photos: Photos | None = None
+    ) -> tuple[RecognitionFeatures, list[Instances]]:
+        """Compute recognition features of annotated words: crops through backbone, top-down path and recogniser only, strips
+        through the recogniser alone."""
+        level = None if self.reads_photos else self.backbone.finest(images.tensor)
+        return self.roi_heads.read_ground_truth(level, targets, photos or Photos(images, targets))
 
     @torch.no_grad()
-    def find_and_recognize(self, images: ImageList, targets: list[Instances]) -> tuple[RecognitionFeatures, torch.Tensor]:
+    def find_and_recognize(
+        self, images: ImageList, targets: list[Instances], photos: Photos | None = None
+    ) -> tuple[RecognitionFeatures, torch.Tensor]:
         """Compute recognition features of annotated words, and which of them a box kept at test holds (IoU of at least 0.5)."""
         features = self.backbone(images.tensor)
         with evaluating(self.proposal_generator), evaluating(self.roi_heads):
             proposals, _ = self.proposal_generator(images, features, None)
             features = float_levels(features)
             kept = self.roi_heads.find_boxes(features, proposals)
-        reading, words = self.roi_heads.read_ground_truth(features[self.roi_heads.recognizer_feature], targets)
+        level = features[self.roi_heads.recognizer_feature]
+        reading, words = self.roi_heads.read_ground_truth(level, targets, photos or Photos(images, targets))
         return reading, torch.cat([_held(x.gt_boxes, y.pred_boxes) for x, y in zip(words, kept, strict=True)])
 
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
+from detectron2.structures import ImageList, Instances
 from detectron2.utils.registry import Registry
 from torch import nn
 
@@ -18,7 +20,15 @@ from dld.modeling.recognition.encoder import RecognitionEncoder, conv_norm_relu
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.text.charset import Charset
 
-__all__ = ["RECOGNIZER_REGISTRY", "Readings", "RecognitionFeatures", "TextRecognizer", "build_recognizer"]
+__all__ = [
+    "RECOGNIZER_REGISTRY",
+    "Photos",
+    "Readings",
+    "RecognitionFeatures",
+    "TextRecognizer",
+    "build_recognizer",
+    "join_features",
+]
 
 RECOGNIZER_REGISTRY = Registry("RECOGNIZER")
 RECOGNIZER_REGISTRY.__doc__ = "Recognition branches; called as `cls(cfg, input_shape)`."
@@ -27,9 +37,17 @@ RECOGNIZER_REGISTRY.__doc__ = "Recognition branches; called as `cls(cfg, input_s
 class RecognitionFeatures(NamedTuple):
     """The recogniser's features of R words; feature distillation compares the RoI and context features."""
 
-    roi: torch.Tensor  # (R, C, 8, 32)
+    roi: torch.Tensor  # (R, C, 8, 32); of strips (R, C, 1, L)
     context: torch.Tensor  # (R, L, C)
     columns: torch.Tensor | None = None  # (R, L, C), the encoder's convolutional part
+
+
+class Photos(NamedTuple):
+    """The images of a batch at full resolution, from which strips are cut at whatever scale words are looked for."""
+
+    images: ImageList  # normalised
+    words: list[Instances]  # in their pixels
+    seeds: list[int | None] | None = None  # of what is drawn at random for each image; None: the running numbers
 
 
 class Readings(NamedTuple):
@@ -57,6 +75,8 @@ class TextRecognizer(nn.Module):
     Raises:
         ValueError: `ctc_feature` is neither of the two.
     """
+
+    reads_strips = False  # but crops of a level
 
     @configurable
     def __init__(
@@ -121,6 +141,20 @@ class TextRecognizer(nn.Module):
         masks = self.pooler.polygon_masks(polygons, torch.cat(boxes), tall)
         return self.features(level, boxes, masks, tall)
 
+    def annotated_features(
+        self, level: torch.Tensor, words: list[Instances], photos: Photos | None = None
+    ) -> RecognitionFeatures:
+        """Compute :meth:`ground_truth_features` of N images.
+
+        Args:
+            level: see :meth:`features`.
+            words: of each image, with `gt_read_boxes`, `gt_masks` and `gt_tall`.
+            photos: not used, for crops are of the level.
+        """
+        polygons = PaddedPolygons.cat([x.gt_masks for x in words])
+        boxes, tall = [x.gt_read_boxes.tensor for x in words], torch.cat([x.gt_tall for x in words])
+        return self.ground_truth_features(level, boxes, polygons, tall)
+
     def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
         """Compute CTC logits float32 (R, L, V), class 0 the blank; only with a CTC head."""
         return self.ctc_head(getattr(features, self.ctc_feature).float()).float()
@@ -137,6 +171,29 @@ class TextRecognizer(nn.Module):
     def read(self, context: torch.Tensor) -> Readings:
         """Read context (R, L, C) greedily."""
         return Readings(*self.decoder.greedy(context, self.max_length))
+
+
+def join_features(parts: Sequence[RecognitionFeatures]) -> RecognitionFeatures:
+    """Concatenate features over words; those with fewer columns repeat their last one, which is beyond the word."""
+    joined = []
+    for values in zip(*parts, strict=True):
+        if values[0] is None:
+            joined.append(None)
+            continue
+        # columns are the last dimension of RoI features, and the middle one of the others
+        at = -1 if values[0].dim() == 4 else 1
+        joined.append(torch.cat([_lengthened(x, max(y.shape[at] for y in values), at) for x in values]))
+    return RecognitionFeatures(*joined)
+
+
+def _lengthened(features: torch.Tensor, length: int, dim: int) -> torch.Tensor:
+    missing = length - features.shape[dim]
+    if not missing or not len(features):
+        shape = list(features.shape)
+        shape[dim] = length
+        return features if not missing else features.new_zeros(shape)
+    last = features.narrow(dim, features.shape[dim] - 1, 1)
+    return torch.cat([features, last.repeat_interleave(missing, dim)], dim)
 
 
 def trim(targets: torch.Tensor, pad: int) -> torch.Tensor:

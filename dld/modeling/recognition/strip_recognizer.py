@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from safetensors import SafetensorError, safe_open
@@ -13,14 +15,14 @@ from torch import nn
 
 from dld.config import configured_charset
 from dld.model_zoo import find_weights
-from dld.modeling.losses.recognition import attention_loss, ctc_loss
+from dld.modeling.recognition.annotated_strips import AnnotatedStrips
 from dld.modeling.recognition.beam_search import BeamSequences, beam_search
 from dld.modeling.recognition.ctc_beam_search import ctc_beam_search
 from dld.modeling.recognition.decoder import AttentionDecoder
-from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY, trim
+from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
 from dld.strips.collapsing import Characters, allowed_classes, attended, collapse
-from dld.strips.heights import FORMS, LOW_ROWS
+from dld.strips.heights import LOW_ROWS
 from dld.text.charset import Charset, named_charset
 
 __all__ = [
@@ -33,19 +35,25 @@ __all__ = [
     "no_decoder",
 ]
 
+logger = logging.getLogger(__name__)
+
 HEADS = ("ctc", "attention")
 
 
 @RECOGNIZER_REGISTRY.register()
-class StripRecognizer(nn.Module):
+class StripRecognizer(AnnotatedStrips):
     """Reads strips with a convolutional body, a mixer of columns, and a CTC head or an attention decoder on the columns.
 
-    It is for use at test: in evaluation mode and without gradients from the start. Its weights may be of any floating
-    format; what it is fed takes theirs. Both heads give each character its probability, and both know the same characters.
+    Built from a configuration it is a branch of the spotter (MODEL.RECOGNITION.NAME StripRecognizer) that is trained with it,
+    from the weights MODEL.STRIPS.WEIGHTS. Built by itself it is for use at test: in evaluation mode and without gradients
+    from the start. Its weights may be of any floating format; what it is fed takes theirs. Both heads give each character its
+    probability, and both know the same characters.
 
     Args:
         charset: the characters of the heads. Class 0 is the blank of CTC and the end of the decoder.
         decoder_width: width of the attention decoder; 0: there is none.
+        start: a reader whose weights these start from.
+        training: see :class:`AnnotatedStrips`; None: its defaults.
 
     Attributes:
         head_name: which head :meth:`read` uses, one of `HEADS`; see :meth:`use_head`.
@@ -56,8 +64,15 @@ class StripRecognizer(nn.Module):
     low: StripRecognizer | None
 
     @configurable
-    def __init__(self, *, charset: Charset, decoder_width: int = 0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        charset: Charset,
+        decoder_width: int = 0,
+        start: StripRecognizer | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(**(training or {}))
         self.low, self.head_name = None, HEADS[0]
         self.body, self.mixer = StripBody(), ColumnMixer()
         self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
@@ -66,11 +81,52 @@ class StripRecognizer(nn.Module):
         self.register_buffer("charset_codes", charset.codes())
         self.register_buffer("allowed", None, persistent=False)
         self.to(memory_format=torch.channels_last)
-        self.requires_grad_(False).eval()
+        if training is None:
+            self.requires_grad_(False).eval()
+        if start is not None:
+            self.start_from(start)
 
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec | None = None) -> dict:
-        return {"charset": configured_charset(cfg)}
+        node, training = cfg.MODEL.RECOGNITION, cfg.MODEL.STRIPS.TRAINING
+        start = None
+        if cfg.MODEL.STRIPS.WEIGHTS:
+            try:
+                start = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
+            except FileNotFoundError as error:
+                # a trained spotter on another machine: its checkpoint holds the reader; a training has looked before
+                logger.warning("%s: the reader has random weights until a checkpoint is loaded", error)
+        return {
+            "charset": configured_charset(cfg),
+            "decoder_width": training.DECODER_WIDTH,
+            "start": start,
+            "training": {
+                "max_length": node.MAX_LENGTH,
+                "ctc_weight": node.CTC_WEIGHT,
+                "loss_weight": node.LOSS_WEIGHT,
+                "attention_share": training.ATTENTION_SHARE,
+                "train_rows": training.ROWS,
+                "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+                "pixel_std": cfg.MODEL.PIXEL_STD,
+                "straightening": cfg.MODEL.STRIPS.STRAIGHTENING,
+            },
+        }
+
+    def start_from(self, reader: StripRecognizer) -> None:
+        """Take the weights of another reader, cut to these characters; a decoder that it has not got stays as it is.
+
+        Raises:
+            ValueError: the reader does not know all characters, or has a decoder that this one has not, or of another width.
+        """
+        reader.keep_characters(self.charset)
+        own, given = (0 if network.decoder is None else network.decoder.cell.hidden_size for network in (self, reader))
+        if given not in (0, own):
+            raise ValueError(
+                f"the reader has an attention decoder of width {given}, the student {own or 'none'}: "
+                f"set MODEL.STRIPS.TRAINING.DECODER_WIDTH {given}"
+            )
+        # what is missing is the decoder
+        self.load_state_dict(reader.state_dict(), strict=given == own)
 
     def add_decoder(self, width: int = 160) -> None:
         """Give the reader a new attention decoder of random weights, to be trained."""
@@ -103,9 +159,7 @@ class StripRecognizer(nn.Module):
 
     def columns(self, strips: torch.Tensor) -> torch.Tensor:
         """Column features (N, L, 120) of normalised strips (N, 3, H, W): H of `FORMS`, W the padded columns of that form."""
-        x = self.body(strips)
-        # int: a traced graph cannot pool over a size that it is told at run time, and the rows of a graph are always the same
-        return self.mixer(F.avg_pool2d(x, (int(x.shape[2]), FORMS[int(strips.shape[2])].pooled)))
+        return self.mixer(self.body_columns(strips))
 
     def logits(self, strips: torch.Tensor) -> torch.Tensor:
         """Return CTC logits (N, L, classes), float32; of :attr:`low` for low strips."""
@@ -135,24 +189,6 @@ class StripRecognizer(nn.Module):
         if characters:
             allowed = allowed_classes(characters, self.charset.characters)
             self.allowed = torch.from_numpy(allowed).to(self.head.weight.device)
-
-    def losses(self, columns: torch.Tensor, targets: torch.Tensor, attention_share: float = 0.0) -> dict[str, torch.Tensor]:
-        """Compute `loss_ctc` and, with a decoder, `loss_attention` of R words.
-
-        The decoder learns from columns that its gradient does not reach: it made the columns worse for both heads.
-
-        Args:
-            columns: (R, L, 120), see :meth:`columns`.
-            targets: ids (R, T) as `Charset.encode` gives them.
-            attention_share: share of the decoder's gradient that does reach the columns, 0 to 1.
-        """
-        charset, targets = self.charset, trim(targets, self.charset.pad)
-        losses = {"loss_ctc": ctc_loss(self.head(columns).float(), targets, charset.pad, charset.end)}
-        if self.decoder is not None:
-            cut = columns.detach()
-            seen = cut + attention_share * (columns - cut) if attention_share else cut
-            losses["loss_attention"] = attention_loss(self.decoder(seen, targets), targets, charset.pad)
-        return losses
 
     @torch.no_grad()
     def beams(self, columns: torch.Tensor, k: int = 3, beam_width: int | None = None) -> BeamSequences:

@@ -12,10 +12,9 @@ from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from dld.modeling.losses.finding_distillation import BoxReadings, FindingTargets
 from dld.modeling.poolers.channels_last_roi_align import float_levels, read_channels_last
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
-from dld.modeling.recognition.recognizer import RecognitionFeatures, TextRecognizer, build_recognizer
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, TextRecognizer, build_recognizer
 from dld.modeling.sampling import random_numbers_of
 from dld.strips.scoring import least_detection
-from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.tall import is_tall
 
 __all__ = ["TextROIHeads", "readable_words"]
@@ -75,7 +74,7 @@ class TextROIHeads(StandardROIHeads):
         ret["recognizer_feature"] = feature
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
         ret["words_per_chunk"] = cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK
-        ret["reads"] = not cfg.MODEL.RECOGNITION.READER
+        ret["reads"] = not (cfg.MODEL.RECOGNITION.READER or ret["recognizer"].reads_strips)
         if not ret["reads"]:
             strips = cfg.MODEL.STRIPS
             if not 0 <= strips.DETECTION_THRESH <= 1:
@@ -124,21 +123,23 @@ class TextROIHeads(StandardROIHeads):
         losses = super().forward(images, float_levels(features), proposals, targets)[1]
         return losses, self._sampled
 
-    def read_ground_truth(self, level: torch.Tensor, targets: list[Instances]) -> tuple[RecognitionFeatures, list[Instances]]:
+    def read_ground_truth(
+        self, level: torch.Tensor | None, targets: list[Instances], photos: Photos | None = None
+    ) -> tuple[RecognitionFeatures, list[Instances]]:
         """Compute recognition features of the annotated readable words.
 
         Args:
-            level: finest pyramid level of the batch (N, C, H/4, W/4).
-            targets: N Instances with `gt_read_boxes`, `gt_masks`, `gt_tall`, `gt_readable`, in pixels of the input.
+            level: finest pyramid level of the batch (N, C, H/4, W/4); None where strips are read.
+            targets: N Instances with what the recogniser needs and `gt_readable`, in pixels of the input.
+            photos: of the same images, for a recogniser that reads strips.
 
         Returns:
             features of the R readable words of the batch, and those words per image.
         """
         words = readable_words(targets)
-        polygons = PaddedPolygons.cat([x.gt_masks for x in words])
-        boxes = [x.gt_read_boxes.tensor for x in words]
-        tall = torch.cat([x.gt_tall for x in words])
-        return self.recognizer.ground_truth_features(level, boxes, polygons, tall), words
+        if photos is not None:
+            photos = photos._replace(words=readable_words(photos.words))
+        return self.recognizer.annotated_features(level, words, photos), words
 
     def recognition_losses(self, reading: RecognitionFeatures, words: list[Instances]) -> dict[str, torch.Tensor]:
         """Return the recogniser's losses on the result of :meth:`read_ground_truth`."""

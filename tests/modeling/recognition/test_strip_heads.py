@@ -57,7 +57,7 @@ def trained():
     for _ in range(200):
         texts = [t[0] + " " + t[1:] if len(t) > 1 and rng.random() < 0.5 else t for t in random_texts(32, rng)]
         optimizer.zero_grad()
-        sum(reader.losses(toy_columns(texts), ids_of(texts)).values()).backward()
+        sum(reader.column_losses(toy_columns(texts), ids_of(texts)).values()).backward()
         optimizer.step()
     reader.requires_grad_(False)
     return reader
@@ -156,14 +156,14 @@ def test_the_probabilities_of_all_readings_add_up_to_1(head):
 def test_losses_are_those_of_the_heads():
     reader = new_reader()
     columns, targets = torch.randn(3, L, 120), ids_of(["ab", "cada", ""])
-    losses = reader.losses(columns, targets)
+    losses = reader.column_losses(columns, targets)
     assert set(losses) == {"loss_ctc", "loss_attention"}
     short = targets[:, :5]  # without what is padding in every word
     torch.testing.assert_close(losses["loss_ctc"], ctc_loss(reader.head(columns), short, CHARSET.pad, CHARSET.end))
     expected = attention_loss(reader.decoder(columns, short), short, CHARSET.pad)
     torch.testing.assert_close(losses["loss_attention"], expected)
-    assert set(new_reader(0).losses(columns, targets)) == {"loss_ctc"}
-    nothing = reader.losses(columns[:0], targets[:0])
+    assert set(new_reader(0).column_losses(columns, targets)) == {"loss_ctc"}
+    nothing = reader.column_losses(columns[:0], targets[:0])
     assert all(float(v) == 0 for v in nothing.values())
 
 
@@ -175,7 +175,7 @@ def test_the_decoder_leaves_the_columns_alone_unless_a_share_is_let_in():
     for share in (0.0, 0.3, 1.0):
         columns = torch.randn(2, L, 120, generator=torch.Generator().manual_seed(0)).requires_grad_()
         reader.zero_grad()
-        loss = reader.losses(columns, targets, share)["loss_attention"]
+        loss = reader.column_losses(columns, targets, share)["loss_attention"]
         loss.backward()
         gradients[share] = torch.zeros_like(columns) if columns.grad is None else columns.grad
         values.add(round(loss.item(), 4))

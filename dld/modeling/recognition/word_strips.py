@@ -1,0 +1,122 @@
+"""Straightened strips of words, sampled on the device from a batch of images or feature maps, with gradients to both.
+
+N images, R words, n points of a side, C channels. `dld.strips.cutting` does the same for one photo in NumPy, where words are
+read at test.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from dld.strips.heights import FORMS, MARGIN, STRIP_ROWS, TEXT_ROWS
+
+__all__ = ["WordStrips"]
+
+# the smallest side of a reduced image
+_LEAST_SIDE = 2
+
+
+def blend_grid(sides: torch.Tensor, widths: torch.Tensor, columns: torch.Tensor, rows: int, total: int) -> torch.Tensor:
+    """Return where each pixel of a strip lies: the straight blend of the two sides, see :func:`dld.strips.cutting.cut_strips`.
+
+    Args:
+        sides: (R, 2, n, 2).
+        widths, columns: int64 (R,), columns of each strip at 48 rows and at this height.
+        rows, total: rows, and columns with their padding, of these strips.
+
+    Returns:
+        (R, rows, total, 2) in the coordinates of the sides.
+    """
+    count = sides.shape[2]
+    at = torch.arange(total, device=sides.device) + 0.5
+    u = (at * (widths / columns)[:, None] - MARGIN) / (widths - 2 * MARGIN)[:, None]  # R, total
+    inside = u.clamp(0, 1) * (count - 1)
+    before = inside.detach().long().clamp(max=count - 2)
+    share = (inside - before)[:, None, :, None]
+    index = before[:, None, :, None].expand(-1, 2, -1, 2)
+    along = (sides[:, :, -1] - sides[:, :, 0])[:, :, None] * (u - u.clamp(0, 1))[:, None, :, None]
+    ends = sides.gather(2, index) * (1 - share) + sides.gather(2, index + 1) * share + along  # R, 2, total, 2
+    v = ((torch.arange(rows, device=sides.device) + 0.5) * (STRIP_ROWS / rows) - MARGIN) / TEXT_ROWS
+    v = v[:, None, None]
+    return ends[:, :1] * (1 - v) + ends[:, 1:] * v
+
+
+GRIDS = {"blend": blend_grid}
+
+
+class WordStrips:
+    """Cuts words out of images, or out of feature maps of them, between their sides.
+
+    What is smaller in a strip than in the image is sampled from an image that was halved as often as needed, each pixel
+    the mean of four; the halves are made once for all words. What is larger is sampled bicubically. Beyond the image's border
+    its last pixel goes on. No loop runs over words: one call samples all words of an image and a level.
+
+    Args:
+        images: (N, C, H, W), padded on the right and below.
+        sizes: (H_i, W_i) of each image without its padding.
+        stride: pixels of the coordinates to one cell of `images`; 1 for images.
+        how: "blend", the straight blend of the two sides, or "tps", a thin-plate spline through their points.
+
+    Raises:
+        ValueError: another `how`.
+    """
+
+    def __init__(self, images: torch.Tensor, sizes: list[tuple[int, int]], stride: int = 1, how: str = "blend") -> None:
+        if how not in GRIDS:
+            raise ValueError(f"strips are straightened by {' or '.join(GRIDS)}, got {how!r}")
+        self.levels, self.sizes, self.stride, self.grid = [images], sizes, stride, GRIDS[how]
+
+    def __getitem__(self, level: int) -> torch.Tensor:
+        """Return the batch reduced `level` times by two."""
+        while len(self.levels) <= level:
+            self.levels.append(F.avg_pool2d(self.levels[-1], 2))
+        return self.levels[level]
+
+    @property
+    def deepest(self) -> int:
+        """The level beyond which a side would have less than two pixels."""
+        return max(int(min(self.levels[0].shape[-2:])) // _LEAST_SIDE, 1).bit_length() - 1
+
+    def cut(self, sides: torch.Tensor, image: torch.Tensor, widths: torch.Tensor, rows: int, width: int) -> torch.Tensor:
+        """Cut R words to strips of one size.
+
+        Args:
+            sides: (R, 2, n, 2), pixels of the images; gradients flow to them.
+            image: int64 (R,), the image of each word.
+            widths: int64 (R,), columns of each strip at 48 rows (:func:`~dld.strips.cutting.strip_widths`).
+            rows: of the strips, a key of `FORMS`.
+            width: padded columns at 48 rows, at least the largest of `widths`.
+
+        Returns:
+            (R, C, rows, columns) in the values of the images, and bool (R, columns), which columns are the word's; the others
+            are 0.
+        """
+        form = FORMS[rows]
+        total = int(form.columns(width))
+        columns = torch.as_tensor(form.columns(widths.cpu().numpy()), device=sides.device)
+        own = torch.arange(total, device=sides.device) < columns[:, None]
+        heights = (sides[:, 1] - sides[:, 0]).detach().norm(dim=-1).mean(1).clamp(min=1.0) / self.stride
+        shrink = (heights / form.text_rows).log2()
+        level = shrink.round().clamp(0, self.deepest).long()
+        points = self.grid(sides, widths, columns, rows, total)  # R, rows, columns, 2, in pixels
+        strips = points.new_zeros((len(sides), self.levels[0].shape[1], rows, total))
+        kinds = torch.stack([image, level, (level > shrink).long()], 1)
+        for i, which, cubic in kinds.unique(dim=0).tolist():
+            alike = (kinds == kinds.new_tensor([i, which, cubic])).all(1).nonzero()[:, 0]
+            strips = strips.index_copy(0, alike, self._sample(points[alike], i, which, bool(cubic)))
+        return strips * own[:, None, None], own
+
+    def _sample(self, points: torch.Tensor, image: int, level: int, cubic: bool) -> torch.Tensor:
+        """Sample one image at points (R, rows, columns, 2) in pixels; (R, C, rows, columns)."""
+        R, rows, columns, _ = points.shape
+        pixels = self[level][image : image + 1].float()
+        height, width = (side / self.stride / 2**level for side in self.sizes[image])
+        # no farther than the middle of the last pixel that is not padding
+        most = points.new_tensor([max(width - 0.5, 0.5), max(height - 0.5, 0.5)])
+        at = torch.minimum((points / (self.stride * 2**level)).clamp(min=0.5), most)
+        grid = at * at.new_tensor([2 / pixels.shape[3], 2 / pixels.shape[2]]) - 1
+        how = "bicubic" if cubic else "bilinear"
+        # all words below each other: one image, one call
+        out = F.grid_sample(pixels, grid.view(1, R * rows, columns, 2), how, "border", align_corners=False)
+        return out[0].view(-1, R, rows, columns).transpose(0, 1)
