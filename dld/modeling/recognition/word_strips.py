@@ -110,12 +110,10 @@ class WordStrips:
     def _sample(self, points: torch.Tensor, image: int, level: int, cubic: bool) -> torch.Tensor:
         """Sample one image at points (R, rows, columns, 2) in pixels; (R, C, rows, columns)."""
         R, rows, columns, _ = points.shape
-        pixels = self[level][image : image + 1].float()
-        height, width = (side / self.stride / 2**level for side in self.sizes[image])
-        # no farther than the middle of the last pixel that is not padding
-        most = points.new_tensor([max(width - 0.5, 0.5), max(height - 0.5, 0.5)])
-        at = torch.minimum((points / (self.stride * 2**level)).clamp(min=0.5), most)
-        grid = at * at.new_tensor([2 / pixels.shape[3], 2 / pixels.shape[2]]) - 1
+        # without the padding: cubic samples would see it
+        height, width = (max(int(side / self.stride / 2**level), 1) for side in self.sizes[image])
+        pixels = self[level][image : image + 1, :, :height, :width].float()
+        grid = points / (self.stride * 2**level) * points.new_tensor([2 / width, 2 / height]) - 1
         how = "bicubic" if cubic else "bilinear"
         # all words below each other: one image, one call
         out = F.grid_sample(pixels, grid.view(1, R * rows, columns, 2), how, "border", align_corners=False)

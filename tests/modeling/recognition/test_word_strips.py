@@ -65,9 +65,9 @@ def test_they_are_the_strips_of_inference(rows):
     for i, strip in enumerate(found):
         wanted = cut_strips(PhotoPyramid(photos[image[i]]), sides[i : i + 1], np.array([rows]))[0]
         assert strip.shape == wanted.shape
-        # OpenCV rounds places to 1/32 of a pixel and values to whole numbers; its cubic overshoots where a photo ends
+        # OpenCV rounds places to 1/32 of a pixel and values to whole numbers
         difference = np.abs(np.clip(strip, 0, 255) - wanted)
-        assert difference.mean() < 1.5 and np.percentile(difference, 98) < 12, i
+        assert difference.mean() < 1.5 and difference.max() < 8, i
 
 
 def test_a_straight_word_is_a_plain_resize():
