@@ -131,6 +131,10 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TEXT = CN()
     # A proposal or anchor with this share of its area on a don't-care word is neither word nor background.
     cfg.MODEL.TEXT.IGNORE_OVERLAP = 0.5
+    # How often the box head is asked where a word is: from the second time on about the boxes that are kept, which then lie
+    # better; their scores stay those of the first time. In training it also learns to move such boxes, with this weight.
+    cfg.MODEL.TEXT.BOX_ROUNDS = 1
+    cfg.MODEL.TEXT.BOX_ROUNDS_WEIGHT = 0.5
 
     # Learning rate of the bottom-up network as a multiple of SOLVER.BASE_LR, for one that starts trained.
     cfg.MODEL.BACKBONE.LR_FACTOR = 1.0

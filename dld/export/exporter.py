@@ -152,6 +152,7 @@ def spotter_settings(
             "nms_threshold": predictor.test_nms_thresh,
             "count": predictor.test_topk_per_image,
         },
+        "box_rounds": heads.box_rounds,
         "reading": _reading_settings(student),
         "scales": {
             "candidates": list(view.scales),

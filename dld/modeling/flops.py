@@ -167,7 +167,7 @@ class SpotterFlops:
     fpn: int
     rpn: int
     boxes: int  # all proposals
-    masks: int  # all words
+    masks: int  # all words, and the box head's further rounds on them
     stem: int  # convolution of the recogniser on the finest level; 0 without words
     recognition: int  # crops, encoder and attention keys of all words; or one strip of the expected width for each word
     decoding: int  # all words, all steps
@@ -232,6 +232,9 @@ def spotter_flops(
         masks = stem = recognition = decoding = 0
         if num_words:
             masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
+            # the kept boxes are asked about again
+            again, _ = _counted(lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_words))))
+            masks += (heads.box_rounds - 1) * again
         if num_words and model.reader is not None:
             recognition = num_words * strip_flops(model.reader, model.expected_strip_width, STRIP_ROWS)
         elif num_words:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dld.runtime.bundle import GraphRunner, how_words_are_read
 from dld.runtime.found_words import Found
-from dld.runtime.suppression import choose_detections, choose_proposals
+from dld.runtime.suppression import choose_detections, choose_proposals, clip_boxes
 from dld.structures.image_sizes import padded_size
 
 __all__ = ["GraphSpotter", "regions_of"]
@@ -51,6 +51,12 @@ class GraphSpotter:
         ]
         kept = [boxes for boxes, _ in detections]
         regions = regions_of(kept)
+        for _ in range(settings.get("box_rounds", 1) - 1 if len(regions) else 0):
+            # the boxes move, their scores stay
+            _, moved = self.run("boxes", *levels, regions)
+            kept = [clip_boxes(boxes, size) for boxes, size in zip(_split(moved, kept), sizes, strict=True)]
+            regions = regions_of(kept)
+        detections = [(boxes, scores) for boxes, (_, scores) in zip(kept, detections, strict=True)]
         masks = self.run("masks", *levels, regions)[0] if len(regions) else np.zeros((0, 1, 1), np.float32)
         read = self._read(levels, regions, masks) if self.reads else ()
         words = [_split(x, kept) for x in (masks, *read)]

@@ -18,7 +18,10 @@ from dld.weights import config_from_checkpoint, load_weights_file
 NAME = "teacher_tiny"
 SHORT_SIDE = 320
 # crops are read, in the number format of the graphs, whatever the shipped configuration says
-CROPS = ["INPUT.MIN_SIZE_TEST", SHORT_SIDE, "MODEL.RECOGNITION.READER", "", "MODEL.INFERENCE_DTYPE", "float32"]
+CROPS = [
+    "INPUT.MIN_SIZE_TEST", SHORT_SIDE, "MODEL.RECOGNITION.READER", "", "MODEL.INFERENCE_DTYPE", "float32",
+    "MODEL.TEXT.BOX_ROUNDS", 2,
+]  # fmt: skip
 
 
 def exported(spotter: TextSpotter, folder, **options) -> SimpleNamespace:

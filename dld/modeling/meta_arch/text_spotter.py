@@ -59,6 +59,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         "loss_ctc": "word",
         "loss_cls": "proposal",
         "loss_box_reg": "proposal",
+        "loss_box_again": "proposal",
         "loss_mask": "foreground",
     }
 

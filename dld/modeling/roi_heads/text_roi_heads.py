@@ -38,6 +38,8 @@ class TextROIHeads(StandardROIHeads):
         ignore_overlap: see :func:`covered_by_ignored`.
         words_per_chunk: largest number of words read at once at test, which bounds memory.
         reads: whether the recogniser reads the words that are found at test; False: another reader does.
+        box_rounds: how often the box head is asked where a word is, see :meth:`move_boxes`.
+        box_rounds_weight: of `loss_box_again`, the loss of the boxes of the first round moved once more.
         spot_threshold: least detection score of the boxes that `forward` keeps at test; None: that of the box head, which
             :meth:`find_boxes` uses by default.
     """
@@ -52,6 +54,8 @@ class TextROIHeads(StandardROIHeads):
         words_per_chunk: int = 256,
         reads: bool = True,
         spot_threshold: float | None = None,
+        box_rounds: int = 1,
+        box_rounds_weight: float = 0.5,
         **heads,
     ) -> None:
         super().__init__(**heads)
@@ -60,6 +64,9 @@ class TextROIHeads(StandardROIHeads):
         self.ignore_overlap = ignore_overlap
         self.words_per_chunk = words_per_chunk
         self.reads, self.spot_threshold = reads, spot_threshold
+        if box_rounds < 1:
+            raise ValueError(f"MODEL.TEXT.BOX_ROUNDS must be at least 1, got {box_rounds}")
+        self.box_rounds, self.box_rounds_weight = box_rounds, box_rounds_weight
         for pooler in (self.box_pooler, self.mask_pooler):
             read_channels_last(pooler)
         self._sampled: dict[str, float | torch.Tensor] = {}
@@ -73,6 +80,7 @@ class TextROIHeads(StandardROIHeads):
         ret["recognizer"] = build_recognizer(cfg, input_shape[feature])
         ret["recognizer_feature"] = feature
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
+        ret["box_rounds"], ret["box_rounds_weight"] = cfg.MODEL.TEXT.BOX_ROUNDS, cfg.MODEL.TEXT.BOX_ROUNDS_WEIGHT
         ret["words_per_chunk"] = cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK
         ret["reads"] = not (cfg.MODEL.RECOGNITION.READER or ret["recognizer"].reads_strips)
         if not ret["reads"]:
@@ -123,6 +131,44 @@ class TextROIHeads(StandardROIHeads):
         losses = super().forward(images, float_levels(features), proposals, targets)[1]
         return losses, self._sampled
 
+    def _forward_box(self, features: dict[str, torch.Tensor], proposals: list[Instances]):
+        """Do as StandardROIHeads, in several rounds where there are any; in training they add `loss_box_again`."""
+        if not self.training:
+            return self.find_boxes(features, proposals)
+        if self.box_rounds == 1:
+            return super()._forward_box(features, proposals)
+        predictor = self.box_predictor
+        pooled = self.box_pooler([features[f] for f in self.box_in_features], [x.proposal_boxes for x in proposals])
+        predictions = predictor(self.box_head(pooled))
+        losses = predictor.losses(predictions, proposals)
+        losses["loss_box_again"] = self.box_rounds_weight * self._moved_loss(features, proposals, predictions[1].detach())
+        return losses
+
+    def _moved_loss(self, features: dict[str, torch.Tensor], proposals: list[Instances], deltas: torch.Tensor) -> torch.Tensor:
+        """Return the box head's regression loss on the proposals of words, moved once; a mean over all sampled proposals.
+
+        A box that still overlaps its word by less than an IoU of 0.5 is not kept at test with a score that matters; it counts
+        none the less: it has most to learn.
+        """
+        predictor = self.box_predictor
+        starts, wanted, counts = [], [], []
+        for x, moves in zip(proposals, deltas.float().split([len(x) for x in proposals]), strict=True):
+            words = x.gt_classes < self.num_classes
+            boxes = Boxes(predictor.box2box_transform.apply_deltas(moves[words], x.proposal_boxes.tensor[words]))
+            boxes.clip(x.image_size)
+            # a side may be clipped to nothing, which no regression can start from
+            large = boxes.nonempty(threshold=1.0)
+            starts.append(boxes[large])
+            # an image without words has no such field
+            wanted.append(x.gt_boxes.tensor[words][large] if x.has("gt_boxes") else boxes.tensor)
+            counts.append(len(x))
+        said = self.read_boxes(features, starts)
+        boxes = torch.cat([b.tensor for b in starts])
+        classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        loss = predictor.box_reg_loss(boxes, torch.cat(wanted), said.deltas, classes)
+        # box_reg_loss is a mean over the boxes that it is given
+        return loss * len(boxes) / max(sum(counts), 1)
+
     def read_ground_truth(
         self, level: torch.Tensor | None, targets: list[Instances], photos: Photos | None = None
     ) -> tuple[RecognitionFeatures, list[Instances]]:
@@ -160,13 +206,40 @@ class TextROIHeads(StandardROIHeads):
             threshold: their least score; None: that of the box head.
         """
         if threshold is None:
-            return self._forward_box(features, proposals)
-        predictor = self.box_predictor
-        pooled = self.box_pooler([features[f] for f in self.box_in_features], [x.proposal_boxes for x in proposals])
-        predictions = predictor(self.box_head(pooled))
-        boxes, scores = predictor.predict_boxes(predictions, proposals), predictor.predict_probs(predictions, proposals)
-        sizes = [x.image_size for x in proposals]
-        return fast_rcnn_inference(boxes, scores, sizes, threshold, predictor.test_nms_thresh, predictor.test_topk_per_image)[0]
+            found = super()._forward_box(features, proposals)
+        else:
+            predictor = self.box_predictor
+            pooled = self.box_pooler([features[f] for f in self.box_in_features], [x.proposal_boxes for x in proposals])
+            predictions = predictor(self.box_head(pooled))
+            boxes, scores = predictor.predict_boxes(predictions, proposals), predictor.predict_probs(predictions, proposals)
+            sizes = [x.image_size for x in proposals]
+            rules = (threshold, predictor.test_nms_thresh, predictor.test_topk_per_image)
+            found = fast_rcnn_inference(boxes, scores, sizes, *rules)[0]
+        for _ in range(self.box_rounds - 1):
+            found = self.move_boxes(features, found)
+        return found
+
+    def move_boxes(self, features: dict[str, torch.Tensor], found: list[Instances]) -> list[Instances]:
+        """Ask the box head where the words of boxes are; return the same words with the boxes that it says.
+
+        Iterative bounding box regression (Gidaris and Komodakis 2015; Cai and Vasconcelos 2018, section 3.1): a box that is near
+        shows the head more of the word than a proposal does. Scores stay: those of boxes that were moved once are higher
+        for whatever was found, word or not.
+
+        Args:
+            features: pyramid levels of N images.
+            found: of each image, with `pred_boxes`.
+        """
+        counts = [len(x) for x in found]
+        if not sum(counts):
+            return found
+        said = self.read_boxes(features, [x.pred_boxes for x in found])
+        deltas = said.deltas.float().split(counts)
+        for x, moves in zip(found, deltas, strict=True):
+            boxes = Boxes(self.box_predictor.box2box_transform.apply_deltas(moves, x.pred_boxes.tensor.float()))
+            boxes.clip(x.image_size)
+            x.pred_boxes = boxes
+        return found
 
     def read_boxes(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> BoxReadings:
         """Ask the box head about given boxes, in any mode and with gradients.

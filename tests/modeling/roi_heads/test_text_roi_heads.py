@@ -111,3 +111,71 @@ def test_boxes_that_no_reading_makes_a_word_are_not_read(tiny_cfg, detection, sc
     tiny_cfg.MODEL.RECOGNITION.READER = "StripRecognizer"
     tiny_cfg.MODEL.STRIPS.DETECTION_THRESH, tiny_cfg.MODEL.STRIPS.SCORE_THRESH = detection, score
     assert build_model(tiny_cfg).roi_heads.spot_threshold == pytest.approx(least)
+
+
+def pyramid(images, seed=0):
+    torch.manual_seed(seed)
+    return {f"p{i}": torch.randn(images, 16, 128 // 2**i, 128 // 2**i) for i in range(2, 6)}
+
+
+def test_later_rounds_move_the_kept_boxes_and_keep_their_scores(heads):
+    heads.eval()
+    features, found = pyramid(2), [proposals(ON_READABLE + BACKGROUND), proposals(BACKGROUND)]
+    # the head moves every box a tenth of its width to the right, whatever it sees
+    weights = heads.box_predictor.box2box_transform.weights
+    with torch.no_grad():
+        heads.box_predictor.bbox_pred.weight.zero_()
+        heads.box_predictor.bbox_pred.bias.copy_(torch.tensor([0.1 * weights[0], 0, 0, 0]))
+        once = heads.find_boxes(features, found, threshold=0.0)
+        heads.box_rounds = 3
+        thrice = heads.find_boxes(features, found, threshold=0.0)
+    assert sum(map(len, once)) > 4
+    for a, b in zip(once, thrice, strict=True):
+        assert torch.equal(a.scores, b.scores) and torch.equal(a.pred_classes, b.pred_classes)
+        wanted = a.pred_boxes.tensor.clone()
+        for _ in range(2):
+            wanted[:, ::2] += 0.1 * (wanted[:, 2:3] - wanted[:, :1])
+            wanted.clamp_(0, 128)
+        torch.testing.assert_close(b.pred_boxes.tensor, wanted)
+
+
+def test_nothing_found_has_no_later_rounds(heads):
+    heads.eval()
+    heads.box_rounds = 2
+    with torch.no_grad():
+        out = heads.find_boxes(pyramid(1), [proposals(BACKGROUND)], threshold=1.0)
+    assert [len(x) for x in out] == [0]
+
+
+def test_moved_boxes_are_taught_to_move_on(heads):
+    heads.train()
+    heads.box_rounds, heads.box_rounds_weight = 2, 0.5
+    features = pyramid(1)
+    sampled = heads.label_and_sample_proposals([proposals(ON_READABLE + BACKGROUND)], [targets([False, True])])
+    losses = heads._forward_box(features, sampled)
+    assert set(losses) == {"loss_cls", "loss_box_reg", "loss_box_again"}
+    # a first round that moves nothing leaves the proposals: what is taught then is what the first round is taught
+    with torch.no_grad():
+        heads.box_predictor.bbox_pred.weight.zero_()
+        heads.box_predictor.bbox_pred.bias.zero_()
+    losses = heads._forward_box(features, sampled)
+    assert losses["loss_box_reg"] > 0
+    torch.testing.assert_close(losses["loss_box_again"], 0.5 * losses["loss_box_reg"])
+    losses["loss_box_again"].backward()
+    assert bool((heads.box_predictor.bbox_pred.bias.grad != 0).any())
+    assert heads.box_predictor.cls_score.weight.grad is None or not heads.box_predictor.cls_score.weight.grad.any()
+
+
+def test_later_rounds_without_a_word_are_0_with_a_graph(heads):
+    heads.train()
+    heads.box_rounds = 2
+    sampled = heads.label_and_sample_proposals([proposals(BACKGROUND)], [targets([True, True])])
+    loss = heads._forward_box(pyramid(1), sampled)["loss_box_again"]
+    assert loss == 0
+    loss.backward()
+
+
+def test_no_rounds_are_refused(tiny_cfg):
+    tiny_cfg.MODEL.TEXT.BOX_ROUNDS = 0
+    with pytest.raises(ValueError, match=r"MODEL\.TEXT\.BOX_ROUNDS must be at least 1, got 0"):
+        build_model(tiny_cfg)
