@@ -222,7 +222,7 @@ class TextROIHeads(StandardROIHeads):
     def move_boxes(self, features: dict[str, torch.Tensor], found: list[Instances]) -> list[Instances]:
         """Ask the box head where the words of boxes are; return the same words with the boxes that it says.
 
-        Iterative bounding box regression (Gidaris and Komodakis 2015; Cai and Vasconcelos 2018, section 3.1): a box that is near
+        Iterative box regression (Gidaris and Komodakis 2015; Cai and Vasconcelos 2018, section 3.1): a box that is near
         shows the head more of the word than a proposal does. Scores stay: those of boxes that were moved once are higher
         for whatever was found, word or not.
 
