@@ -14,6 +14,7 @@ __all__ = [
     "chooses_scale",
     "configured_charset",
     "distils",
+    "forget_training_pages",
     "get_dld_cfg",
     "read_without_teacher",
     "trains_reader",
@@ -29,6 +30,12 @@ def get_dld_cfg() -> CN:
     cfg = get_cfg()
     add_dld_config(cfg)
     return cfg
+
+
+def forget_training_pages(cfg: CN) -> None:
+    """Let the generated pages of a configuration look as by default, in place: how those of its last training looked does not
+    matter for reading, and synthwords_val is one set for all weights."""
+    cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
 
 
 def configured_charset(cfg: CN) -> Charset:

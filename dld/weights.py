@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 
 import dld.model_zoo.paths  # noqa: F401  only registration of dld://NAME
-from dld.config import get_dld_cfg
+from dld.config import forget_training_pages, get_dld_cfg
 from dld.config_files import merge_overrides, merge_stored
 from dld.model_zoo import find_weights, variant_options
 from dld.utils.atomic_write import atomic_write
@@ -120,5 +120,5 @@ def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
     if cfg is None:
         raise ValueError(f"{os.fspath(path)} holds no configuration: give one with --config-file")
     cfg.MODEL.WEIGHTS = os.fspath(path)
-    cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
+    forget_training_pages(cfg)
     return cfg

@@ -64,20 +64,13 @@ class StageClock:
 
 @contextmanager
 def spotting_stages(model: nn.Module) -> Iterator[StageClock]:
-    """Watch the stages of a `TextSpottingRCNN` or `DynamicSpotter`; inside, use `clock.stage("other")` around its call.
+    """Watch the stages of a `Spotter` or of a `DynamicSpotter` with one; inside, use `clock.stage("other")` around its call.
 
     "other" is then what belongs to no stage: normalising, padding, counting the cost.
     """
     spotter = getattr(model, "student", model)
     clock = StageClock(spotter.device)
-    parts = [
-        ("backbone+FPN", spotter.backbone, "forward"),
-        ("proposals", spotter.proposal_generator, "forward"),
-        ("boxes", spotter.roi_heads, "_forward_box"),
-        ("masks", spotter.roi_heads, "_forward_mask"),
-        ("recognition", spotter.roi_heads, "_read_predictions"),
-        ("post-processing", spotter, "postprocess"),
-    ]
+    parts = spotter.timed_calls()
     if getattr(model, "selector", None) is not None:
         parts.append(("selector", model, "select_scales"))
     with ExitStack() as stack:

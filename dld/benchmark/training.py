@@ -75,12 +75,11 @@ class TrainingStep:
         """Run a step of the student alone at full size."""
         self._step(lambda: self.model.student(batch))
 
-    def recognition(self, level: torch.Tensor, targets: list) -> None:
-        """Run the recognition part of a plain step: from the finest level (N, C, H/4, W/4) to its gradient."""
-        heads, level = self.model.student.roi_heads, level.detach().requires_grad_()
-        losses = heads.recognition_losses(*heads.read_ground_truth(level, targets))
+    def recognition(self, losses: Callable[[], dict[str, torch.Tensor]]) -> None:
+        """Run the recognition part of a plain step, see `Spotter.reading_step`."""
+        found = losses()
         self.optimizer.zero_grad()
-        sum(losses.values()).backward()
+        sum(found.values()).backward()
 
 
 def arithmetic(recognition_share: float) -> float:
@@ -189,9 +188,8 @@ def recognition_share(step: TrainingStep, batch: list[dict], pairs: int, timed: 
     student = step.model.student
     images = student.preprocess_image(batch)
     targets = [x["instances"].to(student.device) for x in batch]
-    with torch.no_grad():
-        level = student.backbone.finest(images.tensor)
-    return alternate(lambda _: step.recognition(level, targets), lambda _: step.plain(batch), pairs, **timed)
+    losses = student.reading_step(images, targets)
+    return alternate(lambda _: step.recognition(losses), lambda _: step.plain(batch), pairs, **timed)
 
 
 def measure_memory(setting: Setting) -> dict:

@@ -55,7 +55,6 @@ def run(args: argparse.Namespace):
     from dld.engine.train_step import amp_dtype
     from dld.inference.predictor import portable_config
     from dld.model_zoo import weights_address
-    from dld.modeling.resolution.backbone_selector import BackboneSelector
     from dld.utils.device import present_device
     from dld.weights import config_from_checkpoint, load_weights_file, save_safetensors
 
@@ -80,8 +79,7 @@ def run(args: argparse.Namespace):
     state = dict(load_weights_file(args.student, cfg.MODEL.TRUST_PICKLE)["model"])
     if fresh:
         model.student.load_state_dict({n.removeprefix("student."): v for n, v in state.items() if n.startswith("student.")})
-        if isinstance(model.selector, BackboneSelector) and model.selector.starts_from_spotter(cfg):
-            model.selector.start_from(model.student.backbone.bottom_up.state_dict())
+        model.selector.start_from_spotter(cfg, model.student.backbone.bottom_up.state_dict())
     else:
         WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
     model.mu.zero_()  # the old mu was calibrated on the earlier scores

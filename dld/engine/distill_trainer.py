@@ -12,7 +12,6 @@ from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.engine.preflight import teacher_weights
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
-from dld.modeling.resolution.backbone_selector import BackboneSelector
 from dld.weights import load_weights_file
 
 __all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "SelectorSchedule"]
@@ -138,8 +137,8 @@ class DistillTrainer(SpotterTrainer):
             self._load_spotter(model.student, path)
         else:
             return
-        if isinstance(model.selector, BackboneSelector) and model.selector.starts_from_spotter(self.cfg):
-            model.selector.start_from(model.student.backbone.bottom_up.state_dict())
+        if model.selector is not None:
+            model.selector.start_from_spotter(self.cfg, model.student.backbone.bottom_up.state_dict())
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:

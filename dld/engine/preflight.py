@@ -7,13 +7,20 @@ import os
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
-from dld.config import configured_charset, distils, trains_reader
+import dld.modeling  # noqa: F401  the names that can be chosen
+from dld.config import chooses_scale, configured_charset, distils, trains_reader
 from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
+from dld.modeling.meta_arch.spotter import spotter_class
+from dld.modeling.meta_arch.teacher_config import teacher_config
+from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_recognizer import HEADS, holds_decoder, no_decoder
+from dld.modeling.resolution.selector import SELECTOR_REGISTRY
+from dld.strips.heights import checked_rows
 
 __all__ = ["check_run", "teacher_weights"]
 
@@ -41,9 +48,14 @@ def check_run(args: argparse.Namespace) -> None:
     cfg = look(load_config, args.config_file, args.opts)
     if cfg is not None:
         look(check_weights, cfg, args.eval_only, args.resume)
+        look(check_names, cfg)
         if distils(cfg) and not args.eval_only:
             look(teacher_weights, cfg)
-        if cfg.MODEL.RECOGNITION.READER == "StripRecognizer":
+            look(check_teacher_config, cfg)
+        trains_strips = cfg.MODEL.RECOGNITION.NAME == "StripRecognizer"
+        if trains_strips and not args.eval_only:
+            look(check_strip_training, cfg)
+        elif cfg.MODEL.RECOGNITION.READER == "StripRecognizer":
             for key in ("WEIGHTS", "LOW_WEIGHTS"):
                 if cfg.MODEL.STRIPS[key] or key == "WEIGHTS":
                     file = look(named_weights, f"MODEL.STRIPS.{key}", cfg.MODEL.STRIPS[key], True)
@@ -64,6 +76,56 @@ def check_run(args: argparse.Namespace) -> None:
         texts = [str(m.args[0] if isinstance(m, KeyError) else m) for m in mistakes]
         numbered = "; ".join(f"({i}) {text}" for i, text in enumerate(texts, 1))
         raise ValueError(f"{len(texts)} things are missing or wrong: {numbered}")
+
+
+def check_names(cfg: CfgNode) -> None:
+    """Check that the networks which a configuration names exist; else raise a ValueError with the key and the known names."""
+    named = [("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)]
+    named += [("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)]
+    named += [("MODEL.RECOGNITION.NAME", cfg.MODEL.RECOGNITION.NAME, RECOGNIZER_REGISTRY)]
+    if chooses_scale(cfg):
+        named.append(("MODEL.SELECTOR.NAME", cfg.MODEL.SELECTOR.NAME, SELECTOR_REGISTRY))
+    for key, name, registry in named:
+        if name not in registry:
+            raise ValueError(f"{key} must be one of {', '.join(sorted(known for known, _ in registry))}, got {name!r}")
+    if chooses_scale(cfg):
+        spotter_class(cfg.MODEL.SPOTTER)
+
+
+def check_teacher_config(cfg: CfgNode) -> None:
+    """Check that the configuration named by MODEL.DISTILLATION.TEACHER_CONFIG can be read and names networks that exist.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError: the message names key or file.
+    """
+    name = cfg.MODEL.DISTILLATION.TEACHER_CONFIG
+    if not name:
+        return
+    own = cfg.clone()
+    own.defrost()
+    if name.endswith((".yaml", ".yml")):
+        if not os.path.isfile(name):
+            raise FileNotFoundError(f"MODEL.DISTILLATION.TEACHER_CONFIG: configuration file {name} does not exist")
+    else:
+        own.MODEL.DISTILLATION.TEACHER_CONFIG = named_weights("MODEL.DISTILLATION.TEACHER_CONFIG", name)
+    other = teacher_config(own)
+    if other is not None:
+        check_names(other)
+
+
+def check_strip_training(cfg: CfgNode) -> None:
+    """Check what a reader needs that is trained with the spotter.
+
+    Raises:
+        ValueError, FileNotFoundError, KeyError: the message names the key.
+    """
+    if cfg.INPUT.SIDE_POINTS < 2:
+        raise ValueError(f"INPUT.SIDE_POINTS must be at least 2 where strips are read, got {cfg.INPUT.SIDE_POINTS}")
+    checked_rows(cfg.MODEL.STRIPS.TRAINING.ROWS)
+    if distils(cfg) and not cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH:
+        raise ValueError("MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive: distillation needs a decoder")
+    if cfg.MODEL.STRIPS.WEIGHTS:
+        named_weights("MODEL.STRIPS.WEIGHTS", cfg.MODEL.STRIPS.WEIGHTS, True)
 
 
 def teacher_weights(cfg: CfgNode) -> str:

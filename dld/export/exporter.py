@@ -79,9 +79,9 @@ def spotter_parts(
     names = tuple(pyramid_levels(student))
     parts = {}
     if isinstance(model, DynamicSpotter) and model.selector is not None:
-        parts["selector"] = GraphPart(
-            SelectorGraph(model.selector), ("reduced",), ("logits",), (batch[:, :, : size[0] // 2, : size[1] // 2 - 1],)
-        )
+        selector, reduced = SelectorGraph(model.selector), batch[:, :, : size[0] // 2, : size[1] // 2 - 1]
+        selector(reduced)  # one that has no graph says so now
+        parts["selector"] = GraphPart(selector, ("reduced",), ("logits",), (reduced,))
     detector = DetectorGraph(student)
     parts["detector"] = GraphPart(detector, ("images",), (*names, "proposals", "proposal_logits", "proposal_level"), (batch,))
     levels = detector(batch)[: len(names)]

@@ -17,8 +17,7 @@ from torch import nn
 
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory, DecoderState
-from dld.modeling.resolution.backbone_selector import BackboneSelector
-from dld.modeling.resolution.selector import ResolutionSelector
+from dld.modeling.resolution.selector import ScaleSelector
 from dld.structures.tall import is_tall
 
 __all__ = [
@@ -40,28 +39,14 @@ def pyramid_levels(model: TextSpottingRCNN) -> list[str]:
 
 
 class SelectorGraph(nn.Module):
-    """Reduced normalised images of one size (N, 3, h, w) -> logits (N, S).
+    """Reduced normalised images of one size (N, 3, h, w) -> logits (N, S); a selector that cannot be exported says so."""
 
-    Raises:
-        ValueError: a selector of another kind than the two of this project.
-    """
-
-    def __init__(self, selector: nn.Module) -> None:
+    def __init__(self, selector: ScaleSelector) -> None:
         super().__init__()
-        if not isinstance(selector, ResolutionSelector | BackboneSelector):
-            raise ValueError(f"a selector of class {type(selector).__name__} cannot be exported")
         self.selector = selector
 
     def forward(self, reduced: torch.Tensor) -> torch.Tensor:
-        x = reduced
-        if isinstance(self.selector, BackboneSelector):
-            return self.selector.scores_of(self.selector.body(x))
-        else:
-            for layer in (self.selector.stem, *self.selector.blocks):
-                # images of one size have no padding to mask; ceil(n / 2) cells remain of n
-                cells = x[:, :1, ::2, ::2]
-                x = layer(x, torch.ones_like(cells))
-        return self.selector.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+        return self.selector.scores_of_reduced(reduced)
 
 
 class DetectorGraph(nn.Module):

@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 import dld.modeling  # noqa: F401  only registration
-from dld.config import configured_charset, get_dld_cfg, read_without_teacher
+from dld.config import configured_charset, forget_training_pages, read_without_teacher
 from dld.config_files import merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
@@ -55,10 +55,9 @@ def portable_config(cfg: CfgNode) -> CfgNode:
     cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR = "", "output"
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = cfg.MODEL.DISTILLATION.TEACHER_CONFIG = ""
     cfg.DATASETS.REGISTER = []
-    # how the last stage's training images looked does not matter for reading: synthwords_val is the default one again, and
     # a set that anybody has takes the place of sets that few have
     cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_WEIGHTS = ("synthwords_train",), []
-    cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
+    forget_training_pages(cfg)
     return cfg
 
 

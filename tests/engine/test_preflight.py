@@ -10,6 +10,7 @@ from dld.cli.train import main
 from dld.engine import launch
 from dld.engine.preflight import check_output
 
+TAUGHT = ("MODEL.DISTILLATION.TEACHER_WEIGHTS", "teacher_tiny")
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
 
 
@@ -56,6 +57,17 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
         (["MODEL.DISTILLATION.TEACHER_WEIGHTS", "no/t.pth"], "dld_tiny", "TEACHER_WEIGHTS: weights no/t.pth do not exist"),
         (["MODEL.DISTILLATION.TEACHER_WEIGHTS", "dld://large"], "dld_tiny", "are called 'large'; there are: dld_tiny,"),
         (["MODEL.WEIGHTS", "no/w.pth"], "teacher_tiny", "MODEL.WEIGHTS: weights no/w.pth do not exist"),
+        (["MODEL.META_ARCHITECTURE", "Spoter"], "teacher_tiny", "MODEL.META_ARCHITECTURE must be one of DistillMetaArch, "),
+        (["MODEL.BACKBONE.NAME", "resnet"], "teacher_tiny", "MODEL.BACKBONE.NAME must be one of "),
+        (["MODEL.RECOGNITION.NAME", "Reader"], "teacher_tiny", "must be one of StripRecognizer, TextRecognizer, got 'Reader'"),
+        ([*TAUGHT, "MODEL.SPOTTER", "Mango"], "dld_tiny", "MODEL.SPOTTER must be one of TextSpottingRCNN, got 'Mango'"),
+        ([*TAUGHT, "MODEL.SELECTOR.NAME", "Best"], "dld_tiny", "MODEL.SELECTOR.NAME must be one of BackboneSelector, "),
+        ([*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", "no/t.yaml"], "dld_tiny", "file no/t.yaml does not exist"),
+        ([*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", "no/t.pth"], "dld_tiny", "no/t.pth"),
+        (["INPUT.SIDE_POINTS", "0"], "teacher_strips", "INPUT.SIDE_POINTS must be at least 2 where strips are read, got 0"),
+        (["MODEL.STRIPS.TRAINING.ROWS", "[40]"], "teacher_strips", "must be of 48, 32, 24, 16, got [40]"),
+        ([*TAUGHT, "MODEL.STRIPS.TRAINING.DECODER_WIDTH", "0"], "dld_strips", "DECODER_WIDTH must be positive: distillation"),
+        (["MODEL.STRIPS.WEIGHTS", "no/r.safetensors"], "teacher_strips", "MODEL.STRIPS.WEIGHTS"),
         (["--eval-only"], "teacher_tiny", "--eval-only scores trained weights: give MODEL.WEIGHTS FILE, or --resume"),
         (["--eval-only", "--resume"], "teacher_tiny", "run has no last_checkpoint"),
         (["MODEL.RECOGNITION.CHARSET_FILE", "no.txt"], "teacher_tiny", "no.txt"),

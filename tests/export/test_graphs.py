@@ -11,7 +11,7 @@ from dld.export.exporter import spotter_parts
 from dld.export.graphs import SelectorGraph
 from dld.export.parity import compare_graphs
 from dld.modeling.resolution.rescale import rescale_images
-from dld.modeling.resolution.selector import build_selector
+from dld.modeling.resolution.selector import ScaleSelector, build_selector
 
 SELECTORS = ("ResolutionSelector", "BackboneSelector", "WordLossSelector")
 
@@ -75,8 +75,8 @@ def test_other_models_are_refused(tiny_cfg):
         spotter_parts(torch.nn.Linear(1, 1))
     tiny_cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
     model = build_model(tiny_cfg).eval()
-    model.selector = torch.nn.Identity()
-    with pytest.raises(ValueError, match="a selector of class Identity cannot be exported"):
+    model.selector = ScaleSelector()
+    with pytest.raises(ValueError, match="a selector of class ScaleSelector cannot be exported"):
         spotter_parts(model)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.text.charset import Charset
 
-__all__ = ["Spotter", "SpotterLosses", "build_spotter"]
+__all__ = ["Spotter", "SpotterLosses", "build_spotter", "spotter_class"]
 
 
 class SpotterLosses(NamedTuple):
@@ -158,9 +159,45 @@ class Spotter(nn.Module, ABC):
             proposals: number of proposals that are scored; None: the most at test. Spotters without proposals ignore it.
         """
 
+    def timed_calls(self) -> list[tuple[str, Any, str]]:
+        """Return the calls whose time is measured while an image is read: stage, object, name of its method.
+
+        The stages are those of :data:`~dld.benchmark.stages.STAGES`. One call may run inside another.
+        """
+        raise ValueError(f"{type(self).__name__} does not say what its stages are: its time cannot be divided among them")
+
+    def reading_given_words(self, given: dict[str, Any], steps: int) -> AbstractContextManager[None]:
+        """Let the spotter, inside, find exactly the words of `given` and read each for `steps` steps, whatever its weights.
+
+        Everything runs as always, including the choice among the proposals; then the given boxes take the place of the kept
+        ones. Untrained decoders do not end a word: the steps are bounded instead.
+
+        Args:
+            given: "boxes" float (R, 4) and "size", the (H, W) of the image these are pixels of; may change between calls.
+        """
+        raise ValueError(f"{type(self).__name__} cannot be told which words to find")
+
+    def reading_step(self, images: ImageList, targets: list[Instances]) -> Callable[[], dict[str, torch.Tensor]]:
+        """Return a call that computes the losses of reading annotated words alone, with their gradients down to the features
+        that finding needs, too; those are computed here, once."""
+        raise ValueError(f"{type(self).__name__} has no part that only reads")
+
     @abstractmethod
     def forward(self, batched_inputs: list[dict]) -> Any:
         """Return losses of the mapper's inputs in training, output dicts at test."""
+
+
+def spotter_class(name: str) -> type[Spotter]:
+    """Return the spotter of this name.
+
+    Raises:
+        ValueError: there is none; the message has those that there are.
+    """
+    architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    if not (isinstance(architecture, type) and issubclass(architecture, Spotter)):
+        known = sorted(n for n, a in META_ARCH_REGISTRY if isinstance(a, type) and issubclass(a, Spotter))
+        raise ValueError(f"MODEL.SPOTTER must be one of {', '.join(known)}, got {name!r}")
+    return architecture
 
 
 def build_spotter(cfg) -> Spotter:
@@ -169,9 +206,4 @@ def build_spotter(cfg) -> Spotter:
     Raises:
         ValueError: there is no such spotter.
     """
-    name = cfg.MODEL.SPOTTER
-    architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    if not (isinstance(architecture, type) and issubclass(architecture, Spotter)):
-        known = sorted(n for n, a in META_ARCH_REGISTRY if isinstance(a, type) and issubclass(a, Spotter))
-        raise ValueError(f"MODEL.SPOTTER must be one of {', '.join(known)}, got {name!r}")
-    return architecture(cfg)
+    return spotter_class(cfg.MODEL.SPOTTER)(cfg)

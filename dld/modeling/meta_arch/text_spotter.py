@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -252,6 +254,47 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         """Count the FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
         return spotter_flops(self, image_size, words, proposals, steps)
 
+    def timed_calls(self) -> list[tuple[str, Any, str]]:
+        heads = self.roi_heads
+        reads = (heads, "_read_predictions") if self.reader is None else (self, "_read_strips")
+        return [
+            ("backbone+FPN", self.backbone, "forward"),
+            ("proposals", self.proposal_generator, "forward"),
+            ("boxes", heads, "find_boxes"),
+            ("masks", heads, "_forward_mask"),
+            ("recognition", *reads),
+            ("post-processing", self, "postprocess"),
+        ]
+
+    @contextmanager
+    def reading_given_words(self, given: dict[str, Any], steps: int) -> Iterator[None]:
+        """Put the given boxes in the place of those that are kept, see :meth:`Spotter.reading_given_words`."""
+        heads, recognizer = self.roi_heads, self.roi_heads.recognizer
+        find_boxes, length = heads.find_boxes, recognizer.max_length
+
+        def find(*args, **kwargs) -> list[Instances]:
+            found = find_boxes(*args, **kwargs)
+            return [_words_at(given["boxes"], given["size"], found[0]), *found[1:]]
+
+        heads.find_boxes, recognizer.max_length = find, min(length, steps - 1)
+        try:
+            yield
+        finally:
+            del heads.find_boxes
+            recognizer.max_length = length
+
+    def reading_step(self, images: ImageList, targets: list[Instances]) -> Callable[[], dict[str, torch.Tensor]]:
+        heads, photos, level = self.roi_heads, Photos(images, targets), None
+        if not self.reads_photos:
+            with torch.no_grad():
+                level = self.backbone.finest(images.tensor)
+
+        def losses() -> dict[str, torch.Tensor]:
+            own = None if level is None else level.detach().requires_grad_()
+            return heads.recognition_losses(*heads.read_ground_truth(own, targets, photos))
+
+        return losses
+
     def spot(self, images: ImageList) -> list[Instances]:
         """Find words in a normalised, padded batch, in pixels of that batch; `spotting_postprocess` says what is in them."""
         reduced = self.inference_dtype is not None
@@ -319,6 +362,17 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         else:
             results = self.spot(self.preprocess_image(batched_inputs))
         return self.postprocess(results, batched_inputs) if do_postprocess else results
+
+
+def _words_at(boxes: torch.Tensor, size: tuple[int, int], found: Instances) -> Instances:
+    """Return words of score 1 at boxes (R, 4) in pixels of an image of `size` (H, W), for the image of `found`."""
+    boxes = boxes.to(found.scores.device, copy=True)
+    boxes[:, 0::2] *= found.image_size[1] / size[1]
+    boxes[:, 1::2] *= found.image_size[0] / size[0]
+    words = Instances(found.image_size)
+    words.pred_boxes, words.scores = Boxes(boxes), torch.ones(len(boxes), device=boxes.device)
+    words.pred_classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    return words
 
 
 def _held(words: Boxes, detections: Boxes) -> torch.Tensor:

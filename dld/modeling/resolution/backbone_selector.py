@@ -87,6 +87,15 @@ class BackboneSelector(ScaleSelector):
         """Tell whether the stages are those of the spotter's own backbone, so that :meth:`start_from` fits."""
         return cfg.MODEL.SELECTOR.STAGES_OF in ("", cfg.MODEL.BACKBONE.NAME)
 
+    def start_from_spotter(self, cfg, bottom_up: Mapping[str, torch.Tensor]) -> None:
+        """Do :meth:`start_from` where it fits."""
+        if self.starts_from_spotter(cfg):
+            self.start_from(bottom_up)
+
+    def scores_of_reduced(self, reduced: torch.Tensor) -> torch.Tensor:
+        """Compute logits (N, S) of reduced images; see :meth:`ScaleSelector.scores_of_reduced`."""
+        return self.scores_of(self.body(reduced))
+
     def start_from(self, bottom_up: Mapping[str, torch.Tensor]) -> None:
         """Copy the weights of its stages from a spotter's bottom-up network.
 

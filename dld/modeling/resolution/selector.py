@@ -6,7 +6,7 @@ N images, S candidate scales, C channels, H W rows and columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.config import configurable
@@ -131,6 +131,22 @@ class ScaleSelector(nn.Module):
         """
         raise NotImplementedError
 
+    def scores_of_reduced(self, reduced: torch.Tensor) -> torch.Tensor:
+        """Compute logits (N, S) of reduced images of one size (N, 3, h, w) without padding: what ONNX graphs hold.
+
+        Raises:
+            ValueError: a selector that has no such form.
+        """
+        raise ValueError(f"a selector of class {type(self).__name__} cannot be exported")
+
+    def start_from_spotter(self, cfg, bottom_up: Mapping[str, torch.Tensor]) -> None:
+        """Take what it can use of the weights of the spotter's bottom-up network; most selectors use nothing.
+
+        Args:
+            cfg: the configuration of selector and spotter.
+            bottom_up: the state of that network.
+        """
+
     def learn(
         self, batch: ImageList, comparison: ScaleComparison, generators: list[torch.Generator] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,6 +213,14 @@ class ResolutionSelector(ScaleSelector):
                 conv.weight.data.mul_(math.sqrt(0.5))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def scores_of_reduced(self, reduced: torch.Tensor) -> torch.Tensor:
+        """Compute logits (N, S) of reduced images; see :meth:`ScaleSelector.scores_of_reduced`."""
+        x = reduced
+        for layer in (self.stem, *self.blocks):
+            # images of one size have no padding to mask; ceil(n / 2) cells remain of n
+            x = layer(x, torch.ones_like(x[:, :1, ::2, ::2]))
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
 
     def reduce(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> ImageList:
         """Make the reduced copies that the selector reads; arguments as in :meth:`forward`."""
