@@ -214,6 +214,10 @@ def _add_model(cfg: CN) -> None:
     # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
     cfg.MODEL.STRIPS.ROWS = [48, 32]
     cfg.MODEL.STRIPS.MOST_ENLARGED = 2.0
+    # Words that are read less surely than this (mean probability of a character) are read upside down, too, and the surer
+    # reading counts: for photos in which words stand on their heads. 0: none. Words taller than wide are read from both ends
+    # anyway.
+    cfg.MODEL.STRIPS.TURN_BELOW = 0.0
     # How words of images are straightened in training: "blend", the straight blend of their sides, as at test; "tps", a
     # thin-plate spline.
     cfg.MODEL.STRIPS.STRAIGHTENING = "blend"

@@ -176,6 +176,7 @@ def _reading_settings(student: TextSpottingRCNN) -> dict[str, Any]:
             "split_at_spaces": student.split_at_spaces,
             "rows": list(student.strip_rows),
             "most_enlarged": float(student.most_enlarged),
+            "turn_below": float(student.turn_below),
             "allow": student.reader.allowed_characters,
         }
     heads = student.roi_heads

@@ -122,6 +122,7 @@ class OnnxTextSpotter(ReadsPictures):
             "split": reading.get("split_at_spaces", False),
             "rows": reading.get("rows", [STRIP_ROWS]),
             "enlarge": reading.get("most_enlarged", MOST_ENLARGED),
+            "turn_below": reading.get("turn_below", 0.0),
         }
         read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, **rules)
         return [(words, strips.sizes, strips.unread) for words, strips in read]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -56,6 +57,7 @@ def read_words(
     split: bool = True,
     rows: Sequence[int] = (STRIP_ROWS,),
     enlarge: float = MOST_ENLARGED,
+    turn_below: float = 0.0,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
 
@@ -70,6 +72,8 @@ def read_words(
         min_score: words of a lower score are left out; with 0 even outlines without a readable character stay.
         split: cut an outline apart where the reader saw spaces: several words, each with its part of the outline.
         rows, enlarge: heights of strips to choose from, see :func:`~dld.strips.heights.choose_rows`.
+        turn_below: words that are read less surely (:func:`reading_score`) may stand on their heads: they are read from the
+            other end, too, and the surer reading counts.
 
     Returns:
         one reading a photo. Strips of all photos share batches, and none depends on another.
@@ -82,11 +86,15 @@ def read_words(
         readings[n].sizes = [strip.size for strip in own]
     # of each outline the surer of its strips
     best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
-    for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
-        for i, seen in zip(positions, read(pixels), strict=True):
-            sure, owner = reading_score(seen.certainty), (strips[i].photo, strips[i].row)
-            if owner not in best or sure > best[owner][0]:
-                best[owner] = (sure, seen, strips[i])
+    _keep_surest(best, strips, read)
+    if turn_below > 0:
+        of = Counter((strip.photo, strip.row) for strip in strips)
+        # a tall word has been read from both ends already
+        doubtful = [strip for owner, (sure, _, strip) in best.items() if sure < turn_below and of[owner] == 1]
+        turned = [strip.turned() for strip in doubtful]
+        for strip in turned:
+            readings[strip.photo].sizes.append(strip.size)
+        _keep_surest(best, turned, read)
     space = characters.index(" ") + 1 if " " in characters else None
     words: list[list[_Word]] = [[] for _ in photos]
     for (n, row), (_, seen, strip) in best.items():
@@ -105,6 +113,17 @@ def read_words(
     return readings
 
 
+def _keep_surest(
+    best: dict[tuple[int, int], tuple[float, Characters, _Strip]], strips: Sequence[_Strip], read: ReadStrips
+) -> None:
+    """Read strips; put into `best`, in place, what is surer than what is there of the same outline."""
+    for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
+        for i, seen in zip(positions, read(pixels), strict=True):
+            sure, owner = reading_score(seen.certainty), (strips[i].photo, strips[i].row)
+            if owner not in best or sure > best[owner][0]:
+                best[owner] = (sure, seen, strips[i])
+
+
 class _Strip(NamedTuple):
     photo: int
     row: int  # the outline that it is of
@@ -112,6 +131,10 @@ class _Strip(NamedTuple):
     pixels: np.ndarray  # uint8 (rows, columns, 3)
     width: int  # its columns at 48 rows
     size: StripSize
+
+    def turned(self) -> _Strip:
+        """Return the same strip upside down: its lower side, backwards, is then the upper one."""
+        return self._replace(sides=self.sides[::-1, ::-1], pixels=np.ascontiguousarray(self.pixels[::-1, ::-1]))
 
 
 class _Word(NamedTuple):

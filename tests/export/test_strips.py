@@ -107,6 +107,7 @@ def test_settings_say_how_words_are_read(strips, teacher):
         "split_at_spaces": True,
         "rows": [48, 32],
         "most_enlarged": 2.0,
+        "turn_below": 0.0,
         "allow": "",
     }
     assert settings["detections"]["score_threshold"] == 0.1

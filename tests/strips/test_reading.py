@@ -90,6 +90,23 @@ def test_a_lying_word_is_read_once():
     assert reading.texts == ["grb"] and len(reading.sizes) == 1
 
 
+def test_a_doubtful_word_is_read_upside_down_too_and_the_surer_reading_counts():
+    photo = white()
+    # read from its blue end the word is surer, see `colours`
+    shapes = [paint(photo, 20, 20, "rgb"), paint(photo, 20, 120, "bbg"), paint(photo, 400, 20, "rgb", down=True)]
+    scores = np.full(3, 0.9)
+
+    def read(turn_below):
+        return only(read_words([photo], [shapes], [scores], read_colours, CHARACTERS, turn_below=turn_below))
+
+    once, twice = read(0.0), read(0.8)
+    assert dict(zip(once.rows, once.texts, strict=True)) == {0: "rgb", 1: "bbg", 2: "bgr"}
+    assert dict(zip(twice.rows, twice.texts, strict=True)) == {0: "bgr", 1: "bbg", 2: "bgr"}
+    # the sure word and the tall one, which was read from both ends, are not read again; what is read costs
+    assert len(once.sizes) == 4 and len(twice.sizes) == 5
+    assert dict(zip(twice.rows, twice.char_scores, strict=True))[0] == [0.9] * 3
+
+
 def test_many_photos_are_read_as_one_by_one():
     rng = np.random.default_rng(0)
     photos, outlines, scores = [], [], []
@@ -174,6 +191,27 @@ def test_an_outline_around_two_words_becomes_two():
         # within half a square and a column
         assert np.abs(outline.min(0) - whole.min(0)).max() < 28 and np.abs(outline.max(0) - whole.max(0)).max() < 28
     assert [len(c) for c in reading.char_scores] == [len(t) for t in reading.texts]
+
+
+def test_parts_of_an_outline_upside_down_lie_where_they_are_read():
+    photo = white()
+    both, *words = two_words(photo)
+    size = np.array(photo.shape[1::-1])
+    turned, outline = np.ascontiguousarray(photo[::-1, ::-1]), size - both
+
+    def read(pixels):
+        """Surer where the second square is blue."""
+        return [x._replace(certainty=np.where(x.ids[1:2] == 3, 1.0, 0.5) * x.certainty) for x in read_with_spaces(pixels)]
+
+    arguments = [turned], [[outline]], [np.ones(1)], read, [*CHARACTERS, " "]
+    # turned, it is sure at once
+    assert sorted(only(read_words(*arguments, turn_below=0.8)).texts) == ["gr", "rbb"]
+    # as it is, only from the other end
+    reading = only(read_words([photo], [[both]], *arguments[2:], turn_below=0.8))
+    assert sorted(reading.texts) == ["gr", "rbb"] and len(reading.sizes) == 2
+    for text, part in zip(reading.texts, reading.outlines, strict=True):
+        whole = words[0] if text == "gr" else words[1]
+        assert np.abs(part.min(0) - whole.min(0)).max() < 28 and np.abs(part.max(0) - whole.max(0)).max() < 28
 
 
 def test_where_lines_are_wanted_an_outline_stays_one():
