@@ -57,10 +57,12 @@ def test_every_configuration_is_in_it(installed):
     assert {path.relative_to(packaged) for path in packaged.rglob("*.yaml")} == names
 
 
-def test_weights_of_teacher_student_and_reader_are_in_it(installed):
+def test_weights_of_teacher_student_and_readers_are_in_it(installed):
     sizes = {path.name: path.stat().st_size for path in (installed / "dld").rglob("*.safetensors")}
-    assert sizes.keys() == {"teacher_tiny.safetensors", "dld_tiny.safetensors", "strip_reader.safetensors"}
-    assert sum(size for name, size in sizes.items() if name != "strip_reader.safetensors") < 20.5e6
+    spotters, readers = ("teacher_tiny", "dld_tiny"), ("strip_reader", "strip_reader_low")
+    assert sizes.keys() == {f"{name}.safetensors" for name in (*spotters, *readers)}
+    assert sum(sizes[f"{name}.safetensors"] for name in spotters) < 20.5e6
+    assert sum(sizes[f"{name}.safetensors"] for name in readers) < 12.5e6
 
 
 def test_spot_evaluate_and_train(dld, tmp_path, make_record):
