@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode as CN
 
-__all__ = ["merge_file", "merge_overrides", "merge_stored", "upgrade_config"]
+__all__ = ["merge_file", "merge_overrides", "merge_stored", "refuse_expanding_yaml", "upgrade_config"]
 
+MOST_YAML_NODES = 100_000
 # Keys that have another name since, or several: values under the old one are moved where a configuration is read.
 RENAMED = {
     "MODEL.SELECTOR.CHANNELS": ["RESOLUTION.CHANNELS"],
@@ -65,15 +66,43 @@ def merge_stored(cfg: CN, text: str) -> None:
     cfg.merge_from_other_cfg(loaded)
 
 
+def refuse_expanding_yaml(loaded) -> None:
+    """Refuse a parsed YAML whose aliases (`&a`, `*a`) unfold to more than MOST_YAML_NODES: a kilobyte can hold billions.
+
+    Raises:
+        ValueError: it does.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node) -> int:
+        if not isinstance(node, (dict, list, tuple)):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_YAML_NODES  # a node that holds itself has no end
+            sizes[id(node)] = 1 + sum(map(size, node.values() if isinstance(node, dict) else node))
+        return sizes[id(node)]
+
+    if size(loaded) > MOST_YAML_NODES:
+        raise ValueError(f"its aliases unfold to more than {MOST_YAML_NODES} values")
+
+
 def merge_file(cfg: CN, path: str) -> None:
     """Change keys in place to those of a yaml file and of the files that it names under `_BASE_`.
 
+    YAML is loaded safely: tags that build Python objects are refused.
+
     Raises:
-        KeyError, ValueError, OSError: what detectron2 says, or naming the key.
+        ValueError: it is no yaml, holds no keys and values, or an unknown key; the message names the file.
     """
-    loaded = CN.load_yaml_with_base(path, allow_unsafe=False)
-    upgrade_config(loaded)
-    cfg.merge_from_other_cfg(CN(loaded))
+    try:
+        loaded = CN.load_yaml_with_base(path, allow_unsafe=False)
+        refuse_expanding_yaml(loaded)
+        if not isinstance(loaded, dict):
+            raise ValueError("it does not hold keys and their values")
+        upgrade_config(loaded)
+        cfg.merge_from_other_cfg(CN(loaded))
+    except Exception as error:  # parsers of yaml raise errors of many kinds
+        raise ValueError(f"configuration file {path}: {error}") from error
 
 
 def merge_overrides(cfg: CN, overrides: Sequence) -> None:

@@ -7,7 +7,12 @@ import os
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+)
 
 import dld.modeling  # noqa: F401  the names that can be chosen
 from dld.config import chooses_scale, configured_charset, distils, trains_reader
@@ -82,6 +87,8 @@ def check_names(cfg: CfgNode) -> None:
     """Check that the networks which a configuration names exist; else raise a ValueError with the key and the known names."""
     named = [("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)]
     named += [("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)]
+    named += [("MODEL.PROPOSAL_GENERATOR.NAME", cfg.MODEL.PROPOSAL_GENERATOR.NAME, PROPOSAL_GENERATOR_REGISTRY)]
+    named += [("MODEL.ROI_HEADS.NAME", cfg.MODEL.ROI_HEADS.NAME, ROI_HEADS_REGISTRY)]
     named += [("MODEL.RECOGNITION.NAME", cfg.MODEL.RECOGNITION.NAME, RECOGNIZER_REGISTRY)]
     if chooses_scale(cfg):
         named.append(("MODEL.SELECTOR.NAME", cfg.MODEL.SELECTOR.NAME, SELECTOR_REGISTRY))

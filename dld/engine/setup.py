@@ -24,8 +24,6 @@ __all__ = ["load_config", "register_datasets", "setup"]
 
 logger = logging.getLogger(__name__)
 
-MOST_YAML_NODES = 100_000
-
 
 def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
     """Load the configuration of a yaml file and overrides `KEY VALUE KEY VALUE ...`; not frozen.
@@ -38,11 +36,7 @@ def load_config(config_file: str, opts: list[str] = ()) -> CfgNode:
     cfg = get_dld_cfg()
     if config_file:
         config_file = find_config(config_file)
-        try:
-            refuse_expanding_yaml(CfgNode.load_yaml_with_base(config_file, allow_unsafe=False))
-            merge_file(cfg, config_file)
-        except Exception as error:
-            raise ValueError(f"configuration file {config_file}: {error}") from error
+        merge_file(cfg, config_file)
     merge_overrides(cfg, opts)
     cfg.MODEL.DEVICE = present_device(cfg.MODEL.DEVICE)
     return cfg
@@ -69,26 +63,6 @@ def find_config(name: str) -> str:
         hint = f"; configs/ holds {', '.join(known)}" if known else ""
         raise FileNotFoundError(f"configuration file {name} does not exist{hint}")
     return str(folder / relative)
-
-
-def refuse_expanding_yaml(loaded) -> None:
-    """Refuse a parsed YAML whose aliases (`&a`, `*a`) unfold to more than MOST_YAML_NODES: a kilobyte can hold billions.
-
-    Raises:
-        ValueError: it does.
-    """
-    sizes: dict[int, int] = {}
-
-    def size(node) -> int:
-        if not isinstance(node, (dict, list, tuple)):
-            return 1
-        if id(node) not in sizes:
-            sizes[id(node)] = MOST_YAML_NODES  # a node that holds itself has no end
-            sizes[id(node)] = 1 + sum(map(size, node.values() if isinstance(node, dict) else node))
-        return sizes[id(node)]
-
-    if size(loaded) > MOST_YAML_NODES:
-        raise ValueError(f"its aliases unfold to more than {MOST_YAML_NODES} values")
 
 
 def register_datasets(cfg: CfgNode) -> None:

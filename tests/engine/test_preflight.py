@@ -64,6 +64,8 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
         ([*TAUGHT, "MODEL.SELECTOR.NAME", "Best"], "dld_tiny", "MODEL.SELECTOR.NAME must be one of BackboneSelector, "),
         ([*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", "no/t.yaml"], "dld_tiny", "file no/t.yaml does not exist"),
         ([*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", "no/t.pth"], "dld_tiny", "no/t.pth"),
+        (["MODEL.PROPOSAL_GENERATOR.NAME", "PN"], "teacher_tiny", "MODEL.PROPOSAL_GENERATOR.NAME must be one of "),
+        (["MODEL.ROI_HEADS.NAME", "Heads"], "teacher_tiny", "MODEL.ROI_HEADS.NAME must be one of "),
         (["INPUT.SIDE_POINTS", "0"], "teacher_strips", "INPUT.SIDE_POINTS must be at least 2 where strips are read, got 0"),
         (["MODEL.STRIPS.TRAINING.ROWS", "[40]"], "teacher_strips", "must be of 48, 32, 24, 16, got [40]"),
         ([*TAUGHT, "MODEL.STRIPS.TRAINING.DECODER_WIDTH", "0"], "dld_strips", "DECODER_WIDTH must be positive: distillation"),
@@ -94,6 +96,23 @@ def test_a_mistake_is_one_line_and_nothing_starts(run, launched, argv, config, m
     code, error = run(*argv, config=config)
     assert code == 2 and not launched
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list.yaml", b"[1, 2]", "list.yaml: it does not hold keys and their values"),
+        ("open.yaml", b"MODEL: [1", "open.yaml: "),
+        ("key.yaml", b"MODEL: {BACKBON: {}}", "key.yaml: "),
+        ("latin.yaml", b"MODEL: \xff\xfe", "latin.yaml: "),
+        ("junk.safetensors", b"junk", "junk.safetensors"),
+    ],
+)
+def test_a_configuration_of_the_teacher_that_cannot_be_read(run, launched, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    code, said = run(*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", str(tmp_path / name), config="dld_tiny")
+    assert code == 2 and not launched
+    assert said.startswith("error: MODEL.DISTILLATION.TEACHER_CONFIG: ") and message in said and said.count("\n") == 1
 
 
 def test_unknown_weights_of_a_reader_are_answered_with_the_readers(run):

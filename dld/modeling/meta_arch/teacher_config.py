@@ -30,13 +30,11 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
     """
     node = cfg.MODEL.DISTILLATION
     own = None
-    if node.TEACHER_CONFIG.endswith((".yaml", ".yml")):
-        own = get_dld_cfg()
-        merge_file(own, node.TEACHER_CONFIG)
-    elif node.TEACHER_CONFIG:
-        own = stored_config(node.TEACHER_CONFIG)
-        if own is None:
-            raise ValueError(f"MODEL.DISTILLATION.TEACHER_CONFIG: {node.TEACHER_CONFIG} holds no configuration")
+    if node.TEACHER_CONFIG:
+        try:
+            own = _read_config(node.TEACHER_CONFIG)
+        except (OSError, KeyError, ValueError) as error:
+            raise type(error)(f"MODEL.DISTILLATION.TEACHER_CONFIG: {error.args[0] if error.args else error}") from error
     elif node.TEACHER_WEIGHTS and PathManager.isfile(node.TEACHER_WEIGHTS):
         own = stored_config(node.TEACHER_WEIGHTS)
     if own is None:
@@ -51,6 +49,18 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
     for name in HOW_WORDS_ARE_READ:
         merged.MODEL.RECOGNITION[name] = cfg.MODEL.RECOGNITION[name]
     return None if _plain(merged.MODEL) == _plain(cfg.MODEL) else merged
+
+
+def _read_config(path: str) -> CfgNode:
+    """Return the configuration of a yaml file, or inside weights."""
+    if path.endswith((".yaml", ".yml")):
+        own = get_dld_cfg()
+        merge_file(own, path)
+        return own
+    stored = stored_config(path)
+    if stored is None:
+        raise ValueError(f"{path} holds no configuration")
+    return stored
 
 
 def _plain(value):

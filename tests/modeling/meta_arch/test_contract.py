@@ -1,0 +1,74 @@
+"""What an architecture lacks it says, in the words of the contract."""
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import ImageList
+
+from dld.benchmark.setting import known_parts
+from dld.modeling.meta_arch.spotter import Spotter, spotter_class
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.resolution.selector import ScaleSelector
+
+
+class Bare(Spotter):
+    """As little as an architecture may have."""
+
+    charset = max_length = decoder = None
+
+    def losses(self, images, targets, seeds=None, photos=None): ...
+
+    def recognize(self, images, targets, photos=None): ...
+
+    def find_and_recognize(self, images, targets, photos=None): ...
+
+    def spot(self, images): ...
+
+    def postprocess(self, results, batched_inputs): ...
+
+    def count_parts(self, image_size, words, steps, proposals=None): ...
+
+    def forward(self, batched_inputs): ...
+
+
+IMAGES = ImageList(torch.zeros(1, 3, 32, 32), [(32, 32)])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.timed_calls(), "Bare does not say what its stages are"),
+        (lambda s: s.reading_given_words({}, 3), "Bare cannot be told which words to find"),
+        (lambda s: s.reading_step(IMAGES, []), "Bare has no part that only reads"),
+        (lambda s: s.ctc_logits(None), "Bare has no CTC head"),
+        (lambda s: s.finding_targets(IMAGES, 1, 1, 0.5), "Bare has no proposals to learn from"),
+        (lambda s: s.finding_losses({}, []), "Bare has no proposals to teach"),
+    ],
+)
+def test_what_is_missing_is_said(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Bare())
+
+
+def test_the_benchmark_names_a_spotter_whose_time_it_cannot_divide():
+    class View:
+        student = Bare()
+
+    with pytest.raises(ValueError, match="Bare does not say what its stages are"):
+        known_parts(View())
+
+
+def test_spotters_are_found_by_name():
+    assert spotter_class("TextSpottingRCNN") is TextSpottingRCNN
+    for name in ("DistillMetaArch", "Mango"):
+        with pytest.raises(ValueError, match=rf"MODEL\.SPOTTER must be one of TextSpottingRCNN, got '{name}'"):
+            spotter_class(name)
+
+
+def test_a_selector_of_another_kind_starts_from_nothing_and_has_no_graph():
+    selector = ScaleSelector()
+    before = selector.state_dict()
+    selector.start_from_spotter(CfgNode(), {"stem.weight": torch.ones(1)})
+    assert selector.state_dict() == before == {}
+    with pytest.raises(ValueError, match="a selector of class ScaleSelector cannot be exported"):
+        selector.scores_of_reduced(torch.zeros(1, 3, 8, 8))
