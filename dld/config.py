@@ -201,6 +201,21 @@ def _add_model(cfg: CN) -> None:
     # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
     cfg.MODEL.STRIPS.ROWS = [48, 32]
     cfg.MODEL.STRIPS.MOST_ENLARGED = 2.0
+    # What finds the two sides between which a word's strip is cut: "mask", the shape of its predicted outline, with nothing to
+    # learn; "points", regression of annotated sides; "scrn", maps of the centre line; "stn", through reading alone. Spotters
+    # take "mask" only: the others can be built and trained by themselves (dld.modeling.recognition.locators).
+    cfg.MODEL.STRIPS.LOCATOR = CN()
+    cfg.MODEL.STRIPS.LOCATOR.NAME = "mask"
+    # Points of each side; annotated sides need as many (INPUT.SIDE_POINTS).
+    cfg.MODEL.STRIPS.LOCATOR.POINTS = 7
+    # Learned locators look at a square of so many cells on each side, larger than the word's box by this share.
+    cfg.MODEL.STRIPS.LOCATOR.VIEW = 16
+    cfg.MODEL.STRIPS.LOCATOR.ENLARGE = 0.1
+    cfg.MODEL.STRIPS.LOCATOR.WIDTH = 32
+    # "points": where smooth L1 turns from square to straight, as a share of the view.
+    cfg.MODEL.STRIPS.LOCATOR.BETA = 0.05
+    # "stn": weight of the penalty against folding a word.
+    cfg.MODEL.STRIPS.LOCATOR.FOLD_WEIGHT = 1.0
     # The training of the reader by itself (configs/reader_ppocr.yaml): heights of the student's strips, how often each is
     # drawn (empty: equally often), and the heights that are scored.
     cfg.MODEL.STRIPS.TRAINING = CN()
