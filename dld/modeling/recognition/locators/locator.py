@@ -55,7 +55,7 @@ class Locator(nn.Module, ABC):
     def __init__(self, points: int, pooler: nn.Module | None = None, enlarge: float = 0.1) -> None:
         super().__init__()
         if points < 2:
-            raise ValueError(f"INPUT.SIDE_POINTS must be at least 2 for a locator, got {points}")
+            raise ValueError(f"MODEL.STRIPS.LOCATOR.POINTS must be at least 2, got {points}")
         if enlarge < 0:
             raise ValueError(f"MODEL.STRIPS.LOCATOR.ENLARGE must be at least 0, got {enlarge}")
         self.points, self.pooler, self.enlarge = points, pooler, enlarge

@@ -67,7 +67,15 @@ class PointLocator(Locator):
         return sides, torch.ones(len(box), dtype=torch.bool, device=box.device)
 
     def losses(self, view: torch.Tensor, box: torch.Tensor, sides: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return `loss_points`, the mean over points of annotated words."""
+        """Return `loss_points`, the mean over points of annotated words.
+
+        Raises:
+            ValueError: annotated sides have another number of points.
+        """
+        if sides.shape != box.shape:
+            raise ValueError(
+                f"INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, {self.points}; sides have {sides.shape[2]} points"
+            )
         known = sides.isfinite().flatten(1).all(1)
         found = self.sides_in_view(view, box)[0]
         if not bool(known.any()):

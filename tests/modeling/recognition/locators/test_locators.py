@@ -104,6 +104,15 @@ def test_points_learn_a_small_set_and_keep_out_words_without_sides():
     assert locator.losses(view, box, sides * float("nan"))["loss_points"] == 0
 
 
+def test_numbers_of_points_that_do_not_fit_are_said():
+    locator = PointLocator(channels=4, pooler=torch.nn.Identity())
+    box = box_sides(BOXES / 100, 7)
+    with pytest.raises(ValueError, match="INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, 7; .* have 5 points"):
+        locator.losses(torch.zeros(3, 4, 16, 16), box, box_sides(BOXES / 100, 5))
+    with pytest.raises(ValueError, match="MODEL.STRIPS.LOCATOR.POINTS must be at least 2, got 1"):
+        MaskLocator(points=1)
+
+
 def test_folding_costs_and_an_even_word_does_not():
     locator = STNLocator(channels=4, pooler=torch.nn.Identity(), points=5)
     box = box_sides(BOXES[:1] / 100, 5)
