@@ -221,6 +221,21 @@ def _add_model(cfg: CN) -> None:
     # How words of images are straightened in training: "blend", the straight blend of their sides, as at test; "tps", a
     # thin-plate spline.
     cfg.MODEL.STRIPS.STRAIGHTENING = "blend"
+    # What finds the two sides between which a word's strip is cut: "mask", the shape of its predicted outline, with nothing to
+    # learn; "points", regression of annotated sides; "scrn", maps of the centre line; "stn", through reading alone. Spotters
+    # take "mask" only: the others can be built and trained by themselves (dld.modeling.recognition.locators).
+    cfg.MODEL.STRIPS.LOCATOR = CN()
+    cfg.MODEL.STRIPS.LOCATOR.NAME = "mask"
+    # Points of each side; annotated sides need as many (INPUT.SIDE_POINTS).
+    cfg.MODEL.STRIPS.LOCATOR.POINTS = 7
+    # Learned locators look at a square of so many cells on each side, larger than the word's box by this share.
+    cfg.MODEL.STRIPS.LOCATOR.VIEW = 16
+    cfg.MODEL.STRIPS.LOCATOR.ENLARGE = 0.1
+    cfg.MODEL.STRIPS.LOCATOR.WIDTH = 32
+    # "points": where smooth L1 turns from square to straight, as a share of the view.
+    cfg.MODEL.STRIPS.LOCATOR.BETA = 0.05
+    # "stn": weight of the penalty against folding a word.
+    cfg.MODEL.STRIPS.LOCATOR.FOLD_WEIGHT = 1.0
     # The training of the reader, by itself (configs/reader_ppocr.yaml) or with the spotter (MODEL.RECOGNITION.NAME
     # StripRecognizer): heights of the student's strips, how often each is drawn (empty: equally often; by itself only), and
     # the heights that are scored.

@@ -114,6 +114,9 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
+        if cfg.MODEL.STRIPS.LOCATOR.NAME != "mask":
+            name = cfg.MODEL.STRIPS.LOCATOR.NAME
+            raise ValueError(f"MODEL.STRIPS.LOCATOR.NAME must be mask: spotters have no learned locator, got {name!r}")
         ret = super().from_config(cfg)
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST

@@ -9,40 +9,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from dld.strips.heights import FORMS, MARGIN, STRIP_ROWS, TEXT_ROWS
+from dld.modeling.recognition.word_grids import GRIDS, strip_axes
+from dld.strips.heights import FORMS
 
 __all__ = ["WordStrips"]
 
 # the smallest side of a reduced image
 _LEAST_SIDE = 2
-
-
-def blend_grid(sides: torch.Tensor, widths: torch.Tensor, columns: torch.Tensor, rows: int, total: int) -> torch.Tensor:
-    """Return where each pixel of a strip lies: the straight blend of the two sides, see :func:`dld.strips.cutting.cut_strips`.
-
-    Args:
-        sides: (R, 2, n, 2).
-        widths, columns: int64 (R,), columns of each strip at 48 rows and at this height.
-        rows, total: rows, and columns with their padding, of these strips.
-
-    Returns:
-        (R, rows, total, 2) in the coordinates of the sides.
-    """
-    count = sides.shape[2]
-    at = torch.arange(total, device=sides.device) + 0.5
-    u = (at * (widths / columns)[:, None] - MARGIN) / (widths - 2 * MARGIN)[:, None]  # R, total
-    inside = u.clamp(0, 1) * (count - 1)
-    before = inside.detach().long().clamp(max=count - 2)
-    share = (inside - before)[:, None, :, None]
-    index = before[:, None, :, None].expand(-1, 2, -1, 2)
-    along = (sides[:, :, -1] - sides[:, :, 0])[:, :, None] * (u - u.clamp(0, 1))[:, None, :, None]
-    ends = sides.gather(2, index) * (1 - share) + sides.gather(2, index + 1) * share + along  # R, 2, total, 2
-    v = ((torch.arange(rows, device=sides.device) + 0.5) * (STRIP_ROWS / rows) - MARGIN) / TEXT_ROWS
-    v = v[:, None, None]
-    return ends[:, :1] * (1 - v) + ends[:, 1:] * v
-
-
-GRIDS = {"blend": blend_grid}
 
 
 class WordStrips:
@@ -99,7 +72,7 @@ class WordStrips:
         heights = (sides[:, 1] - sides[:, 0]).detach().norm(dim=-1).mean(1).clamp(min=1.0) / self.stride
         shrink = (heights / form.text_rows).log2()
         level = shrink.round().clamp(0, self.deepest).long()
-        points = self.grid(sides, widths, columns, rows, total)  # R, rows, columns, 2, in pixels
+        points = self.grid(sides, *strip_axes(widths, rows, total))  # R, rows, columns, 2, in pixels
         strips = points.new_zeros((len(sides), self.levels[0].shape[1], rows, total))
         kinds = torch.stack([image, level, (level > shrink).long()], 1)
         for i, which, cubic in kinds.unique(dim=0).tolist():

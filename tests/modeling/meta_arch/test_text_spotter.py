@@ -221,3 +221,9 @@ def test_the_papers_model_trains_a_step(make_record, storage):
     sum(losses.values()).backward()
     assert all(torch.isfinite(v) for v in losses.values())
     assert not [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_a_learned_locator_is_refused_instead_of_left_unused(tiny_cfg):
+    tiny_cfg.MODEL.STRIPS.LOCATOR.NAME = "scrn"
+    with pytest.raises(ValueError, match="MODEL.STRIPS.LOCATOR.NAME must be mask: .* got 'scrn'"):
+        build_model(tiny_cfg)

@@ -96,6 +96,15 @@ def test_an_arc_of_text_comes_out_straight():
     assert np.corrcoef(straight[..., 0].ravel(), text[..., 0].ravel())[0, 1] > 0.95
 
 
+@pytest.mark.parametrize("rows", [48, 16])
+def test_a_spline_cuts_straight_words_as_the_blend_does(rows):
+    tensor, sizes = batch(photo())
+    sides = np.stack([level_sides((20, 30, 150, 62), 7), level_sides((60, 20, 220, 80), 7)])
+    blended, splined = (cut(tensor, sizes, sides, [0, 0], rows, how=how)[0] for how in ("blend", "tps"))
+    for a, b in zip(blended, splined, strict=True):
+        np.testing.assert_allclose(a / 255, b / 255, atol=1e-2)
+
+
 def test_a_feature_map_is_cut_as_its_image_is():
     tensor, sizes = batch(photo())
     features = torch.nn.functional.avg_pool2d(tensor, 4)
