@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 import torch
 
-from dld.export.exporter import GraphPart
+from dld.modeling.graph_part import GraphPart
 from dld.runtime.bundle import GraphRunner
 from dld.structures.words import SpottingResult, Word
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dld.model_zoo import sha256_of
-from dld.strips.heights import STRIP_ROWS
+from dld.strips.heights import STRIP_ROWS, strip_graph
 
 __all__ = [
     "GRAPHS",
@@ -28,7 +28,6 @@ __all__ = [
     "graphs_of",
     "how_words_are_read",
     "read_settings",
-    "strip_graph",
     "write_settings",
 ]
 
@@ -72,11 +71,6 @@ def write_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     files = {name: {"file": file, "sha256": sha256_of(folder / file)} for name, file in settings["graphs"].items()}
     text = json.dumps({"schema": SCHEMA, **settings, "graphs": files}, ensure_ascii=False, indent=1, allow_nan=False)
     (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def strip_graph(rows: int) -> str:
-    """Return the name of the graph that reads strips of so many rows."""
-    return "strips" if rows == STRIP_ROWS else f"strips{rows}"
 
 
 def graphs_of(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from PIL import Image
 from dld.data.augmentation import resized_shape
 from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
 from dld.runtime.antialias import resize_antialiased
-from dld.runtime.bundle import GraphRunner, read_settings, strip_graph
+from dld.runtime.bundle import GraphRunner, read_settings
 from dld.runtime.found_words import Found, strip_words, words_of
 from dld.runtime.graph_spotter import GraphSpotter
 from dld.runtime.scale_rule import ScaleRule
 from dld.strips.collapsing import Characters, allowed_classes, collapse
 from dld.strips.grouping import StripSize
-from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
+from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, strip_graph
 from dld.structures.image_sizes import group_by_scale, scaled_size
 from dld.structures.words import SpottingResult, Word
 

@@ -22,6 +22,7 @@ __all__ = [
     "StripForm",
     "checked_rows",
     "choose_rows",
+    "strip_graph",
 ]
 
 STRIP_ROWS = 48
@@ -86,3 +87,8 @@ def choose_rows(heights: np.ndarray, rows: Sequence[int], enlarge: float) -> np.
     text = np.array([FORMS[r].text_rows for r in rows])
     fits = text[None] <= enlarge * np.asarray(heights, dtype=np.float64)[:, None]
     return np.array(rows)[np.where(fits.any(1), fits.argmax(1), len(rows) - 1)]
+
+
+def strip_graph(rows: int) -> str:
+    """Return the name of the graph that reads strips of so many rows."""
+    return "strips" if rows == STRIP_ROWS else f"strips{rows}"

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from dld.runtime.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, strip_graph, write_settings
+from dld.runtime.bundle import GRAPHS, REQUIRED, GraphRunner, read_settings, write_settings
+from dld.strips.heights import strip_graph
 
 
 @pytest.fixture

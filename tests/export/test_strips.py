@@ -23,14 +23,17 @@ from dld.runtime.onnx_spotter import OnnxTextSpotter
 # strips are sampled at 1/32 of a pixel and in 256 steps: where an outline lies between two, rounding decides
 same = partial(assert_same, tolerance=1e-2)
 
+# of the heights that the shipped weights read
+STRIPS = ("strips", "strips32", "strips24", "strips16")
+
 
 @pytest.mark.parametrize(("size", "images"), [((64, 160), 1), ((96, 320), 3)])
 def test_the_graphs_agree_with_their_modules_at_any_width(strips, size, images):
     parts = spotter_parts(strips.pytorch.model, size, images, seed=1)
     assert parts["strips"].example[0].shape == (2 * images, 3, 48, size[1])
     report = compare_graphs(parts, strips.onnx.run)
-    assert set(report) == {"detector", "boxes", "masks", "strips", "strips32"}
-    for name in ("strips", "strips32"):
+    assert set(report) == {"detector", "boxes", "masks", *STRIPS}
+    for name in STRIPS:
         assert report[name]["ids"] == 0 and report[name]["probabilities"] < 1e-3
 
 
@@ -43,7 +46,7 @@ def test_the_module_is_the_reader(strips):
 
 
 def test_only_words_and_columns_of_strips_may_differ(strips):
-    for name, rows in ("strips", 48), ("strips32", 32):
+    for name, rows in zip(STRIPS, (48, 32, 24, 16), strict=True):
         strips_in, allowed = strips.onnx.run.sessions[name].get_inputs()
         assert (strips_in.name, strips_in.shape) == ("strips", ["words", 3, rows, "columns"])
         assert (allowed.name, allowed.shape) == ("allowed", [len(strips.onnx.characters) + 1])
@@ -64,7 +67,7 @@ def test_words_and_costs_at_other_scales(strips, pictures, options):
 
 def test_words_and_costs_at_scales_of_its_choice(selecting_strips, pictures):
     settings = selecting_strips.onnx.settings
-    assert set(settings["graphs"]) == {"selector", "detector", "boxes", "masks", "strips", "strips32"}
+    assert set(settings["graphs"]) == {"selector", "detector", "boxes", "masks", *STRIPS}
     assert settings["scales"]["cost_table"]["student"]["strip_linear"] > 0
     alone = [selecting_strips.pytorch(p) for p in pictures]
     assert len({one.scale for one in alone}) > 1 and sum(len(one.words) for one in alone) >= 8
@@ -105,7 +108,7 @@ def test_settings_say_how_words_are_read(strips, teacher):
         "how": "strips",
         "min_score": 0.0,
         "split_at_spaces": True,
-        "rows": [48, 32],
+        "rows": [48, 32, 24, 16],
         "most_enlarged": 2.0,
         "turn_below": 0.0,
         "allow": "",

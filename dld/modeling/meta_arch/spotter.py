@@ -13,6 +13,7 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from dld.modeling.flops import SpotterFlops
+from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.text.charset import Charset
@@ -181,6 +182,20 @@ class Spotter(nn.Module, ABC):
         """Return a call that computes the losses of reading annotated words alone, with their gradients down to the features
         that finding needs, too; those are computed here, once."""
         raise ValueError(f"{type(self).__name__} has no part that only reads")
+
+    def graph_parts(self, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
+        """Return the parts that become ONNX graphs by name, with examples; :meth:`graph_settings` says what is between them.
+
+        Args:
+            size: (H, W) of the example images.
+            images: of an example batch.
+            noise: that the examples are made of.
+        """
+        raise ValueError(f"a {type(self).__name__} cannot be exported")
+
+    def graph_settings(self) -> dict[str, Any]:
+        """Return what `spotter.json` must say of the graphs for `dld.runtime` to run them."""
+        raise ValueError(f"a {type(self).__name__} cannot be exported")
 
     @abstractmethod
     def forward(self, batched_inputs: list[dict]) -> Any:

@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
 from dld.modeling.flops import SpotterFlops, evaluating, spotter_flops
+from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses
 from dld.modeling.meta_arch.step_losses import StepLosses
@@ -22,6 +23,7 @@ from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
+from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.reading import read_words
@@ -262,6 +264,14 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
         """Count the FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
         return spotter_flops(self, image_size, words, proposals, steps)
+
+    def graph_parts(self, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
+        """Return the parts of `dld.modeling.spotter_graphs`; see :meth:`Spotter.graph_parts`."""
+        return graph_parts(self, size, images, noise)
+
+    def graph_settings(self) -> dict[str, Any]:
+        """Return levels, thresholds and how words are read; see :meth:`Spotter.graph_settings`."""
+        return graph_settings(self)
 
     def timed_calls(self) -> list[tuple[str, Any, str]]:
         heads = self.roi_heads

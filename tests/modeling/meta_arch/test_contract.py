@@ -40,6 +40,8 @@ IMAGES = ImageList(torch.zeros(1, 3, 32, 32), [(32, 32)])
         (lambda s: s.timed_calls(), "Bare does not say what its stages are"),
         (lambda s: s.reading_given_words({}, 3), "Bare cannot be told which words to find"),
         (lambda s: s.reading_step(IMAGES, []), "Bare has no part that only reads"),
+        (lambda s: s.graph_parts((64, 64), 1, torch.Generator()), "a Bare cannot be exported"),
+        (lambda s: s.graph_settings(), "a Bare cannot be exported"),
         (lambda s: s.ctc_logits(None), "Bare has no CTC head"),
         (lambda s: s.finding_targets(IMAGES, 1, 1, 0.5), "Bare has no proposals to learn from"),
         (lambda s: s.finding_losses({}, []), "Bare has no proposals to teach"),
