@@ -41,9 +41,13 @@ def draw_record(words=("stone", "river"), height=96, width=128, ignore=(), image
         box = [x - 1, y - h - 1, x + w + 1, y + below]
         annotations.append(annotation(box_polygon(box), text, i in ignore))
     return {
-        "file_name": f"{image_id}.png", "image_id": image_id, "height": height, "width": width, "image": image,
+        "file_name": f"{image_id}.png",
+        "image_id": image_id,
+        "height": height,
+        "width": width,
+        "image": image,
         "annotations": annotations,
-    }  # fmt: skip
+    }
 
 
 def box_polygon(box) -> np.ndarray:
@@ -54,9 +58,15 @@ def box_polygon(box) -> np.ndarray:
 def annotation(polygon, text, ignore=False) -> dict:
     polygon = np.asarray(polygon, dtype=np.float32)
     return {
-        "bbox": [*polygon.min(0).tolist(), *polygon.max(0).tolist()], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0,
-        "iscrowd": 0, "segmentation": [polygon.ravel().tolist()], "polygon": polygon, "text": text, "ignore": ignore,
-    }  # fmt: skip
+        "bbox": [*polygon.min(0).tolist(), *polygon.max(0).tolist()],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": 0,
+        "iscrowd": 0,
+        "segmentation": [polygon.ravel().tolist()],
+        "polygon": polygon,
+        "text": text,
+        "ignore": ignore,
+    }
 
 
 @pytest.fixture

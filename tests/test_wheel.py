@@ -73,8 +73,9 @@ def test_spot_evaluate_and_train(dld, tmp_path, make_record):
     own = {"schema": "dld-text/1", "name": "own_words", "images": [image]}
     (tmp_path / "own.json").write_text(json.dumps(own))
 
-    said = dld("spot", "--input", "drawn.png", "--output", "out", "--pretrained", "teacher_tiny",
-               "--opts", "INPUT.MIN_SIZE_TEST", 192)  # fmt: skip
+    said = dld(
+        "spot", "--input", "drawn.png", "--output", "out", "--pretrained", "teacher_tiny", "--opts", "INPUT.MIN_SIZE_TEST", 192
+    )
     assert "drawn.png: " in said
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     results["images"][0]["image_id"] = "drawn"

@@ -75,9 +75,15 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65536:
         raise ValueError(f"--port must lie between 0 and 65535, got {args.port}")
     settings = ServeSettings(
-        args.batch_size, args.batch_wait / 1000, args.max_bytes, args.max_pixels, args.timeout, args.queue,
-        read_token(args.token_file), args.allow_urls,
-    )  # fmt: skip
+        args.batch_size,
+        args.batch_wait / 1000,
+        args.max_bytes,
+        args.max_pixels,
+        args.timeout,
+        args.queue,
+        read_token(args.token_file),
+        args.allow_urls,
+    )
     weights_address(args.weights)  # raises now if there are none
     check_installed()
 

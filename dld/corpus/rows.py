@@ -59,11 +59,18 @@ def result_row(path: str, result: SpottingResult) -> dict[str, Any]:
         for word in result.words
     ]
     return {
-        "path": _written(path), "width": result.width, "height": result.height, "words": words,
-        "lines": [line.indices for line in result.lines], "scale": exact_number(result.scale),
-        "cost": exact_number(result.cost), "gflops": exact_number(result.gflops), "rotation": result.rotation,
-        "unread": result.unread, "error": None,
-    }  # fmt: skip
+        "path": _written(path),
+        "width": result.width,
+        "height": result.height,
+        "words": words,
+        "lines": [line.indices for line in result.lines],
+        "scale": exact_number(result.scale),
+        "cost": exact_number(result.cost),
+        "gflops": exact_number(result.gflops),
+        "rotation": result.rotation,
+        "unread": result.unread,
+        "error": None,
+    }
 
 
 def error_row(path: str, error: str) -> dict[str, Any]:

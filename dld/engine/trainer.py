@@ -21,6 +21,7 @@ from dld.engine.hooks import BestSpotter, FinalCheckpoint, PicturesOfPredictions
 from dld.engine.run_folder import periodic_checkpoints, tidy_run_folder
 from dld.engine.train_step import StepTrainer, amp_dtype
 from dld.evaluation.text_evaluator import TextSpottingEvaluator
+from dld.modeling.meta_arch.spotter import Spotter
 
 __all__ = ["SpotterTrainer", "distribute", "scaled_learning_rate"]
 
@@ -46,17 +47,21 @@ def scaled_learning_rate(base: float, batch: int, reference: int) -> float:
     return base * batch / reference if reference else base
 
 
-def rate_factor(cfg, name: str) -> float:
-    """Return the factor of the learning rate of the parameter of this name."""
-    if name.startswith("selector."):
-        return cfg.MODEL.SELECTOR.LR_FACTOR
-    # also the student's, "student.backbone.bottom_up.": weights that come trained should forget little
-    if "backbone.bottom_up." in name:
-        return cfg.MODEL.BACKBONE.LR_FACTOR
-    branch = "roi_heads.recognizer."
-    if cfg.MODEL.RECOGNITION.NAME == "StripRecognizer" and branch in name and f"{branch}decoder." not in name:
-        return cfg.MODEL.STRIPS.TRAINING.LR_FACTOR
-    return 1.0
+def rate_factors(cfg, model: torch.nn.Module) -> dict[str, float]:
+    """Return the factors of the learning rate of a model, by the beginning of parameters' names.
+
+    They are those of its spotters (:meth:`~dld.modeling.meta_arch.spotter.Spotter.learning_rate_factors`) and its selector.
+    """
+    factors = {"selector.": cfg.MODEL.SELECTOR.LR_FACTOR}
+    for name, module in model.named_modules():
+        if isinstance(module, Spotter):
+            factors |= {f"{name}.{start}".lstrip("."): factor for start, factor in module.learning_rate_factors(cfg).items()}
+    return factors
+
+
+def rate_factor(factors: dict[str, float], name: str) -> float:
+    """Return the factor of a parameter: of the longest beginning that fits; 1 where none does."""
+    return factors[max(fitting, key=len)] if (fitting := [start for start in factors if name.startswith(start)]) else 1.0
 
 
 class SpotterTrainer(DefaultTrainer):
@@ -151,7 +156,7 @@ class SpotterTrainer(DefaultTrainer):
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
             bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-            lr_factor_func=partial(rate_factor, cfg),
+            lr_factor_func=partial(rate_factor, rate_factors(cfg, model)),
         )
         logger.info("learning rate %.2e for batches of %d images", rate, cfg.SOLVER.IMS_PER_BATCH)
         if cfg.SOLVER.OPTIMIZER == "AdamW":

@@ -27,9 +27,16 @@ def test_everything_is_written(arguments, tmp_path, capsys):
     output = tmp_path / "study"
     rows = json.loads((output / "results.json").read_text())
     assert [row["name"] for row in rows] == [
-        "teacher @ 1", "teacher @ 0.5", "dld @ 1", "dld @ 0.8", "dld @ 0.6", "dld @ 0.5", "dld @ 0.4", "dld",
+        "teacher @ 1",
+        "teacher @ 0.5",
+        "dld @ 1",
+        "dld @ 0.8",
+        "dld @ 0.6",
+        "dld @ 0.5",
+        "dld @ 0.4",
+        "dld",
         "dld, budget 0.7",
-    ]  # fmt: skip
+    ]
     for row in rows:
         assert FIELDS <= set(row), row["name"]
         assert row["images"] == 2 and row["threads"] == 1 and row["ms_per_image"] > 0 and row["dataset"] == "drawn_words"

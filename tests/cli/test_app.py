@@ -34,9 +34,17 @@ def test_mistakes_end_with_a_message_and_code_2(arguments, message, capsys):
 
 @pytest.mark.parametrize(
     ("host", "alone"),
-    [("127.0.0.1", True), ("127.0.0.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
-     ("192.168.1.5", False), ("my-server", False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.5", False),
+        ("my-server", False),
+    ],
+)
 def test_a_page_for_others_comes_with_a_warning(host, alone, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     app.main(["--host", host])

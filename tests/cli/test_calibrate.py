@@ -13,9 +13,11 @@ from dld.weights import config_from_checkpoint, load_weights_file
 @pytest.fixture
 def arguments(tiny_weights, small_set, tmp_path):
     return {
-        "--weights": tiny_weights["student"], "--dataset": small_set, "--budget": "0.7",
+        "--weights": tiny_weights["student"],
+        "--dataset": small_set,
+        "--budget": "0.7",
         "--output": str(tmp_path / "budget.safetensors"),
-    }  # fmt: skip
+    }
 
 
 def run(arguments) -> int:

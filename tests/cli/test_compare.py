@@ -26,8 +26,9 @@ def test_everything_is_written(arguments, tmp_path, capsys):
     assert document["threads"] == 1 and document["cores"] >= 1 and document["machine"] and "torch" in document["versions"]
     assert document["command"].startswith("python projects/DLD/tools/compare_readers.py --dataset drawn_words --limit 2")
     assert [(row["dataset"], row["protocol"], row["name"]) for row in document["rows"]] == [
-        ("drawn_words", "icdar2015", "whole"), ("drawn_words", "icdar2015", "half")
-    ]  # fmt: skip
+        ("drawn_words", "icdar2015", "whole"),
+        ("drawn_words", "icdar2015", "half"),
+    ]
     for row in document["rows"]:
         assert row["images"] == 2 and row["words"] == 4 and row["ms_median"] > 0 and row["about"]["short_side"] == 128
         counts = row["per_photo"]["counts"]

@@ -40,10 +40,18 @@ def test_a_marked_table_is_that_of_the_results(folder):
     filled = fill_tables(text, folder)
     head, chosen, fixed = cells(filled)
     assert dict(zip(head, chosen, strict=True)) == {
-        "method": "dld", "gamma": "0.1", "scale": "0.50", "GFLOPs": "4.00", "of teacher": "25%", "paper GFLOPs": "1.50",
-        "detection": "80.0", "e2e [95 %]": "50.0 [40.0, 60.0]", "to teacher": "-2.0 [-5.0, +1.0]", "word spotting": "55.0",
+        "method": "dld",
+        "gamma": "0.1",
+        "scale": "0.50",
+        "GFLOPs": "4.00",
+        "of teacher": "25%",
+        "paper GFLOPs": "1.50",
+        "detection": "80.0",
+        "e2e [95 %]": "50.0 [40.0, 60.0]",
+        "to teacher": "-2.0 [-5.0, +1.0]",
+        "word spotting": "55.0",
         "ms": "71",
-    }  # fmt: skip
+    }
     assert fixed[1] == "", "no selector is asked at a fixed scale"
     assert "a lie" not in filled and filled.startswith("before\n") and filled.endswith("\nafter\n")
     assert fill_tables(filled, folder) == filled

@@ -20,8 +20,13 @@ def test_the_folder_holds_graphs_settings_and_report(tmp_path, capsys):
     assert export.main([*WEIGHTS, "--output", str(folder), "--limit", "1", "--opts", "INPUT.MIN_SIZE_TEST", "320"]) == 0
     assert f"-> {folder}" in capsys.readouterr().out
     assert {p.name for p in folder.iterdir()} == {
-        "detector.onnx", "boxes.onnx", "masks.onnx", *(f"{name}.onnx" for name in STRIPS), "spotter.json", "parity.json",
-    }  # fmt: skip
+        "detector.onnx",
+        "boxes.onnx",
+        "masks.onnx",
+        *(f"{name}.onnx" for name in STRIPS),
+        "spotter.json",
+        "parity.json",
+    }
     report = json.loads((folder / "parity.json").read_text())
     assert report["words"]["pictures"] == 1 and report["words"]["same_words"] == report["words"]["words"]
     assert set(report["graphs"]) == {"detector", "boxes", "masks", *STRIPS} and report["onnxruntime"]

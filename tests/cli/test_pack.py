@@ -155,8 +155,12 @@ def test_an_entry_is_taken_from_the_file_the_facts_and_the_studies(tiny_weights,
 
 def test_scores_of_more_studies_are_added_without_writing_the_weights(tiny_weights, zoo, tmp_path):
     output = zoo / "small.safetensors"
-    assert pack(tiny_weights["teacher"], output, "--name", "small",
-                "--scores", study(tmp_path / "a.json", tiny_weights["teacher"])) == 0  # fmt: skip
+    assert (
+        pack(
+            tiny_weights["teacher"], output, "--name", "small", "--scores", study(tmp_path / "a.json", tiny_weights["teacher"])
+        )
+        == 0
+    )
     before = output.stat().st_mtime_ns
     # a study of the packed file itself, and later one of the checkpoint: both are of these weights
     for name, measured in (("b", str(output)), ("c", tiny_weights["teacher"])):
@@ -254,9 +258,12 @@ def with_variant(tiny_weights, zoo):
 def test_a_variant_is_entered_without_a_file(with_variant):
     index = json.loads(with_variant.read_text())
     assert index["cheap"] == {
-        "what": "a cheap one", "of": "small", "options": {"MODEL.DISTILLATION.GAMMA": 0.25, "MODEL.SELECTOR.MU": 2.5},
-        "recipe": ["enter it"], "scores": {},
-    }  # fmt: skip
+        "what": "a cheap one",
+        "of": "small",
+        "options": {"MODEL.DISTILLATION.GAMMA": 0.25, "MODEL.SELECTOR.MU": 2.5},
+        "recipe": ["enter it"],
+        "scores": {},
+    }
     assert (with_variant.parent / "README.md").read_text() == model_card(index)
     assert [path.name for path in with_variant.parent.glob("*.safetensors")] == ["small.safetensors"]
 

@@ -122,8 +122,9 @@ def test_corners_in_row_order_are_put_around_the_word_and_rows_of_three_points_a
     assert main([*where, "icdar2015"]) == 0
     assert "2 outlines of four corners crossed themselves and go around the word now" in capsys.readouterr().out
     assert [w.polygon.tolist() for w in prepared(root, "mine")[0].words] == [
-        [[10, 10], [30, 10], [30, 20], [10, 20]], [[5, 5], [9, 5], [9, 8], [5, 8]],
-    ]  # fmt: skip
+        [[10, 10], [30, 10], [30, 20], [10, 20]],
+        [[5, 5], [9, 5], [9, 8], [5, 8]],
+    ]
     text(root / "labels" / "poly_gt_a.txt", total_text((10, 10), (20, 10), (30, 10), (10, 20), (20, 20), (30, 20)))
     assert main([*where, "totaltext"]) == 2
     assert "mine: the outlines of 1 of 1 words cross or touch themselves; their points must go" in capsys.readouterr().err

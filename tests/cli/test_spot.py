@@ -60,11 +60,17 @@ def test_a_folder_of_pictures(run, folder, tiny_weights, capsys):
     assert [line.split(":")[0] for line in printed[:3]] == ["in/a.png", "in/b.png", "in/deep/a.png"]
     assert printed[3] == f"3 images, {sum(len(r['words']) for r in lines())} words -> out/results.json"
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "a.jpg", "a_1.jpg", "b.jpg", "results.json", "results.jsonl",
-    ]  # fmt: skip
+        "a.jpg",
+        "a_1.jpg",
+        "b.jpg",
+        "results.json",
+        "results.jsonl",
+    ]
     assert [(line["file_name"], line.pop("drawing")) for line in lines()] == [
-        ("in/a.png", "a.jpg"), ("in/b.png", "b.jpg"), ("in/deep/a.png", "a_1.jpg"),
-    ]  # fmt: skip
+        ("in/a.png", "a.jpg"),
+        ("in/b.png", "b.jpg"),
+        ("in/deep/a.png", "a_1.jpg"),
+    ]
     document = read_results("out/results.json")
     alone = TextSpotter.from_checkpoint(tiny_weights["student"], device="cpu")
     for line, result in zip(lines(), document, strict=True):
@@ -99,8 +105,10 @@ def test_a_film_has_a_line_and_a_drawing_for_every_frame(run, folder, capsys):
     picture, *frames = lines()
     assert picture["file_name"] == "in/a.png"
     assert [(f["file_name"], f["image_id"], f["frame"], f["seconds"]) for f in frames] == [
-        ("clip.mp4", "clip_000000", 0, 0.0), ("clip.mp4", "clip_000001", 1, 0.08), ("clip.mp4", "clip_000002", 2, 0.16),
-    ]  # fmt: skip
+        ("clip.mp4", "clip_000000", 0, 0.0),
+        ("clip.mp4", "clip_000001", 1, 0.08),
+        ("clip.mp4", "clip_000002", 2, 0.16),
+    ]
     assert all(f["scale"] in (0.4, 0.6, 0.8) for f in frames)
     assert [r.image_id for r in read_results("out/results.json")] == [line["image_id"] for line in lines()]
     with VideoReader("out/clip.mp4") as reader, VideoReader("clip.mp4") as source:
@@ -173,8 +181,11 @@ def test_pages_are_read_when_they_are_asked_for_and_else_counted(run, folder, ca
     assert run("--input", "scan.tif", "in/b.png", "--output", "o2", "--pages", "--output-format", "txt", "csv") == 0
     found = lines("o2/results.jsonl")
     assert [(f["image_id"], f.get("page"), f["drawing"]) for f in found] == [
-        ("scan_page1", 1, "scan.jpg"), ("scan_page2", 2, "scan_1.jpg"), ("scan_page3", 3, "scan_2.jpg"), (None, None, "b.jpg"),
-    ]  # fmt: skip
+        ("scan_page1", 1, "scan.jpg"),
+        ("scan_page2", 2, "scan_1.jpg"),
+        ("scan_page3", 3, "scan_2.jpg"),
+        (None, None, "b.jpg"),
+    ]
     assert [f["documents"]["txt"] for f in found] == ["scan.txt"] * 3 + ["b.txt"]
     assert (folder / "o2" / "scan.txt").read_text(encoding="utf-8").count("\f") == 2
     assert "scan.tif page 2: " in capsys.readouterr().out
@@ -314,8 +325,11 @@ def test_names_that_are_no_utf8_or_that_the_terminal_cannot_print_are_read_like_
     sys.stdout.flush()
     said = printed.getvalue().decode("cp1252").splitlines()
     assert [line.split(":")[0] for line in said] == [
-        "in/caf\\udce9.png", "in/\\u83dc\\u5355.png", "in/caf\\udce9.mp4 0.00 s", "3 images, " + said[3].split(", ")[1],
-    ]  # fmt: skip
+        "in/caf\\udce9.png",
+        "in/\\u83dc\\u5355.png",
+        "in/caf\\udce9.mp4 0.00 s",
+        "3 images, " + said[3].split(", ")[1],
+    ]
     # the files are UTF-8, and what json reads from them opens the picture
     assert [line["file_name"] for line in lines()] == [r.file_name for r in read_results("out/results.json")] == list(odd)
     names = "caf\\udce9.jpg", "caf\\udce9.mp4", "results.json", "results.jsonl", "菜单.jpg"

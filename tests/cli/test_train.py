@@ -28,7 +28,7 @@ def data(tmp_path, make_record):
                 "words": [
                     {"polygon": a["polygon"].tolist(), "text": a["text"], "ignore": False} for a in record["annotations"]
                 ],
-            }  # fmt: skip
+            }
         )
     content = {"schema": "dld-text/1", "name": "own", "images": images}
     (tmp_path / "own.json").write_text(json.dumps(content))

@@ -50,8 +50,14 @@ def photos(register_records, make_annotation):
     def record(i, words):
         image = np.full((80, 120, 3), i, np.uint8)
         annotations = [make_annotation(corners(box), text, ignore) for text, box, ignore in words]
-        return {"file_name": f"{i}.png", "image_id": f"photo_{i}", "height": 80, "width": 120, "image": image,
-                "annotations": annotations}  # fmt: skip
+        return {
+            "file_name": f"{i}.png",
+            "image_id": f"photo_{i}",
+            "height": 80,
+            "width": 120,
+            "image": image,
+            "annotations": annotations,
+        }
 
     register_records("two_photos", [record(i, words) for i, words in enumerate(TRUTH)])
     return PhotoSet.open("two_photos")
@@ -62,8 +68,10 @@ def readers():
     calls = []
     right = [[(text, box) for text, box, ignore in words if not ignore] for words in TRUTH]
     # misreads one of two, reads the second photo, and finds one in the don't-care word and one where nothing is
-    poor = [[("stone", [10, 10, 60, 30]), ("diver", [12, 50, 60, 70])],
-            [("exit", [10, 10, 60, 30]), ("x", [80, 10, 100, 20]), ("y", [80, 50, 100, 70])]]  # fmt: skip
+    poor = [
+        [("stone", [10, 10, 60, 30]), ("diver", [12, 50, 60, 70])],
+        [("exit", [10, 10, 60, 30]), ("x", [80, 10, 100, 20]), ("y", [80, 50, 100, 70])],
+    ]
     return [Reader("right", right, calls, 0.5), Reader("poor", poor, calls), Reader("blind", [[], []], calls)]
 
 

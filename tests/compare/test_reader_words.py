@@ -97,12 +97,19 @@ def test_a_photo_without_text_has_no_words():
 
 def test_tesseract_gives_rows_of_which_some_are_words():
     data = {
-        "level": [1, 2, 3, 4, 5, 5, 5, 5], "page_num": [1] * 8, "block_num": [0, 1, 1, 1, 1, 1, 1, 1],
-        "par_num": [0, 0, 1, 1, 1, 1, 1, 1], "line_num": [0, 0, 0, 1, 1, 1, 1, 1], "word_num": [0, 0, 0, 0, 1, 2, 3, 4],
-        "left": [0, 140, 140, 140, 140, 13, 30, 50], "top": [0, 5, 5, 5, 5, 6, 7, 8],
-        "width": [583, 443, 443, 443, 43, 18, 10, 11], "height": [500, 33, 33, 33, 14, 33, 12, 13],
-        "conf": [-1, -1, -1, -1, 75, 95, 0, 40], "text": ["", "", "", "", "Hibachi", " ", "noise", "IN"],
-    }  # fmt: skip
+        "level": [1, 2, 3, 4, 5, 5, 5, 5],
+        "page_num": [1] * 8,
+        "block_num": [0, 1, 1, 1, 1, 1, 1, 1],
+        "par_num": [0, 0, 1, 1, 1, 1, 1, 1],
+        "line_num": [0, 0, 0, 1, 1, 1, 1, 1],
+        "word_num": [0, 0, 0, 0, 1, 2, 3, 4],
+        "left": [0, 140, 140, 140, 140, 13, 30, 50],
+        "top": [0, 5, 5, 5, 5, 6, 7, 8],
+        "width": [583, 443, 443, 443, 43, 18, 10, 11],
+        "height": [500, 33, 33, 33, 14, 33, 12, 13],
+        "conf": [-1, -1, -1, -1, 75, 95, 0, 40],
+        "text": ["", "", "", "", "Hibachi", " ", "noise", "IN"],
+    }
     words = words_of_tesseract(data)
     assert [(word.text, word.score) for word in words] == [("Hibachi", 0.75), ("IN", 0.4)]
     assert words[0].polygon.tolist() == box(140, 5, 183, 19)

@@ -21,21 +21,34 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WEIGHTS = {
     "teacher_tiny": (
-        "output/teacher_tiny/model_best.pth", "output/teacher_tiny/model_final.pth", "output/pretrain_tiny/model_final.pth",
-        "model_final.pth", "output/german/model_best.pth",
+        "output/teacher_tiny/model_best.pth",
+        "output/teacher_tiny/model_final.pth",
+        "output/pretrain_tiny/model_final.pth",
+        "model_final.pth",
+        "output/german/model_best.pth",
     ),
     "dld_tiny": (
-        "output/dld_tiny/model_best.pth", "output/skd_only/model_final.pth", "output/vanilla_multiscale/model_final.pth",
-        "output/dld_tiny.safetensors", "output/dld_tiny_gamma03.safetensors", "output/without_skd.safetensors",
-        "output/ablations/skd_only/model_best.pth", "dld_tiny_budget60.safetensors",
+        "output/dld_tiny/model_best.pth",
+        "output/skd_only/model_final.pth",
+        "output/vanilla_multiscale/model_final.pth",
+        "output/dld_tiny.safetensors",
+        "output/dld_tiny_gamma03.safetensors",
+        "output/without_skd.safetensors",
+        "output/ablations/skd_only/model_best.pth",
+        "dld_tiny_budget60.safetensors",
     ),
-}  # fmt: skip
+}
 """Shipped weights -> files that stand for trained ones."""
 
 DATASETS = (
-    "icdar2013_train", "icdar2015_train", "icdar2015_test", "icdar2017_mlt_train", "totaltext_train", "totaltext_val",
+    "icdar2013_train",
+    "icdar2015_train",
+    "icdar2015_test",
+    "icdar2017_mlt_train",
+    "totaltext_train",
+    "totaltext_val",
     "totaltext_test",
-)  # fmt: skip
+)
 PICTURES = ("photo.jpg", "a.jpg", "b.jpg", "folder/c.jpg", "more/d.png", "photos/e.jpg", "photos/deep/f.jpg")
 BOX = (20, 20, 190, 70)
 

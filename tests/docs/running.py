@@ -93,10 +93,14 @@ def _environment(work: Path) -> dict[str, str]:
     said = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "OWN_VENV", "PYTHON")
     outside = {key: value for key, value in os.environ.items() if key not in said}
     return {
-        **outside, "PATH": _programs(work / ".programs", scripts), "CUDA_VISIBLE_DEVICES": "",
+        **outside,
+        "PATH": _programs(work / ".programs", scripts),
+        "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(work / "data"), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
+        "OMP_NUM_THREADS": "1",
+        "DETECTRON2_DATASETS": str(work / "data"),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 @contextmanager
@@ -107,9 +111,15 @@ def going_on(run: Run, work: Path) -> Iterator[None]:
         yield
         return
     process = subprocess.Popen(
-        ["bash", "-euc", text], cwd=work, env=_environment(work), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        ["bash", "-euc", text],
+        cwd=work,
+        env=_environment(work),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         lines = []
         while not lines or ready not in lines[-1]:
@@ -135,11 +145,17 @@ def in_own_process(text: str, run: Run, work: Path) -> str:
     texts = [text, *(change_command(text, Run(change=peer)) for peer in run.peers)]
     processes = [
         subprocess.Popen(
-            ["bash", "-euc", t], cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            ["bash", "-euc", t],
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         for t in texts
-    ]  # fmt: skip
+    ]
     output = ""
     try:
         if run.stop_at:

@@ -58,9 +58,13 @@ def pytest_files(command: str) -> Run:
 def served(port: int, says: str, own_process: bool = True) -> Run:
     """A client of a server on a port of its own."""
     return Run(
-        beside=(f"{SERVE} --port {port}", "pictures are read at"), change=(("8000", str(port)),), needs="fastapi_offline",
-        own_process=own_process, slow=True, says=says,
-    )  # fmt: skip
+        beside=(f"{SERVE} --port {port}", "pictures are read at"),
+        change=(("8000", str(port)),),
+        needs="fastapi_offline",
+        own_process=own_process,
+        slow=True,
+        says=says,
+    )
 
 
 PROJECT = {

@@ -171,8 +171,10 @@ def test_a_table_has_a_row_for_each_word(result):
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
     assert [row["text"] for row in rows] == ["Motor", "Öl", "中文", HOSTILE, 'say "a, b"']
     assert [(r["file"], r["page"], r["line"], r["word"]) for r in rows[:3]] == [
-        ('shop "1";.jpg', "1", "1", "1"), ('shop "1";.jpg', "1", "1", "2"), ('shop "1";.jpg', "1", "2", "1"),
-    ]  # fmt: skip
+        ('shop "1";.jpg', "1", "1", "1"),
+        ('shop "1";.jpg', "1", "1", "2"),
+        ('shop "1";.jpg', "1", "2", "1"),
+    ]
     assert [rows[1][k] for k in ("score", "x0", "y0", "x1", "y1")] == ["0.8750", "150.0", "20.0", "210.0", "50.0"]
     assert rows[1]["polygon"] == "150.0,20.0 210.0,20.0 210.0,50.0 150.0,50.0"
     assert (rows[4]["file"], rows[4]["page"], rows[4]["x0"], rows[4]["polygon"]) == ("b.tif", "2", "", "")

@@ -79,19 +79,22 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
         (["DATASETS.TRAIN_WEIGHTS", "[1, 2]"], "teacher_tiny", "DATASETS.TRAIN_WEIGHTS has 2 numbers for the 1 sets"),
         (["--num-gpus=3", "SOLVER.IMS_PER_BATCH", "4"], "teacher_tiny", "must be a multiple of the 3 processes"),
         (
-            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", "dld://strips"], "teacher_tiny",
+            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", "dld://strips"],
+            "teacher_tiny",
             "MODEL.STRIPS.WEIGHTS: no shipped weights are called 'strips'; there are: dld_tiny",
         ),
         (
-            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "attention"], "teacher_tiny",
+            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "attention"],
+            "teacher_tiny",
             "MODEL.STRIPS.HEAD attention: MODEL.STRIPS.WEIGHTS hold no attention decoder, only ctc can read",
         ),
         (
-            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "both"], "teacher_tiny",
+            ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "both"],
+            "teacher_tiny",
             "MODEL.STRIPS.HEAD must be one of ctc, attention, got 'both'",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_and_nothing_starts(run, launched, argv, config, message):
     code, error = run(*argv, config=config)
     assert code == 2 and not launched
@@ -139,9 +142,16 @@ def test_torchrun_is_counted_by_its_own_variables(run, launched, monkeypatch):
 def test_everything_that_is_missing_is_named_at_once(run, launched, tmp_path):
     (tmp_path / "file").touch()
     code, error = run(
-        "--num-gpus=-1", "MODEL.WEIGHTS", "no/w.pth", "DATASETS.TRAIN", "('icdar2015_train', 'totaltext_train')",
-        "DATASETS.TEST", "('nowhere',)", config="dld_R50", output=tmp_path / "file" / "run",
-    )  # fmt: skip
+        "--num-gpus=-1",
+        "MODEL.WEIGHTS",
+        "no/w.pth",
+        "DATASETS.TRAIN",
+        "('icdar2015_train', 'totaltext_train')",
+        "DATASETS.TEST",
+        "('nowhere',)",
+        config="dld_R50",
+        output=tmp_path / "file" / "run",
+    )
     assert code == 2 and not launched and error.count("\n") == 1
     assert error.startswith("error: 6 things are missing or wrong: (1) --num-gpus -1")
     sets = "data sets icdar2015_train, totaltext_train are not prepared"

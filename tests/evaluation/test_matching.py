@@ -57,13 +57,18 @@ def test_a_wrong_text_uses_up_word_and_detection():
 
 def test_every_word_and_detection_gets_a_verdict():
     words = [
-        truth("EXIT", 0, 0, 100, 20), truth("left", 0, 50, 100, 20), truth("river", 0, 100, 100, 20),
+        truth("EXIT", 0, 0, 100, 20),
+        truth("left", 0, 50, 100, 20),
+        truth("river", 0, 100, 100, 20),
         truth("###", 0, 150, 100, 20),
-    ]  # fmt: skip
+    ]
     detections = [
-        found("nothing", 300, 0, 50, 20), found("lift", 0, 50, 100, 20), found("exit", 0, 0, 100, 20),
-        found("blur", 0, 150, 100, 20), found("EXIT", 0, 0, 100, 20),
-    ]  # fmt: skip
+        found("nothing", 300, 0, 50, 20),
+        found("lift", 0, 50, 100, 20),
+        found("exit", 0, 0, 100, 20),
+        found("blur", 0, 150, 100, 20),
+        found("EXIT", 0, 0, 100, 20),
+    ]
     match = match_image(words, detections, icdar2015, "e2e")
     assert match.verdicts.words == ["right", "misread", "missed", "dont_care"]
     assert match.verdicts.detections == ["false", "misread", "right", "dont_care", "false"]

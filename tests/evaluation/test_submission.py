@@ -55,8 +55,11 @@ def test_results_of_several_folders_belong_to_images_of_their_paths(tmp_path):
     ids = ["day2/img_1", "day1/img_1", "day3/img_1", "img_1"]
     words = read_submission(tmp_path / "r.json", icdar2015, ids).words
     assert {image: found[0].text for image, found in words.items()} == {
-        "day1/img_1": files[0], "day2/img_1": files[1], "day3/img_1": files[2], "img_1": files[3],
-    }  # fmt: skip
+        "day1/img_1": files[0],
+        "day2/img_1": files[1],
+        "day3/img_1": files[2],
+        "img_1": files[3],
+    }
     # without folders in the ids two of them are one image, which is said
     with pytest.raises(ValueError, match=r"image 1 \('photos/day2/img_1.jpg'\) is image 'img_1', which stands there before"):
         read_submission(tmp_path / "r.json", icdar2015, ["img_1"])

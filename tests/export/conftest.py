@@ -19,9 +19,15 @@ NAME = "teacher_tiny"
 SHORT_SIDE = 320
 # crops are read, in the number format of the graphs, whatever the shipped configuration says
 CROPS = [
-    "INPUT.MIN_SIZE_TEST", SHORT_SIDE, "MODEL.RECOGNITION.READER", "", "MODEL.INFERENCE_DTYPE", "float32",
-    "MODEL.TEXT.BOX_ROUNDS", 2,
-]  # fmt: skip
+    "INPUT.MIN_SIZE_TEST",
+    SHORT_SIDE,
+    "MODEL.RECOGNITION.READER",
+    "",
+    "MODEL.INFERENCE_DTYPE",
+    "float32",
+    "MODEL.TEXT.BOX_ROUNDS",
+    2,
+]
 
 
 def exported(spotter: TextSpotter, folder, **options) -> SimpleNamespace:

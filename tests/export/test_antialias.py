@@ -20,10 +20,14 @@ def test_weights_of_four_samples_reduced_to_two():
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ((37, 53), (11, 16)), ((64, 48), (32, 24)), ((20, 31), (19, 31)), ((640, 1037), (449, 726)), ((9, 7), (18, 13)),
+        ((37, 53), (11, 16)),
+        ((64, 48), (32, 24)),
+        ((20, 31), (19, 31)),
+        ((640, 1037), (449, 726)),
+        ((9, 7), (18, 13)),
         ((5, 1), (1, 1)),
     ],
-)  # fmt: skip
+)
 def test_equal_to_torch(before, after):
     image = np.random.default_rng(0).normal(size=(3, *before)).astype(np.float32)
     wanted = F.interpolate(torch.from_numpy(image)[None], size=after, mode="bilinear", align_corners=False, antialias=True)

@@ -135,11 +135,17 @@ def test_pictures_in_any_form(teacher, pictures, tmp_path):
 def test_mistakes_are_those_of_the_other_spotter(teacher, pictures, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     cases = [
-        {"images": tmp_path / "notes.png"}, {"images": [pictures[0], tmp_path / "notes.png"]}, {"images": 3},
-        {"images": tmp_path / "missing.png"}, {"images": np.zeros((4, 4, 5), np.uint8)}, {"images": pictures[0], "scale": 0},
-        {"images": pictures[0], "budget": -1}, {"images": pictures[0], "scale": 0.5, "budget": 0.5},
-        {"images": pictures[0], "batch_size": 0}, {"images": pictures[0], "channel_order": "GBR"},
-    ]  # fmt: skip
+        {"images": tmp_path / "notes.png"},
+        {"images": [pictures[0], tmp_path / "notes.png"]},
+        {"images": 3},
+        {"images": tmp_path / "missing.png"},
+        {"images": np.zeros((4, 4, 5), np.uint8)},
+        {"images": pictures[0], "scale": 0},
+        {"images": pictures[0], "budget": -1},
+        {"images": pictures[0], "scale": 0.5, "budget": 0.5},
+        {"images": pictures[0], "batch_size": 0},
+        {"images": pictures[0], "channel_order": "GBR"},
+    ]
     for case in cases:
         with pytest.raises((ValueError, FileNotFoundError)) as wanted:
             teacher.pytorch(**case)

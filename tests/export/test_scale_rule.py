@@ -40,16 +40,27 @@ def table(selector: bool) -> CostTable:
 
 def spotter(mu=0.0, fixed=None, selector=True):
     return DynamicSpotter(
-        student=torch.nn.Identity(), selector=torch.nn.Identity() if selector else None, scales=SCALES,
-        cost_table=table(selector), mu=mu, expected_words=8.0, fixed_scale=fixed,
-    )  # fmt: skip
+        student=torch.nn.Identity(),
+        selector=torch.nn.Identity() if selector else None,
+        scales=SCALES,
+        cost_table=table(selector),
+        mu=mu,
+        expected_words=8.0,
+        fixed_scale=fixed,
+    )
 
 
 def rule(mu=0.0, fixed=None, selects=True, budget_table=()):
     settings = {
-        "candidates": list(SCALES), "input_scale": 0.375, "mu": mu, "expected_words": 8.0, "fixed_scale": fixed,
-        "decoder_steps": 12, "cost_table": table(selects).to_dict(), "budget_table": list(budget_table),
-    }  # fmt: skip
+        "candidates": list(SCALES),
+        "input_scale": 0.375,
+        "mu": mu,
+        "expected_words": 8.0,
+        "fixed_scale": fixed,
+        "decoder_steps": 12,
+        "cost_table": table(selects).to_dict(),
+        "budget_table": list(budget_table),
+    }
     return ScaleRule(settings, selects)
 
 

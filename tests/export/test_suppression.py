@@ -40,9 +40,15 @@ def test_proposals_are_detectron2s(min_size):
     boxes = [random_boxes(K, 4), random_boxes(50, 5)]
     logits = [rng.permutation(n).astype(np.float32) for n in (K, 50)]
     result = find_top_rpn_proposals(
-        [torch.from_numpy(b)[None] for b in boxes], [torch.from_numpy(s)[None] for s in logits], [size], 0.5, K, 60,
-        min_size, False,
-    )[0]  # fmt: skip
+        [torch.from_numpy(b)[None] for b in boxes],
+        [torch.from_numpy(s)[None] for s in logits],
+        [size],
+        0.5,
+        K,
+        60,
+        min_size,
+        False,
+    )[0]
     filled = np.concatenate([*boxes, np.repeat(boxes[1][-1:], K - 50, 0)])
     scores = np.concatenate([*logits, np.full(K - 50, -np.inf, np.float32)])
     # equal logits of two levels may come in either order

@@ -30,15 +30,17 @@ GT_FILES = {
     "Total-Text: more x than y": (parse_total_text, "x: [[1 2 3]], y: [[1 2]], ornt: [u'c'], transcriptions: [u'a']\n"),
     "Total-Text: a word never closed": (parse_total_text, "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'c'], transcriptions: [u'a"),
     "Total-Text: half a megabyte of brackets": (
-        parse_total_text, "x: [[1 2 3]], y: [[1 2 3]], ornt: [" + "] , transcriptions: [" * 25_000,
+        parse_total_text,
+        "x: [[1 2 3]], y: [[1 2 3]], ornt: [" + "] , transcriptions: [" * 25_000,
     ),
     "Total-Text: code in the transcription": (
-        parse_total_text, "x: [[1 2 3]], y: [[1 2]], ornt: [u'c'], transcriptions: [__import__('os').system('true')]\n",
+        parse_total_text,
+        "x: [[1 2 3]], y: [[1 2]], ornt: [u'c'], transcriptions: [__import__('os').system('true')]\n",
     ),
     "Total-Text: infinite": (parse_total_text, "x: [[1e999 2 3]], y: [[1 2 3]], ornt: [u'c'], transcriptions: [u'a']\n"),
     "CTW1500: 10,000 points": (parse_ctw1500, ",".join(["1,2"] * 10_000) + ",####text\n"),
     "CTW1500: two points": (parse_ctw1500, "1,2,3,4,####text\n"),
-}  # fmt: skip
+}
 
 
 def gt_entry(name: str, parse, text: str) -> None:

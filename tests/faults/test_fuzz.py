@@ -46,8 +46,10 @@ contents = st.lists(pieces, max_size=60).map(lambda parts: "".join(parts).encode
 # lines that are nearly right get past the first checks
 nearly = st.builds(
     lambda count, values, text: (",".join((values * 30)[:count]) + "," + text).encode("utf-8", "surrogatepass"),
-    st.integers(0, 40), st.lists(numbers, min_size=1, max_size=8), st.text(max_size=20),
-)  # fmt: skip
+    st.integers(0, 40),
+    st.lists(numbers, min_size=1, max_size=8),
+    st.text(max_size=20),
+)
 files = st.one_of(contents, nearly, st.binary(max_size=200))
 
 PARSERS = {
@@ -117,11 +119,15 @@ words = st.one_of(values, st.fixed_dictionaries({"polygon": points, "text": st.t
 images = st.one_of(
     values,
     st.fixed_dictionaries(
-        {"file_name": st.one_of(values, st.text(max_size=12), st.just("a.png")), "width": values, "height": st.just(9),
-         "words": st.one_of(values, st.lists(words, max_size=3))},
+        {
+            "file_name": st.one_of(values, st.text(max_size=12), st.just("a.png")),
+            "width": values,
+            "height": st.just(9),
+            "words": st.one_of(values, st.lists(words, max_size=3)),
+        },
         optional={"id": values},
     ),
-)  # fmt: skip
+)
 documents = st.one_of(
     values, st.fixed_dictionaries({"schema": st.just("dld-text/1"), "images": st.one_of(values, st.lists(images, max_size=3))})
 )
@@ -139,10 +145,12 @@ def test_any_json_is_an_annotation_or_has_problems(document):
     assert all(np.isfinite(w.polygon).all() for image in loaded for w in image.words)
 
 
-sound_words = st.fixed_dictionaries({
-    "polygon": st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=3, max_size=9),
-    "text": st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip),
-})  # fmt: skip
+sound_words = st.fixed_dictionaries(
+    {
+        "polygon": st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=3, max_size=9),
+        "text": st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip),
+    }
+)
 
 
 @FUZZ
@@ -160,8 +168,10 @@ def test_what_is_written_is_read_again(tmp_path, words):
 @given(documents)
 def test_any_json_given_as_coco_text(tmp_path, document):
     path = tmp_path / "cocotext.json"
-    parts = {"imgs": {"1": document, "2": {"id": 2, "file_name": "b.jpg", "set": "train", "width": 9, "height": 9}},
-             "anns": {"1": document, "2": {"image_id": 2, "mask": [1, 2, 3], "bbox": document}}}  # fmt: skip
+    parts = {
+        "imgs": {"1": document, "2": {"id": 2, "file_name": "b.jpg", "set": "train", "width": 9, "height": 9}},
+        "anns": {"1": document, "2": {"image_id": 2, "mask": [1, 2, 3], "bbox": document}},
+    }
     for content in (document, parts, {"imgs": document, "anns": document}):
         path.write_text(json.dumps(content))
         try:

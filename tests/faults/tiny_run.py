@@ -28,11 +28,15 @@ sys.exit(main(sys.argv[1:]))
 """
 
 GENERATED = [
-    "DATASETS.TRAIN", "('synthwords_train',)",
-    "DATASETS.SYNTHWORDS.SIZE", "[96, 128]",
-    "DATASETS.SYNTHWORDS.VAL_LENGTH", "3",
-    "INPUT.MIN_SIZE_TRAIN", "(96,)",
-]  # fmt: skip
+    "DATASETS.TRAIN",
+    "('synthwords_train',)",
+    "DATASETS.SYNTHWORDS.SIZE",
+    "[96, 128]",
+    "DATASETS.SYNTHWORDS.VAL_LENGTH",
+    "3",
+    "INPUT.MIN_SIZE_TRAIN",
+    "(96,)",
+]
 
 
 def overrides(*more: object) -> list[str]:

@@ -124,8 +124,11 @@ def test_a_drawing_is_never_put_over_an_input_or_another_drawing(tree):
     (tree / "link").symlink_to(tree, target_is_directory=True)
     free = FreeNames("link", [Path("b.jpg"), Path("deep/b_1.jpg"), STDIN])
     assert names([free.like(Path(p), ".jpg") for p in ("b.jpg", "deep/b.png", "c.png", "-")]) == [
-        "link/b_1.jpg", "link/b_2.jpg", "link/c.jpg", "link/stdin.jpg",
-    ]  # fmt: skip
+        "link/b_1.jpg",
+        "link/b_2.jpg",
+        "link/c.jpg",
+        "link/stdin.jpg",
+    ]
     assert free.fixed("results.json") == Path("link/results.json")
     with pytest.raises(ValueError, match=r"link/b\.jpg is an input and would be written over"):
         free.fixed("b.jpg")

@@ -32,8 +32,12 @@ def test_sure_words_are_words_and_doubtful_ones_are_ignored_but_kept():
         Word("edge", BOX, 0.9),
     )
     assert [(word.text, word.ignore) for word in image.words] == [
-        ("EXIT", False), ("EX1T", True), ("EXIT", True), (" ", True), ("edge", False),
-    ]  # fmt: skip
+        ("EXIT", False),
+        ("EX1T", True),
+        ("EXIT", True),
+        (" ", True),
+        ("edge", False),
+    ]
     assert (image.file_name, image.image_id, image.width, image.height) == ("a/b.jpg", "a/b", 100, 80)
 
 

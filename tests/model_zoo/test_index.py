@@ -48,10 +48,13 @@ def test_scores_are_those_of_the_rows_of_these_weights(results):
 
 
 def test_the_headline_of_a_selector_is_its_own_choice(results):
-    path = results([
-        row(mean_scale=0.8, model="dld"), row(choice="budget", budget="0.4", mean_scale=0.5, model="dld"),
-        row(choice="chosen", mean_scale=0.66, model="dld"),
-    ])  # fmt: skip
+    path = results(
+        [
+            row(mean_scale=0.8, model="dld"),
+            row(choice="budget", budget="0.4", mean_scale=0.5, model="dld"),
+            row(choice="chosen", mean_scale=0.66, model="dld"),
+        ]
+    )
     rows = read_scores([path], {"aa"})["drawn"]["rows"]
     assert [r["choice"] for r in rows] == ["chosen", "fixed", "budget"] and rows[2]["budget"] == "0.4"
 

@@ -44,9 +44,11 @@ def test_detectron2s_convolution_keeps_its_result(kind):
 
 def test_other_norms_and_norms_after_an_activation_stay():
     model = nn.Sequential(
-        Conv2d(3, 4, 3, activation=nn.ReLU()), nn.BatchNorm2d(4),
-        nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4),
-    ).eval()  # fmt: skip
+        Conv2d(3, 4, 3, activation=nn.ReLU()),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 4, 3),
+        nn.GroupNorm(2, 4),
+    ).eval()
     x = torch.randn(1, 3, 9, 9)
     before = model(x)
     assert fuse_norms(model) == 0

@@ -175,9 +175,12 @@ class Checkout:
             RuntimeError: another exit code than `codes`; with the end of what was printed.
         """
         environment = {
-            **os.environ, "PYTHONPATH": str(self.tree), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
+            **os.environ,
+            "PYTHONPATH": str(self.tree),
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",
             "CUDA_VISIBLE_DEVICES": "",
-        }  # fmt: skip
+        }
         words = [sys.executable, *map(str, command)]
         done = subprocess.run(words, cwd=self.tree, env=environment, capture_output=True, text=True, encoding="utf-8")
         if done.returncode not in codes:

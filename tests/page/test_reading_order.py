@@ -52,9 +52,12 @@ def test_a_turned_page_is_read_as_the_upright_one(turn):
 
 def test_a_heading_over_two_columns_comes_first_and_columns_are_read_one_after_the_other():
     page = page_of(
-        ("right1", 300, 60, 380, 80), ("left2", 10, 90, 80, 110), ("HEADING", 40, 0, 340, 40),
-        ("right2", 300, 90, 380, 110), ("left1", 10, 60, 80, 80),
-    )  # fmt: skip
+        ("right1", 300, 60, 380, 80),
+        ("left2", 10, 90, 80, 110),
+        ("HEADING", 40, 0, 340, 40),
+        ("right2", 300, 90, 380, 110),
+        ("left1", 10, 60, 80, 80),
+    )
     assert lines_read(page) == ["HEADING", "left1", "left2", "right1", "right2"]
 
 

@@ -108,11 +108,17 @@ def test_a_server_that_never_answers():
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("file:///etc/passwd", "begin with http"), ("ftp://a.b/c", "begin with http"), ("photo.jpg", "begin with http"),
-        ("http://", "name a host"), ("http://me:secret@a.b/", "no user"), ("http://a.b:99999/", "url is none"),
-        ("http://[::1/", "url is none"), ("http://a.b/a b", "percent signs"), ("http://a.b/é", "percent signs"),
+        ("file:///etc/passwd", "begin with http"),
+        ("ftp://a.b/c", "begin with http"),
+        ("photo.jpg", "begin with http"),
+        ("http://", "name a host"),
+        ("http://me:secret@a.b/", "no user"),
+        ("http://a.b:99999/", "url is none"),
+        ("http://[::1/", "url is none"),
+        ("http://a.b/a b", "percent signs"),
+        ("http://a.b/é", "percent signs"),
     ],
-)  # fmt: skip
+)
 def test_addresses_that_are_none(url, says):
     refused(400, says, url)
 

@@ -35,10 +35,14 @@ def test_a_picture_gives_the_json_of_the_api(client, spotter, pictures):
 @pytest.mark.parametrize(
     ("query", "options"),
     [
-        ("?scale=0.5", {"scale": 0.5}), ("?budget=0.4", {"budget": 0.4}), ("?rotation=90", {"rotation": 90}),
-        ("?rotation=auto", {"rotation": "auto"}), ("?tile=64", {"tile": 64}), ("?scale=0.5&tile=off&budget=", {"scale": 0.5}),
+        ("?scale=0.5", {"scale": 0.5}),
+        ("?budget=0.4", {"budget": 0.4}),
+        ("?rotation=90", {"rotation": 90}),
+        ("?rotation=auto", {"rotation": "auto"}),
+        ("?tile=64", {"tile": 64}),
+        ("?scale=0.5&tile=off&budget=", {"scale": 0.5}),
     ],
-)  # fmt: skip
+)
 def test_options_are_those_of_the_api(client, spotter, pictures, query, options):
     assert client.read(pictures[3], query).json == spotter(pictures[3], **options).to_dict()
 
@@ -134,11 +138,16 @@ def test_any_kind_of_content_type(client, spotter, pictures):
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("?scale=9", "scale must be"), ("?scale=half", "scale must be"), ("?budget=-1", "budget must be"),
-        ("?scale=0.5&budget=0.5", "not both"), ("?rotation=45", "rotation must be"), ("?tile=3", "tile must be"),
-        ("?scael=0.5", "there is no option 'scael'"), ("?allow=123", "needs a reader of strips"),
+        ("?scale=9", "scale must be"),
+        ("?scale=half", "scale must be"),
+        ("?budget=-1", "budget must be"),
+        ("?scale=0.5&budget=0.5", "not both"),
+        ("?rotation=45", "rotation must be"),
+        ("?tile=3", "tile must be"),
+        ("?scael=0.5", "there is no option 'scael'"),
+        ("?allow=123", "needs a reader of strips"),
     ],
-)  # fmt: skip
+)
 def test_options_that_make_no_sense(client, pictures, query, says):
     answer = client.read(pictures[0], query)
     assert answer.status == 400 and says in answer.json["error"], answer.content

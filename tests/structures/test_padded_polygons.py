@@ -60,9 +60,12 @@ def test_neither_direction_nor_starting_point_nor_repeated_points_matter():
     polygon = star(np.random.default_rng(1), 9)
     expected = covered(polygon, [0, 0, 100, 100], (40, 40))
     for same in (
-        polygon[::-1], np.roll(polygon, 4, axis=0), np.concatenate([polygon, polygon[:1]]),
-        np.repeat(polygon, 3, axis=0), np.concatenate([polygon, np.repeat(polygon[-1:], 20, axis=0)]),
-    ):  # fmt: skip
+        polygon[::-1],
+        np.roll(polygon, 4, axis=0),
+        np.concatenate([polygon, polygon[:1]]),
+        np.repeat(polygon, 3, axis=0),
+        np.concatenate([polygon, np.repeat(polygon[-1:], 20, axis=0)]),
+    ):
         np.testing.assert_array_equal(covered(same, [0, 0, 100, 100], (40, 40)), expected)
 
 

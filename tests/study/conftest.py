@@ -15,10 +15,16 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\x00\ud80
 def made_up_readings(scales, gflops, lost):
     """Four images of 5 words each, of which all but lost[i] are read; every word is found, one detection is false."""
     return [
-        Reading(s, g, g / 2, 10 * g, (10.0 + i,), {t: Counts(m, 6, 5) for t, m in zip(("detection", "e2e", "word_spotting"),
-                                                                                      (5, 5 - k, 5 - k), strict=True)})
+        Reading(
+            s,
+            g,
+            g / 2,
+            10 * g,
+            (10.0 + i,),
+            {t: Counts(m, 6, 5) for t, m in zip(("detection", "e2e", "word_spotting"), (5, 5 - k, 5 - k), strict=True)},
+        )
         for i, (s, g, k) in enumerate(zip(scales, gflops, lost, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -45,8 +51,10 @@ def made_up_report(study_points, study_rows):
     """A page of two images; names, texts, facts and the command are hostile."""
     polygon = np.array([[10, 10], [60, 10], [60, 30], [10, 30]])
     marks = [
-        Mark(polygon, HOSTILE, "misread", HOSTILE), Mark(polygon + 20, "right", "right"), Mark(polygon, HOSTILE, "missed"),
-    ]  # fmt: skip
+        Mark(polygon, HOSTILE, "misread", HOSTILE),
+        Mark(polygon + 20, "right", "right"),
+        Mark(polygon, HOSTILE, "missed"),
+    ]
     compared = {point.name: point.readings for point in (study_points[0], study_points[4])}
     picture = encode_picture(np.full((96, 128, 3), 200, np.uint8))
     examples = [

@@ -26,16 +26,22 @@ def svg(marks, picture):
 
 def test_every_word_and_detection_is_one_mark():
     truth = [
-        GroundTruthWord(box(0, 0), "EXIT"), GroundTruthWord(box(0, 40), "left"), GroundTruthWord(box(0, 80), "river"),
+        GroundTruthWord(box(0, 0), "EXIT"),
+        GroundTruthWord(box(0, 40), "left"),
+        GroundTruthWord(box(0, 80), "river"),
         GroundTruthWord(box(0, 120), "###"),
-    ]  # fmt: skip
+    ]
     found = [Word("lift", box(0, 40)), Word("exit", box(0, 0)), Word("moon", box(200, 0)), Word("mist", box(0, 120))]
     marks = judge(truth, SpottingResult("a", None, 300, 200, found), icdar2015)
     told = {(mark.verdict, mark.label) for mark in marks}
     assert told == {
-        ("right", "exit"), ("misread", "lift ≠ left"), ("missed", "river"), ("false", "moon"), ("dont_care", "mist"),
+        ("right", "exit"),
+        ("misread", "lift ≠ left"),
+        ("missed", "river"),
+        ("false", "moon"),
+        ("dont_care", "mist"),
         ("dont_care", ""),
-    }  # fmt: skip
+    }
     assert len(marks) == 6
 
 

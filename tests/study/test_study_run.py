@@ -45,9 +45,17 @@ def test_the_whole_story(make_study, tmp_path):
     assert study.measure() == 4 * (3 + 5 + 1 + 1)
     points = study.points()
     assert [p.name for p in points] == [
-        "teacher @ 1", "teacher @ 0.5", "teacher @ 0.4", "student @ 1", "student @ 0.8", "student @ 0.6",
-        "student @ 0.5", "student @ 0.4", "student", "student, budget 0.7",
-    ]  # fmt: skip
+        "teacher @ 1",
+        "teacher @ 0.5",
+        "teacher @ 0.4",
+        "student @ 1",
+        "student @ 0.8",
+        "student @ 0.6",
+        "student @ 0.5",
+        "student @ 0.4",
+        "student",
+        "student, budget 0.7",
+    ]
     assert all(len(p.readings) == 4 for p in points) and points[0].readings[0].heights
     rows = {p.name: study_row(p, points[0]) for p in points}
     assert rows["student"]["gamma"] == 0.1 and rows["student @ 0.4"]["scale_histogram"] == {"0.4": 4}

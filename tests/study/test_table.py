@@ -17,10 +17,12 @@ def reading(scale, matched, heights=(), gflops=10.0, ms=5.0):
 
 TEACHER = StudyPoint("teacher @ 1", "teacher", "fixed", [reading(1, 4, [10, 12]), reading(1, 4, [40]), reading(1, 4)])
 STUDENT = StudyPoint(
-    "dld", "dld", "chosen",
+    "dld",
+    "dld",
+    "chosen",
     [reading(0.8, 3, gflops=6, ms=9), reading(0.3, 1, gflops=2, ms=1), reading(0.3, 2, gflops=1, ms=2)],
     {"gamma": 0.1},
-)  # fmt: skip
+)
 
 
 def test_a_row_by_hand():

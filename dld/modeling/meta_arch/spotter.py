@@ -160,6 +160,11 @@ class Spotter(nn.Module, ABC):
             proposals: number of proposals that are scored; None: the most at test. Spotters without proposals ignore it.
         """
 
+    def learning_rate_factors(self, cfg) -> dict[str, float]:
+        """Return factors of the learning rate by the beginning of parameters' names. Of several that fit, the longest counts;
+        where none does, the factor is 1."""
+        return {"backbone.bottom_up.": cfg.MODEL.BACKBONE.LR_FACTOR}
+
     def timed_calls(self) -> list[tuple[str, Any, str]]:
         """Return the calls whose time is measured while an image is read: stage, object, name of its method.
 

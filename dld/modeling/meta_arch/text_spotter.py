@@ -159,6 +159,14 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
         return self.roi_heads.recognizer.ctc_logits(features) if self.has_ctc_head else super().ctc_logits(features)
 
+    def learning_rate_factors(self, cfg) -> dict[str, float]:
+        factors = super().learning_rate_factors(cfg)
+        if self.reads_photos:
+            # the reader comes trained, its decoder does not
+            branch = "roi_heads.recognizer."
+            factors |= {branch: cfg.MODEL.STRIPS.TRAINING.LR_FACTOR, f"{branch}decoder.": 1.0}
+        return factors
+
     @property
     def reader(self) -> StripRecognizer | None:
         """What reads strips at test, None where the recogniser of the heads reads crops.

@@ -10,8 +10,12 @@ def test_levels_have_strides_4_to_64(tiny_cfg):
     backbone = build_backbone(tiny_cfg)
     levels = backbone(torch.randn(1, 3, 128, 64))
     assert {k: tuple(v.shape) for k, v in levels.items()} == {
-        "p2": (1, 16, 32, 16), "p3": (1, 16, 16, 8), "p4": (1, 16, 8, 4), "p5": (1, 16, 4, 2), "p6": (1, 16, 2, 1),
-    }  # fmt: skip
+        "p2": (1, 16, 32, 16),
+        "p3": (1, 16, 16, 8),
+        "p4": (1, 16, 8, 4),
+        "p5": (1, 16, 4, 2),
+        "p6": (1, 16, 2, 1),
+    }
     assert {k: s.stride for k, s in backbone.output_shape().items()} == {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 
 

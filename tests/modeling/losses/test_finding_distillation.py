@@ -16,9 +16,13 @@ def readings(K, seed=0):
 def target(K, M, seed=0):
     g = torch.Generator().manual_seed(seed + 100)
     return FindingTargets(
-        (64, 96), torch.rand(K, 4, generator=g), readings(K, seed), torch.rand(M, 4, generator=g),
-        torch.randn(M, 8, 8, generator=g), torch.rand(M, generator=g),
-    )  # fmt: skip
+        (64, 96),
+        torch.rand(K, 4, generator=g),
+        readings(K, seed),
+        torch.rand(M, 4, generator=g),
+        torch.randn(M, 8, 8, generator=g),
+        torch.rand(M, generator=g),
+    )
 
 
 def joined(targets):

@@ -8,16 +8,24 @@ from distilling import DETECTION, READING, SCENES, WORDS, as_distiller
 
 import dld.modeling  # noqa: F401  only registration
 from dld.data.dataset_mapper import TextDatasetMapper
-from dld.engine.trainer import rate_factor
+from dld.engine.trainer import rate_factor, rate_factors
 from dld.modeling.meta_arch.annotated_batch import AnnotatedBatch, read_annotated
 from dld.modeling.recognition.recognizer import Photos
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
 from dld.structures.padded_polygons import PaddedPolygons
 
 STRIPS = [
-    "MODEL.RECOGNITION.NAME", "StripRecognizer", "INPUT.SIDE_POINTS", 5, "MODEL.STRIPS.TRAINING.DECODER_WIDTH", 16,
-    "MODEL.STRIPS.TRAINING.ROWS", [16, 24], "MODEL.STRIPS.WEIGHTS", "",
-]  # fmt: skip
+    "MODEL.RECOGNITION.NAME",
+    "StripRecognizer",
+    "INPUT.SIDE_POINTS",
+    5,
+    "MODEL.STRIPS.TRAINING.DECODER_WIDTH",
+    16,
+    "MODEL.STRIPS.TRAINING.ROWS",
+    [16, 24],
+    "MODEL.STRIPS.WEIGHTS",
+    "",
+]
 
 
 @pytest.fixture
@@ -162,11 +170,17 @@ def test_words_without_the_field_are_refused(cfg, make_batch, storage):
 
 def test_the_reader_learns_slowly_and_its_decoder_as_fast_as_the_rest(cfg):
     cfg.MODEL.STRIPS.TRAINING.LR_FACTOR = 0.2
-    names = "roi_heads.recognizer.body.stem.weight", "student.roi_heads.recognizer.head.weight"
-    assert [rate_factor(cfg, n) for n in names] == [0.2, 0.2]
-    assert rate_factor(cfg, "roi_heads.recognizer.decoder.output.weight") == 1.0
+    wrapper = torch.nn.Module()
+    wrapper.student = model = build(cfg)
+    for prefix, network in ("", model), ("student.", wrapper):
+        factors = rate_factors(cfg, network)
+        rates = {n: rate_factor(factors, n) for n, _ in network.named_parameters()}
+        branch = f"{prefix}roi_heads.recognizer."
+        assert rates[f"{branch}body.stem.weight"] == rates[f"{branch}head.weight"] == 0.2
+        assert rates[f"{branch}decoder.output.weight"] == rates[f"{prefix}roi_heads.box_head.fc1.weight"] == 1.0
     cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
-    assert rate_factor(cfg, names[0]) == 1.0
+    factors = rate_factors(cfg, build(cfg))
+    assert {rate_factor(factors, n) for n, _ in model.named_parameters()} == {1.0, cfg.MODEL.BACKBONE.LR_FACTOR}
 
 
 @pytest.mark.parametrize("beams", ["attention", "ctc"])

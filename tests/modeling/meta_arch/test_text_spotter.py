@@ -194,8 +194,13 @@ def test_settings_of_strips_that_make_no_sense_are_named(tiny_cfg, key, values):
 def test_what_inference_returns(tiny_cfg, reader, make_record):
     words = spot(reader, tiny_cfg, [make_record()])[0]
     assert set(words.get_fields()) == {
-        "pred_boxes", "scores", "pred_classes", "pred_polygons", "pred_texts", "pred_char_scores",
-    }  # fmt: skip
+        "pred_boxes",
+        "scores",
+        "pred_classes",
+        "pred_polygons",
+        "pred_texts",
+        "pred_char_scores",
+    }
     for text, scores, polygon in zip(words.pred_texts, words.pred_char_scores, words.pred_polygons, strict=True):
         assert len(scores) == len(text) and all(0 < s <= 1 for s in scores)
         assert polygon.dtype == np.float32 and polygon.ndim == 2 and len(polygon) >= 3

@@ -36,11 +36,10 @@ def test_one_step_is_bahdanaus_attention(decoder, context):
     logits, after = decoder.step(torch.full((R, 1), 5), state, memory)
     for r in range(R):
         energies = [
-            decoder.energy.weight[0] @ torch.tanh(
-                decoder.key.weight @ x + decoder.key.bias + decoder.query.weight @ hidden[r, 0]
-            )
+            decoder.energy.weight[0]
+            @ torch.tanh(decoder.key.weight @ x + decoder.key.bias + decoder.query.weight @ hidden[r, 0])
             for x in context[r]
-        ]  # fmt: skip
+        ]
         weights = torch.stack(energies).softmax(0)
         glimpse = sum(a * x for a, x in zip(weights, context[r], strict=True))
         h, c = decoder.cell(torch.cat([decoder.embedding.weight[5], glimpse])[None], (hidden[r], cell[r]))

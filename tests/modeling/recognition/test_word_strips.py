@@ -88,9 +88,13 @@ def test_an_arc_of_text_comes_out_straight():
     start, end = -np.pi / 2 - 240 / radius / 2, -np.pi / 2 + 240 / radius / 2
     u, v = (angle - start) / (end - start) * 240 - 0.5, radius + 20 - distance - 0.5
     bent = cv2.remap(
-        text, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+        text,
+        u.astype(np.float32),
+        v.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
         borderValue=(255, 255, 255),
-    )  # fmt: skip
+    )
     found, _ = cut(*batch(bent), arc(centre, radius, 40, start, end, 33)[None], [0], STRIP_ROWS)
     straight = cv2.resize(found[0][MARGIN : STRIP_ROWS - MARGIN, MARGIN:-MARGIN], (240, 40), interpolation=cv2.INTER_AREA)
     assert np.corrcoef(straight[..., 0].ravel(), text[..., 0].ravel())[0, 1] > 0.95
