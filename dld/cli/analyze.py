@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from dld.cli.command import WEIGHTS, recorded_command, run_command
+from dld.cli.command import WEIGHTS, add_punctuation, recorded_command, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
+    add_punctuation(parser)
     parser.add_argument("--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales")
     parser.add_argument("--student-scales", type=float, nargs="+", help="fixed scales of the students; default: --scales")
     parser.add_argument(
@@ -117,12 +118,14 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
         output / "cache",
         student_scales=args.student_scales,
         only_chosen=args.only_chosen,
+        punctuation=args.punctuation,
     )
     study.plan_budgets(args.budgets, args.calibration_dataset, args.calibration_limit)
     study.measure()
     points = study.points()
     about = {
         "dataset": args.dataset,
+        **({} if args.punctuation == "kept" else {"punctuation": args.punctuation}),
         "short_side": study.images.mapper.short_sides[0],
         "threads": args.threads,
         "device": spotters[0].model.device.type,

@@ -14,9 +14,10 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
+from dld.evaluation.protocol import PUNCTUATION
 from dld.utils.unfinished import UnfinishedError
 
-__all__ = ["WEIGHTS", "add_weights", "exit_code", "parse_arguments", "recorded_command", "run_command"]
+__all__ = ["WEIGHTS", "add_punctuation", "add_weights", "exit_code", "parse_arguments", "recorded_command", "run_command"]
 
 WEIGHTS = "shipped weights (their name, or dld://NAME), or a file: a checkpoint of our trainer, packed weights"
 
@@ -108,6 +109,17 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--weights", metavar="NAME|FILE", help=WEIGHTS)
     group.add_argument("--pretrained", dest="weights", metavar="NAME|FILE", help="the same as --weights")
+
+
+def add_punctuation(parser: argparse.ArgumentParser) -> None:
+    """Add `--punctuation`, a rule of :class:`~dld.evaluation.protocol.Protocol`."""
+    parser.add_argument(
+        "--punctuation",
+        choices=PUNCTUATION,
+        default=PUNCTUATION[0],
+        help="what the words that were read keep of it before they are scored: kept: all (default); inner: none at their ends; "
+        "none: letters and digits alone, for data sets whose annotation has no punctuation, such as Total-Text",
+    )
 
 
 def recorded_command(program: str, argv: Sequence[str]) -> str:

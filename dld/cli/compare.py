@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dld.cli.command import recorded_command, run_command
+from dld.cli.command import add_punctuation, recorded_command, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make an annotation file and its images known under a name (scored as ICDAR 2015)",
     )
     parser.add_argument("--limit", type=int, default=0, help="only the first photos of each data set; 0: all")
+    add_punctuation(parser)
     parser.add_argument(
         "--dld",
         nargs="+",
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace, command: str = "") -> dict:
         ReadingError: a reader failed on a photo.
     """
     from dld.benchmark.report import describe_machine, write_report
-    from dld.compare.run import PhotoSet, draw_readings, measure_readers, open_cache
+    from dld.compare.run import PhotoSet, draw_readings, measure_readers, open_cache, scored_entries
     from dld.compare.table import comparison_rows, comparison_table
     from dld.config import get_dld_cfg
     from dld.data.datasets.text_json import register_text_dataset
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace, command: str = "") -> dict:
         register_text_dataset(*entry)
     machine = describe_machine("cpu")
     threads = set_threads(args.threads, machine["cores"])
-    sets = [PhotoSet.open(name, args.limit) for name in dict.fromkeys(args.dataset)]
+    sets = [PhotoSet.open(name, args.limit, args.punctuation) for name in dict.fromkeys(args.dataset)]
     readers = open_readers(args, threads)
     for reader in readers:
         machine["versions"] |= reader.about["versions"]
@@ -137,14 +138,14 @@ def run(args: argparse.Namespace, command: str = "") -> dict:
     for photos in sets:
         cache = open_cache(output / "cache", photos, readers, lasting)
         measure_readers(photos, readers, cache, warm_up=args.warm_up)
-        entries = [cache[index] for index in range(photos.count)]
+        entries = scored_entries(photos, cache)
         rows = comparison_rows(entries, [reader.name for reader in readers])
-        about = {"dataset": photos.name, "protocol": photos.protocol.name}
+        about = {"dataset": photos.name, "protocol": photos.protocol.title}
         document["rows"] += [{**about, **row, "about": dict(r.about)} for row, r in zip(rows, readers, strict=True)]
         write_report(document, output / "comparison.json")
         write_words(entries, photos.name, output / "words")
         draw_readings(photos, cache, output / "pictures", args.examples)
-        title = f"{photos.name}: {photos.count} photos, {rows[0]['words']} words, protocol {photos.protocol.name}"
+        title = f"{photos.name}: {photos.count} photos, {rows[0]['words']} words, protocol {photos.protocol.title}"
         tables.append(f"{title}\n\n{comparison_table(rows)}\n")
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     text = f"{machine['machine']}, {threads} threads\n\n" + "\n".join(tables) + f"\n{versions}\n"

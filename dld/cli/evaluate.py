@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dld.cli.command import run_command
+from dld.cli.command import add_punctuation, run_command
 from dld.evaluation.ground_truth import GroundTruthWord, read_ground_truth
 from dld.evaluation.lexicon import LEXICON_RULES, LEXICONS
 from dld.evaluation.lexicon_files import load_lexicon
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions", type=Path, required=True, metavar="FILE", help="results json, or zip or folder of a submission"
     )
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="needed with --gt")
+    add_punctuation(parser)
     parser.add_argument("--task", choices=(*TASKS, "all"), default="all")
     parser.add_argument("--lexicon", choices=LEXICONS, nargs="+", default=["none"], help="one or several")
     parser.add_argument("--lexicon-dir", type=Path, metavar="DIR", help="folder with the official lexicon files")
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, TaskScore]]:
         ValueError, KeyError, FileNotFoundError: for input that cannot be scored; the message names file and line.
     """
     protocol, truth = _ground_truth(args)
-    protocol = replace(protocol, lexicon_rule=LEXICON_RULES[args.lexicon_rule])
+    protocol = replace(protocol, lexicon_rule=LEXICON_RULES[args.lexicon_rule], punctuation=args.punctuation)
     lexicons = list(dict.fromkeys(args.lexicon))
     if args.write_submission is not None and len(lexicons) > 1:
         raise ValueError("--write-submission takes one --lexicon: a submission holds one text for each word")
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, TaskScore]]:
         lexicon = load_lexicon(name, args.lexicon_dir, asked, protocol)
         corrected[name] = lexicon.correct({image: submission.words[image] for image in asked}, protocol)
     scores = _score(truth, submission.words, corrected, protocol, tasks)
-    title = f"{args.dataset or args.gt}: {len(truth)} images, protocol {protocol.name} (per cent)"
+    title = f"{args.dataset or args.gt}: {len(truth)} images, protocol {protocol.title} (per cent)"
     print(score_table(scores, title))
     about = {
         "dataset": args.dataset,

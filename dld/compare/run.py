@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from dld.structures.words import SpottingResult
 from dld.study.cache import MeasurementCache, file_label, fingerprint
 from dld.utils.unfinished import UnfinishedError
 
-__all__ = ["PhotoSet", "ReadingError", "draw_readings", "measure_readers", "open_cache", "reading_order"]
+__all__ = ["PhotoSet", "ReadingError", "draw_readings", "measure_readers", "open_cache", "reading_order", "scored_entries"]
 
 # onnxruntime's threads look for new work for a while before they sleep, about 50 ms, and would slow the next reader
 PAUSE = 0.1
@@ -47,8 +47,11 @@ class PhotoSet:
     count: int
 
     @classmethod
-    def open(cls, name: str, limit: int = 0) -> PhotoSet:
+    def open(cls, name: str, limit: int = 0, punctuation: str = "kept") -> PhotoSet:
         """Open a registered data set, or its first `limit` images.
+
+        Args:
+            punctuation: what the words of all readers keep of it, see :class:`~dld.evaluation.protocol.Protocol`.
 
         Raises:
             KeyError, FileNotFoundError, ValueError: an unknown or unprepared data set, or no images in it.
@@ -57,7 +60,7 @@ class PhotoSet:
         count = min(limit, len(images)) if limit > 0 else len(images)
         if limit < 0 or not count:
             raise ValueError(f"data set {name!r} has {len(images)} images, {limit} were asked for")
-        return cls(name, images, dataset_protocol(name), count)
+        return cls(name, images, dataset_protocol(name, punctuation), count)
 
     def key(self) -> dict:
         """Return what of the images decides a result; their number does not."""
@@ -124,6 +127,7 @@ def measure_readers(
         ValueError: a photo that cannot be read.
     """
     missing = [index for index in range(photos.count) if index not in cache]
+    stored = replace(photos.protocol, punctuation="kept")
     for index in missing[:warm_up]:
         name, pixels, _ = photos.photo(index)
         for reader in readers:
@@ -138,7 +142,7 @@ def measure_readers(
                 results: list[SpottingResult] = []
                 time.sleep(pause)
                 seconds = clock(partial(_read, reader, name, given, results))
-                found[reader.name] = _entry(results[0], 1000 * seconds, truth, photos.protocol)
+                found[reader.name] = _entry(results[0], 1000 * seconds, truth, stored)
             cache.add(index, {"image_id": name, "readers": found})
             bar.update()
     return len(missing)
@@ -153,9 +157,29 @@ def _read(reader: Reader, name: str, pixels: np.ndarray, results: list[SpottingR
 
 
 def _entry(result: SpottingResult, ms: float, truth: list[GroundTruthWord], protocol: Protocol) -> dict:
+    return {"ms": ms, "counts": _counts(result, truth, protocol), "result": result.to_dict()}
+
+
+def _counts(result: SpottingResult, truth: list[GroundTruthWord], protocol: Protocol) -> dict[str, list[int]]:
     scores = score_dataset({result.image_id: truth}, {result.image_id: result.words}, protocol)
-    counts = {task: list(score.per_image[result.image_id]) for task, score in scores.items()}
-    return {"ms": ms, "counts": counts, "result": result.to_dict()}
+    return {task: list(score.per_image[result.image_id]) for task, score in scores.items()}
+
+
+def scored_entries(photos: PhotoSet, cache: MeasurementCache) -> list[dict]:
+    """Return what :func:`measure_readers` stored of all photos. The counts that it stores are of words with their punctuation:
+    where the protocol of `photos` keeps less of it, these words are counted anew."""
+    entries = [cache[index] for index in range(photos.count)]
+    if photos.protocol.punctuation == "kept":
+        return entries
+    rescored = []
+    for index, entry in enumerate(entries):
+        truth = ground_truth_of(photos.images[index])
+        readers = {
+            name: {**read, "counts": _counts(SpottingResult.from_dict(read["result"]), truth, photos.protocol)}
+            for name, read in entry["readers"].items()
+        }
+        rescored.append({**entry, "readers": readers})
+    return rescored
 
 
 def draw_readings(photos: PhotoSet, cache: MeasurementCache, folder: Path, count: int) -> int:

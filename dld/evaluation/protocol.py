@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "PROTOCOLS",
+    "PUNCTUATION",
     "TASKS",
     "LexiconRule",
     "Protocol",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 TASKS = ("detection", "e2e", "word_spotting")
+PUNCTUATION = ("kept", "inner", "none")
 
 _LATIN_AND_GREEK = (("a", "z"), ("A", "Z"), ("\u00c0", "\u01bf"), ("\u01c4", "\u027f"), ("\u0386", "\u03ff"))
 
@@ -95,6 +97,10 @@ class Protocol:
         spotting_extra: single characters that are allowed as well.
         spotting_forbidden: characters that are not, though they lie in the ranges.
         lexicon_rule: how texts are replaced by words of a lexicon.
+        punctuation: what of it the detected texts keep before anything is compared: "kept", all; "inner", that is, without
+            `special_characters` at the ends; "none", letters, digits and their marks alone. Official tools score what they
+            are given, "kept". The other two say what is given to them: the annotation of Total-Text has no punctuation, so
+            a word that is read with it counts as wrong.
     """
 
     name: str
@@ -122,11 +128,18 @@ class Protocol:
     spotting_extra: str = "-"
     spotting_forbidden: str = "\u00d7\u00f7\u00b7"
     lexicon_rule: LexiconRule = field(default_factory=LexiconRule)
+    punctuation: str = "kept"
 
     def __post_init__(self) -> None:
         _one_of("layout", self.layout, ("quadrilateral", "box_or_quadrilateral", "polygon"))
         _one_of("matching_order", self.matching_order, ("file", "best_iou"))
         _one_of("self_intersecting_area", self.self_intersecting_area, ("even_odd", "contour"))
+        _one_of("punctuation", self.punctuation, PUNCTUATION)
+
+    @property
+    def title(self) -> str:
+        """The name, and what of the punctuation is kept where it is not all."""
+        return self.name if self.punctuation == "kept" else f"{self.name}, punctuation {self.punctuation}"
 
     def is_dont_care(self, text: str) -> bool:
         """Tell whether a ground-truth word of this (already read) text is don't care."""

@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
         scores |= score_dataset(truth, corrected, self.protocol, [task for task in self.tasks if task != "detection"])
         self.per_image = {task: scores[task].per_image for task in self.tasks}
         by_lexicon = {task: {self.lexicon.name: scores[task]} for task in self.tasks}
-        title = f"{self.dataset_name}: {len(truth)} images, protocol {self.protocol.name} (per cent)"
+        title = f"{self.dataset_name}: {len(truth)} images, protocol {self.protocol.title} (per cent)"
         logger.info("Scores\n%s", score_table(by_lexicon, title))
         if self.output_dir is not None:
             write_results(self.output_dir / f"{self.dataset_name}_results.json", self.results.values(), self.dataset_name)
@@ -118,12 +119,16 @@ class TextSpottingEvaluator(DatasetEvaluator):
         )
 
 
-def dataset_protocol(dataset_name: str) -> Protocol:
-    """Return the protocol that a registered data set's metadata names. Raises KeyError where it names none."""
+def dataset_protocol(dataset_name: str, punctuation: str = "kept") -> Protocol:
+    """Return the protocol that a registered data set's metadata names. Raises KeyError where it names none.
+
+    Args:
+        punctuation: what the detected texts keep of it, see :class:`~dld.evaluation.protocol.Protocol`.
+    """
     name = MetadataCatalog.get(dataset_name).get("protocol")
     if name is None:
         raise KeyError(f"the metadata of data set '{dataset_name}' names no protocol; give one")
-    return get_protocol(name)
+    return replace(get_protocol(name), punctuation=punctuation)
 
 
 def dataset_ground_truth(dataset_name: str) -> dict[str, list[GroundTruthWord]]:

@@ -1,10 +1,11 @@
 """When two transcriptions are the same word: end-to-end and word spotting rules of a `Protocol`."""
 
 import re
+import unicodedata
 
 from dld.evaluation.protocol import Protocol
 
-__all__ = ["end_to_end_match", "read_transcription", "spotting_match", "spotting_word"]
+__all__ = ["end_to_end_match", "handed_in", "read_transcription", "spotting_match", "spotting_word"]
 
 _QUOTED = re.compile(r'\s*"(.*)"\s*', re.DOTALL)
 
@@ -20,6 +21,15 @@ def read_transcription(text: str, protocol: Protocol) -> str:
     quoted = _QUOTED.fullmatch(text) if protocol.unquote_transcriptions else None
     if quoted is not None:
         text = quoted.group(1).replace("\\\\", "\\").replace('\\"', '"')
+    return text
+
+
+def handed_in(text: str, protocol: Protocol) -> str:
+    """Return a detected text with as much of its punctuation as `protocol.punctuation` says."""
+    if protocol.punctuation == "inner":
+        return text.strip(protocol.special_characters)
+    if protocol.punctuation == "none":
+        return "".join(character for character in text if unicodedata.category(character)[0] in "LNM")
     return text
 
 

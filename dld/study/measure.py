@@ -109,7 +109,7 @@ class StudySet:
         if isinstance(self.images, list):
             content = [[d.get("file_name"), d["image_id"], [a["text"] for a in d["annotations"]]] for d in self.images]
         size = [self.mapper.short_sides[0], self.mapper.longest]
-        return {"dataset": self.name, "content": fingerprint(content), "size": size, "protocol": self.protocol.name}
+        return {"dataset": self.name, "content": fingerprint(content), "size": size, "protocol": self.protocol.title}
 
 
 @dataclass

@@ -59,7 +59,7 @@ def make_report(study: Study, rows: Sequence[Mapping[str, Any]], images: int) ->
         examples.append(Example(score, str(item["image_id"]), width, height, encode_picture(image), panels))
     first = rows[0]
     facts = {
-        "Protocol": study.images.protocol.name,
+        "Protocol": study.images.protocol.title,
         "Short side": f"{first['short_side']} px",
         "Device": first["device"],
         "Threads": str(first["threads"]),

@@ -1,5 +1,6 @@
 """The command `dld analyze`: what it writes, and how it ends."""
 
+import argparse
 import json
 
 import pytest
@@ -11,6 +12,12 @@ FIELDS = {
     "ms_per_image", "dataset", "command", "word_spotting_hmean", "images", "words", "threads", "counts", "spearman",
     "scale_histogram", "e2e_difference",
 }  # fmt: skip
+
+
+def parsed(*argv):
+    parser = argparse.ArgumentParser()
+    analyze.add_arguments(parser)
+    return parser.parse_args(argv)
 
 
 @pytest.fixture
@@ -48,6 +55,15 @@ def test_everything_is_written(arguments, tmp_path, capsys):
     assert "| teacher @ 1 " in printed and "dld chose" in printed and str(html) in printed
     page = html.read_text(encoding="utf-8")
     assert page.count("<article") == 1 and "analyze_model.py --teacher" in page and "2 images, 4 words" in page
+
+
+def test_words_are_scored_without_punctuation(arguments, tmp_path):
+    rows = analyze.run(parsed(*arguments, "--punctuation", "none"))
+    assert {row["punctuation"] for row in rows} == {"none"}
+    (file, *_) = (tmp_path / "study" / "cache").glob("teacher_read_1_*.jsonl")
+    assert json.loads(file.read_text().splitlines()[0])["key"]["protocol"].endswith(", punctuation none")
+    assert "punctuation" not in analyze.run(parsed(*arguments))[0]
+    assert len(list((tmp_path / "study" / "cache").glob("teacher_read_1_*.jsonl"))) == 2
 
 
 @pytest.mark.parametrize(

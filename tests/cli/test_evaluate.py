@@ -122,6 +122,22 @@ def test_total_text_polygons(tmp_path):
     assert run(tmp_path, gt, found, protocol="totaltext")["results"]["e2e"]["none"]["matched"] == 1
 
 
+def test_words_can_be_handed_in_without_punctuation(tmp_path):
+    gt = make_zip(tmp_path / "gt.zip", {"0000001.txt": "0,0,100,0,100,20,0,20,####Joes\n0,50,100,50,100,70,0,70,####leave\n"})
+    found = make_zip(tmp_path / "s.zip", {"img1.txt": "0,0,100,0,100,20,0,20,JOE'S\n0,50,100,50,100,70,0,70,leave.\n"})
+    (tmp_path / "GenericVocabulary.txt").write_text("JOES\nLEAVE\n")
+    zipped = tmp_path / "out.zip"
+    for rule, right in {"kept": 0, "inner": 1, "none": 2}.items():
+        options = ("--punctuation", rule, "--write-submission", str(zipped))
+        document = run(tmp_path, gt, found, *options, protocol="totaltext")
+        assert document["protocol"]["punctuation"] == rule
+        assert document["results"]["e2e"]["none"]["matched"] == right
+        # what is written needs no rule
+        assert run(tmp_path, gt, str(zipped), protocol="totaltext")["results"] == document["results"]
+        options = ("--punctuation", rule, "--lexicon", "generic", "--lexicon-dir", str(tmp_path))
+        assert run(tmp_path, gt, found, *options, protocol="totaltext")["results"]["e2e"]["generic"]["matched"] == 2
+
+
 def test_own_annotations_as_ground_truth(tmp_path, files):
     word = {"polygon": [[0, 0], [100, 0], [100, 20], [0, 20]], "text": "Exit", "ignore": False}
     images = [

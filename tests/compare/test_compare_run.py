@@ -7,14 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dld.compare.run import (
-    PhotoSet,
-    ReadingError,
-    draw_readings,
-    measure_readers,
-    open_cache,
-    reading_order,
-)
+from dld.compare.run import PhotoSet, ReadingError, draw_readings, measure_readers, open_cache, reading_order, scored_entries
 from dld.compare.table import comparison_rows, comparison_table
 from dld.structures.words import SpottingResult, Word
 
@@ -128,6 +121,21 @@ def test_scores_by_hand(photos, readers, tmp_path):
     assert (poor["words"], poor["words_found"], poor["ms_median"], poor["ms_mean"]) == (3, 5, 250, 250)
     assert (right["mean_scale"], poor["mean_scale"]) == (0.5, None)
     assert [row["per_photo"]["image_id"] for row in (right, poor)] == [["photo_0", "photo_1"]] * 2
+
+
+def test_words_without_punctuation_are_counted_from_the_same_readings(photos, readers, tmp_path):
+    words = readers[0].words
+    readers[0].words = [[(f"{text}!", box) for text, box in of_photo] for of_photo in words]
+    strict = PhotoSet.open("two_photos", punctuation="inner")
+    cache, count = measured(strict, readers, tmp_path)
+    assert count == 2 and strict.key() == photos.key()
+    plain, again = scored_entries(photos, cache), scored_entries(strict, cache)
+    for entries, right in (plain, 0), (again, 3):
+        rows = comparison_rows(entries, ["right", "poor"])
+        assert rows[0]["counts"]["e2e"] == [right, 3, 3] and rows[0]["counts"]["detection"] == [3, 3, 3]
+        assert rows[1]["counts"]["e2e"] == [2, 4, 3]
+    assert [e["readers"]["right"]["ms"] for e in plain] == [e["readers"]["right"]["ms"] for e in again]
+    assert measured(photos, readers, tmp_path)[1] == 0
 
 
 def test_the_table_shows_per_cent_and_milliseconds(photos, readers, tmp_path):

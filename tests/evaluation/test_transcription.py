@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from dld.evaluation.protocol import icdar2015, totaltext
-from dld.evaluation.transcription import end_to_end_match, read_transcription, spotting_match, spotting_word
+from dld.evaluation.transcription import end_to_end_match, handed_in, read_transcription, spotting_match, spotting_word
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,32 @@ from dld.evaluation.transcription import end_to_end_match, read_transcription, s
 )
 def test_end_to_end(truth, detected, same):
     assert end_to_end_match(truth, detected, icdar2015) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "inner", "none"),
+    [
+        ("leave.", "leave", "leave"),
+        ("(06)", "06", "06"),
+        ("McDonald's", "McDonald's", "McDonalds"),
+        ("$4.00", "$4.00", "400"),
+        ("one-north", "one-north", "onenorth"),
+        ("Cafe\u0301!", "Cafe\u0301", "Cafe\u0301"),
+        ("\u4f60\u597d\u3002", "\u4f60\u597d\u3002", "\u4f60\u597d"),
+        ("...", "", ""),
+        ("plain", "plain", "plain"),
+    ],
+)
+def test_punctuation_of_what_is_handed_in(text, inner, none):
+    assert handed_in(text, icdar2015) == text
+    assert handed_in(text, replace(icdar2015, punctuation="inner")) == inner
+    assert handed_in(text, replace(icdar2015, punctuation="none")) == none
+
+
+def test_titles_name_the_rule_that_is_no_official_one():
+    assert icdar2015.title == "icdar2015" and replace(icdar2015, punctuation="none").title == "icdar2015, punctuation none"
+    with pytest.raises(ValueError, match="punctuation must be one of kept, inner, none, got 'some'"):
+        replace(icdar2015, punctuation="some")
 
 
 def test_rules_of_end_to_end_are_fields():
