@@ -170,7 +170,7 @@ class ResultFolder:
 
 
 def differences(earlier: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[tuple[str, Any, Any]]:
-    """Key, earlier value and value now of everything in `asked` that differs; keys of nested objects as `A.B.C`."""
+    """Return key, earlier value and value now of whatever in `asked` differs; keys of nested objects as `A.B.C`."""
     found = []
     for key in asked:
         was, now = earlier.get(key), asked[key]

@@ -38,7 +38,7 @@ def render_page(document: pypdfium2.PdfDocument, index: int) -> np.ndarray:
 
 
 def rendered_size(document: pypdfium2.PdfDocument, index: int) -> tuple[int, int]:
-    """Width and height in pixels that a page would be drawn with.
+    """Return width and height in pixels that a page would be drawn with.
 
     Raises:
         ValueError: no such page.

@@ -184,7 +184,8 @@ PROJECT = {
     "dld compare --register signs signs.json signs/ --dataset signs --output output/signs": Run(
         needs="rapidocr", append="--threads 1 --short-side 96", leaves=("output/signs/comparison.md",), slow=True,
     ),
-    "dld evaluate --dataset totaltext_val --predictions output/compare/words/totaltext_val_dld_tiny.json --punctuation none": Run(
+    "dld evaluate --dataset totaltext_val --predictions output/compare/words/totaltext_val_dld_tiny.json "
+    "--punctuation none": Run(
         change=(
             ("--dataset totaltext_val", "--gt ch4_gt.zip --protocol icdar2015"),
             ("output/compare/words/totaltext_val_dld_tiny.json", "submission.zip"),

@@ -158,7 +158,7 @@ class StripRecognizer(AnnotatedStrips):
         return self.low if self.low is not None and rows <= LOW_ROWS else self
 
     def columns(self, strips: torch.Tensor) -> torch.Tensor:
-        """Column features (N, L, 120) of normalised strips (N, 3, H, W): H of `FORMS`, W the padded columns of that form."""
+        """Return column features (N, L, 120) of normalised strips (N, 3, H, W): H and padded W of `FORMS`."""
         return self.mixer(self.body_columns(strips))
 
     def logits(self, strips: torch.Tensor) -> torch.Tensor:
