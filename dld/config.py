@@ -210,6 +210,9 @@ def _add_model(cfg: CN) -> None:
     # An outline in which the reader sees spaces becomes several words, each with its part of the outline: what scoring by words
     # wants. False: one text with spaces, for lines.
     cfg.MODEL.STRIPS.SPLIT_AT_SPACES = True
+    # Outlines that overlap end to end are read together, too, and are one word where one is read that begins as the first and
+    # ends as the second: large words are found in pieces.
+    cfg.MODEL.STRIPS.JOIN_PIECES = True
     # Heights of strips in pixels, of 48, 32, 24 and 16. Of several each word gets the largest that enlarges it at most so many
     # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
     cfg.MODEL.STRIPS.ROWS = [48, 32]

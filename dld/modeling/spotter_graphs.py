@@ -275,6 +275,7 @@ def _reading_settings(student: nn.Module) -> dict[str, Any]:
             "rows": list(student.strip_rows),
             "most_enlarged": float(student.most_enlarged),
             "turn_below": float(student.turn_below),
+            "join_pieces": student.join_pieces,
             "allow": student.reader.allowed_characters,
         }
     heads = student.roi_heads

@@ -75,6 +75,7 @@ def strip_words(
     rows: Sequence[int] = (STRIP_ROWS,),
     enlarge: float = MOST_ENLARGED,
     turn_below: float = 0.0,
+    join: bool = True,
 ) -> list[tuple[list[Word], StripReading]]:
     """Read words from strips of their pictures by the rules of `TextSpottingRCNN.postprocess` with a reader.
 
@@ -85,7 +86,7 @@ def strip_words(
         read: the graph, pixels float32 (N, H, W, 3) -> the characters of each strip.
         characters: in the order of their ids, from 1.
         min_score: words of a lower score are left out.
-        split, rows, enlarge, turn_below: see :func:`~dld.strips.reading.read_words`.
+        split, rows, enlarge, turn_below, join: see :func:`~dld.strips.reading.read_words`.
     """
     outlines, detection_scores = [], []
     for one, network_size, picture in zip(found, network_sizes, pictures, strict=True):
@@ -94,7 +95,7 @@ def strip_words(
         detection_scores.append(one.scores[keep])
     # strips are cut with the same precision as in PyTorch's spotter
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
-    rules = (min_score, split, rows, enlarge, turn_below)
+    rules = (min_score, split, rows, enlarge, turn_below, join)
     readings = read_words(pictures, precise, detection_scores, read, characters, *rules)
     return [
         (

@@ -123,6 +123,7 @@ class OnnxTextSpotter(ReadsPictures):
             "rows": reading.get("rows", [STRIP_ROWS]),
             "enlarge": reading.get("most_enlarged", MOST_ENLARGED),
             "turn_below": reading.get("turn_below", 0.0),
+            "join": reading.get("join_pieces", False),
         }
         read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, **rules)
         return [(words, strips.sizes, strips.unread) for words, strips in read]

@@ -13,6 +13,7 @@ from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import StripSize, padded_widths, strip_batches
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, choose_rows
+from dld.strips.joining import JOINED_READING, ROUNDS, joined_outline, joins_pieces, overlapping_pairs
 from dld.strips.scoring import reading_score, suppress, word_score
 from dld.strips.sides import sides_of_outlines
 from dld.strips.splitting import Piece, outline_between, pieces_of
@@ -28,8 +29,9 @@ class StripReading:
     """What was read in one photo; all but the last two are parallel, surest word first.
 
     Attributes:
-        rows: the outline that each word was read in.
-        outlines: the part of that outline that is the word's where it holds several, float64 (P, 2); None: all of it.
+        rows: the outline that each word was read in, of several that were joined the surest.
+        outlines: the word's own outline, float64 (P, 2), where it is a part of that outline or joined from several; None: it is
+            that outline.
         texts, char_scores, scores: of these words; `char_scores` holds a probability for each character, `scores` is
             :func:`~dld.strips.scoring.word_score`.
         heights: rows of the strip that each word was read from.
@@ -58,6 +60,7 @@ def read_words(
     rows: Sequence[int] = (STRIP_ROWS,),
     enlarge: float = MOST_ENLARGED,
     turn_below: float = 0.0,
+    join: bool = True,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
 
@@ -74,6 +77,8 @@ def read_words(
         rows, enlarge: heights of strips to choose from, see :func:`~dld.strips.heights.choose_rows`.
         turn_below: words that are read less surely (:func:`reading_score`) may stand on their heads: they are read from the
             other end, too, and the surer reading counts.
+        join: read outlines that overlap end to end along both, and take them for one word where this is what is read
+            (:mod:`dld.strips.joining`).
 
     Returns:
         one reading a photo. Strips of all photos share batches, and none depends on another.
@@ -95,11 +100,19 @@ def read_words(
         for strip in turned:
             readings[strip.photo].sizes.append(strip.size)
         _keep_surest(best, turned, read)
+    parts: list[list[_Part]] = [[] for _ in photos]
+    for (n, row), (sure, seen, strip) in best.items():
+        parts[n].append(_Part(row, outlines[n][row], float(detection_scores[n][row]), sure, seen, strip))
+    if join:
+        for again in range(ROUNDS):
+            if not _join(parts, photos, readings, read, characters, rows, enlarge, only_joined=again > 0):
+                break
     space = characters.index(" ") + 1 if " " in characters else None
     words: list[list[_Word]] = [[] for _ in photos]
-    for (n, row), (_, seen, strip) in best.items():
-        found = _words_of(strip, seen, float(detection_scores[n][row]), photos[n].shape[:2], space, split)
-        words[n] += [word for word in found if word.score >= min_score]
+    for n, of_photo in enumerate(parts):
+        for part in of_photo:
+            found = _words_of(part, photos[n].shape[:2], space, split)
+            words[n] += [word for word in found if word.score >= min_score]
     for reading, shapes, sure_ones in zip(readings, outlines, words, strict=True):
         places = [shapes[word.row] if word.outline is None else word.outline for word in sure_ones]
         for k in suppress(places, np.array([word.score for word in sure_ones])):
@@ -137,6 +150,21 @@ class _Strip(NamedTuple):
         return self._replace(sides=self.sides[::-1, ::-1], pixels=np.ascontiguousarray(self.pixels[::-1, ::-1]))
 
 
+class _Part(NamedTuple):
+    """What was read in one outline."""
+
+    row: int
+    outline: np.ndarray
+    detection: float
+    sure: float
+    seen: Characters
+    strip: _Strip
+    joined: bool = False
+
+    def text(self, characters: Sequence[str]) -> str:
+        return "".join(characters[i - 1] for i in self.seen.ids).strip()
+
+
 class _Word(NamedTuple):
     row: int
     outline: np.ndarray | None
@@ -146,10 +174,54 @@ class _Word(NamedTuple):
     height: int  # rows of its strip
 
 
-def _words_of(
-    strip: _Strip, seen: Characters, detection: float, photo_size: Sequence[int], space: int | None, split: bool
-) -> list[_Word]:
-    """Return the words of one strip: one (without characters where nothing can be read), or several with spaces between."""
+def _join(
+    parts: list[list[_Part]],
+    photos: Sequence[np.ndarray],
+    readings: Sequence[StripReading],
+    read: ReadStrips,
+    characters: Sequence[str],
+    rows: Sequence[int],
+    enlarge: float,
+    only_joined: bool,
+) -> bool:
+    """Join pairs of pieces, in place, each piece once; return whether there were any. All photos share batches.
+
+    Args:
+        only_joined: try only pairs of which one has been joined; the others have been tried.
+    """
+    pairs: list[list[tuple[_Part, _Part]]] = []
+    shapes: list[list[np.ndarray]] = []
+    strips: list[_Strip] = []
+    for n, (photo, of_photo) in enumerate(zip(photos, parts, strict=True)):
+        texts = [part.text(characters) for part in of_photo]
+        words = [part for part, text in zip(of_photo, texts, strict=True) if text and " " not in text]
+        found = [(words[i], words[j]) for i, j in overlapping_pairs(np.array([part.strip.sides for part in words]))]
+        wanted = [pair for pair in found if not only_joined or pair[0].joined or pair[1].joined]
+        both = [(first, second, joined_outline(first.outline, second.outline)) for first, second in wanted]
+        pairs.append([(first, second) for first, second, outline in both if outline is not None])
+        shapes.append([outline for _, _, outline in both if outline is not None])
+        own, _ = _strips_of(n, photo, shapes[n], rows, enlarge)
+        readings[n].sizes += [strip.size for strip in own]
+        strips += own
+    best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
+    _keep_surest(best, strips, read)
+    any_joined = False
+    for (n, k), (sure, seen, strip) in sorted(best.items(), key=lambda item: -item[1][0]):
+        first, second = pairs[n][k]
+        surer = max(first, second, key=lambda part: part.detection)
+        whole = _Part(surer.row, shapes[n][k], surer.detection, sure, seen, strip, joined=True)
+        present = {id(part) for part in parts[n]}
+        if sure < JOINED_READING or not {id(first), id(second)} <= present:
+            continue
+        if joins_pieces(whole.text(characters), first.text(characters), second.text(characters)):
+            parts[n] = [part for part in parts[n] if part is not first and part is not second] + [whole]
+            any_joined = True
+    return any_joined
+
+
+def _words_of(part: _Part, photo_size: Sequence[int], space: int | None, split: bool) -> list[_Word]:
+    """Return the words of one outline: one (without characters where nothing can be read), or several with spaces between."""
+    strip, seen = part.strip, part.seen
     pieces = pieces_of(seen, space, strip.width)
     if not pieces:
         pieces = [Piece(0, 0, 0.0, 1.0)]
@@ -158,9 +230,11 @@ def _words_of(
     words = []
     for piece in pieces:
         ids, certainty = seen.ids[piece.first : piece.last], seen.certainty[piece.first : piece.last]
-        outline = outline_between(strip.sides, piece.begin, piece.end, photo_size) if len(pieces) > 1 else None
-        score = word_score(detection, reading_score(certainty), len(certainty))
-        words.append(_Word(strip.row, outline, ids, certainty, score, strip.size.rows))
+        outline = part.outline if part.joined else None
+        if len(pieces) > 1:
+            outline = outline_between(strip.sides, piece.begin, piece.end, photo_size)
+        score = word_score(part.detection, reading_score(certainty), len(certainty))
+        words.append(_Word(part.row, outline, ids, certainty, score, strip.size.rows))
     return words
 
 

@@ -111,6 +111,7 @@ def test_settings_say_how_words_are_read(strips, teacher):
         "rows": [48, 32, 24, 16],
         "most_enlarged": 2.0,
         "turn_below": 0.0,
+        "join_pieces": True,
         "allow": "",
     }
     assert settings["detections"]["score_threshold"] == 0.1

@@ -28,6 +28,10 @@ def read_colours(pixels):
     return collapse(*colours(pixels))
 
 
+def read_sure(pixels):
+    return [x._replace(certainty=np.ones(len(x.ids))) for x in read_colours(pixels)]
+
+
 def never(pixels):
     raise AssertionError("there is nothing to read")
 
@@ -244,3 +248,46 @@ def test_each_word_is_read_at_a_height_for_its_own():
     assert sorted(s.rows for s in reading.sizes) == [16, 32, 48]
     lower = only(read_words(*arguments, rows=(24, 16), enlarge=1.5))
     assert dict(zip(lower.texts, lower.heights, strict=True)) == {"rgr": 24, "bbg": 24, "gr": 16}
+
+
+def overlapping(photo, text, *ends, y=20, step=56, size=40):
+    """Squares in a row, and the outlines from one to another, both of them inside."""
+    paint(photo, 20, y, text)
+    return [box(20 + first * step, y, 20 + last * step + size, y + size) for first, last in ends]
+
+
+def test_pieces_that_share_a_character_are_one_word():
+    photo, blank = white(), white()
+    shapes = overlapping(photo, "rgbgr", (0, 2), (2, 4))
+    arguments = [photo, blank], [shapes, []], [np.array([0.5, 0.9]), np.empty(0)], read_sure, CHARACTERS
+    reading, empty = read_words(*arguments)
+    assert reading.texts == ["rgbgr"] and reading.rows == [1] and len(reading.sizes) == 3 and not empty.texts
+    (outline,) = reading.outlines
+    assert outline.min(0).tolist() == [20, 20] and outline.max(0).tolist() == [20 + 4 * 56 + 40, 60]
+    assert reading.scores[0] == pytest.approx(np.sqrt(0.9)) and len(reading.char_scores[0]) == 5
+    apart = read_words(*arguments, join=False)[0]
+    assert apart.texts == ["bgr", "rgb"] and apart.outlines == [None, None] and len(apart.sizes) == 2
+
+
+def test_a_word_of_three_pieces_is_joined_in_two_rounds():
+    photo = white()
+    shapes = overlapping(photo, "rgbgrgb", (0, 2), (2, 4), (4, 6))
+    reading = only(read_words([photo], [shapes], [np.ones(3)], read_sure, CHARACTERS))
+    assert reading.texts == ["rgbgrgb"] and len(reading.sizes) == 3 + 2 + 1
+
+
+def test_pieces_stay_apart_where_they_are_not_read_as_one_word():
+    photo = white()
+    shapes = overlapping(photo, "rgbgr", (0, 2), (2, 4))
+    doubtful = only(read_words([photo], [shapes], [np.ones(2)], read_colours, CHARACTERS))
+    assert sorted(doubtful.texts) == ["bgr", "rgb"] and len(doubtful.sizes) == 3
+    # two words, each found a little too long
+    first, second = overlapping(white(), "rgbg", (0, 1), (2, 3))
+    shapes = [first + [[0, 0], [12, 0], [12, 0], [0, 0]], second - [[12, 0], [0, 0], [0, 0], [12, 0]]]
+    reading = only(read_words([photo], [shapes], [np.ones(2)], read_sure, CHARACTERS))
+    assert sorted(reading.texts) == ["bg", "rg"] and len(reading.sizes) == 3
+
+
+def test_outlines_without_characters_are_no_pieces():
+    shapes = overlapping(white(), "rgbgr", (0, 2), (2, 4))
+    assert len(only(read_words([white()], [shapes], [np.ones(2)], read_sure, CHARACTERS)).sizes) == 2

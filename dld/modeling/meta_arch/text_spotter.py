@@ -56,7 +56,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         split_at_spaces: an outline in which `reader` sees several words becomes several words.
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
         strip_rows, most_enlarged: heights of strips to choose from, see `dld.strips.heights.choose_rows`.
-        turn_below: see `dld.strips.reading.read_words`.
+        turn_below, join_pieces: see `dld.strips.reading.read_words`.
     """
 
     loss_units = {
@@ -83,6 +83,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         strip_rows: Sequence[int] = (STRIP_ROWS,),
         most_enlarged: float = MOST_ENLARGED,
         turn_below: float = 0.0,
+        join_pieces: bool = True,
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
@@ -102,7 +103,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         self.strip_rows, self.most_enlarged = checked_rows(strip_rows), most_enlarged
         if not 0 <= turn_below <= 1:
             raise ValueError(f"MODEL.STRIPS.TURN_BELOW must be in [0, 1], got {turn_below}")
-        self.turn_below = turn_below
+        self.turn_below, self.join_pieces = turn_below, join_pieces
         if not 0 <= min_text_score <= 1:
             raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")
         self.min_text_score = min_text_score
@@ -129,7 +130,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ret["split_at_spaces"] = cfg.MODEL.STRIPS.SPLIT_AT_SPACES
         ret["expected_strip_width"] = cfg.MODEL.STRIPS.EXPECTED_WIDTH
         ret["strip_rows"], ret["most_enlarged"] = cfg.MODEL.STRIPS.ROWS, cfg.MODEL.STRIPS.MOST_ENLARGED
-        ret["turn_below"] = cfg.MODEL.STRIPS.TURN_BELOW
+        ret["turn_below"], ret["join_pieces"] = cfg.MODEL.STRIPS.TURN_BELOW, cfg.MODEL.STRIPS.JOIN_PIECES
         return ret
 
     def _freeze_detection(self) -> None:
@@ -366,6 +367,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             self.strip_rows,
             self.most_enlarged,
             self.turn_below,
+            self.join_pieces,
         )
         outputs = []
         for instances, reading, zoom in zip(found, readings, zooms, strict=True):

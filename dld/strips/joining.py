@@ -1,0 +1,98 @@
+"""Pieces of a word that were found as words of their own: joined where their readings share characters.
+
+A detector of small receptive field finds a large word in parts that overlap, "WELCC" and "COME". Read along both outlines, such
+a pair gives one text that begins as the one, ends as the other, and is shorter than both together. Two words side by side do
+not: a space stands between them, or every character is of one word alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from rapidfuzz.distance import Levenshtein
+
+__all__ = ["JOINED_READING", "ROUNDS", "joined_outline", "joins_pieces", "overlapping_pairs"]
+
+# fitted on the validation photos (projects/DLD/docs/study.md), in heights of the lower of both pieces where they are lengths
+LEAST_OVERLAP = 0.1
+MOST_OVERLAP = 0.8  # of the length of the shorter piece
+MOST_ASIDE = 0.45
+MOST_TALLER = 1.7
+MOST_TURNED = 0.75  # cosine of the angle
+LEAST_ONWARD = 0.25  # by which the second piece begins and ends after the first
+# the joined word must be read as surely (`reading_score`)
+JOINED_READING = 0.85
+# of joining: a word of three pieces takes two
+ROUNDS = 2
+# points of a side at its end that give the direction there, as a share of all
+END = 0.25
+
+
+def overlapping_pairs(sides: np.ndarray) -> list[tuple[int, int]]:
+    """Find pairs of outlines that may be pieces of a word: the second goes on where the first ends, and begins before that.
+
+    Args:
+        sides: float (R, 2, n, 2), upper and lower side of each, in the direction of reading.
+
+    Returns:
+        positions (first, second). An outline may be in several pairs.
+    """
+    if len(sides) < 2:
+        return []
+    middle = sides.mean(1)
+    steps = max(1, round(END * (sides.shape[2] - 1)))
+    begin, end = middle[:, 0], middle[:, -1]
+    at_begin, at_end = _unit(middle[:, steps] - begin), _unit(end - middle[:, -1 - steps])
+    height = np.maximum(np.hypot(*np.moveaxis(sides[:, 1] - sides[:, 0], -1, 0)).mean(1), 1e-6)
+    length = np.hypot(*np.moveaxis(np.diff(middle, axis=1), -1, 0)).sum(1)
+    lower = np.minimum(height[:, None], height[None])
+    # from the end of the first (rows) to the beginning of the second (columns)
+    gap = begin[None] - end[:, None]
+    along = _dot(gap, at_end[:, None])
+    aside = np.abs(gap[..., 0] * at_end[:, None, 1] - gap[..., 1] * at_end[:, None, 0])
+    fits = (along <= -LEAST_OVERLAP * lower) & (along >= -MOST_OVERLAP * np.minimum(length[:, None], length[None]))
+    fits &= (aside <= MOST_ASIDE * lower) & (np.maximum(height[:, None], height[None]) < MOST_TALLER * lower)
+    fits &= _dot(at_end[:, None], at_begin[None]) >= MOST_TURNED
+    fits &= _dot(end[None] - end[:, None], at_end[:, None]) > LEAST_ONWARD * lower
+    fits &= _dot(begin[None] - begin[:, None], at_begin[:, None]) > LEAST_ONWARD * lower
+    np.fill_diagonal(fits, False)
+    return [(int(first), int(second)) for first, second in np.argwhere(fits)]
+
+
+def joined_outline(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
+    """Return the outline of two polygons together, float64 (P, 2), without holes; None where they do not touch."""
+    union = shapely.unary_union([shapely.make_valid(shapely.Polygon(outline)) for outline in (first, second)])
+    # a touching point or a spur of a repaired polygon comes as a part of its own
+    parts = [part for part in shapely.get_parts(union).tolist() if part.geom_type == "Polygon"]
+    areas = [part.area for part in parts]
+    if not parts or max(areas) < 0.99 * sum(areas):
+        return None
+    return shapely.get_coordinates(parts[int(np.argmax(areas))].exterior)[:-1]
+
+
+def joins_pieces(whole: str, first: str, second: str) -> bool:
+    """Tell whether a text read along two outlines is the word whose beginning and end were read in them.
+
+    A third of a piece's characters may differ: where a piece is cut, half a character was read as another one.
+    """
+    if not first or not second or " " in f"{first}{second}{whole}":
+        return False
+    if not max(len(first), len(second)) < len(whole) < len(first) + len(second):
+        return False
+    whole = whole.casefold()
+    return _begins(whole, first.casefold()) and _begins(whole[::-1], second.casefold()[::-1])
+
+
+def _begins(whole: str, piece: str) -> bool:
+    lengths: Sequence[int] = range(max(1, len(piece) - 1), len(piece) + 2)
+    return min(Levenshtein.distance(whole[:n], piece) for n in lengths) <= len(piece) // 3
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(-1)
