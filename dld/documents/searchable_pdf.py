@@ -1,4 +1,7 @@
-"""A PDF that shows the picture and holds its words as invisible text where they stand: it can be searched and copied from."""
+"""A PDF that shows the picture and holds its words as invisible text where they stand: it can be searched and copied from.
+
+Words on a slant are written level (:func:`_levelled`).
+"""
 
 from __future__ import annotations
 
@@ -81,6 +84,7 @@ def _add_text(canvas, page: DocumentPage, unit: float, face: str) -> None:
             axes = text_axes([word.polygon for word in words], [word.text for word in words], turn)
             for k, (word, (start, end, height)) in enumerate(zip(words, axes, strict=True)):
                 content = _printable(word.text)
+                start, end = _levelled(start, end)
                 length = float(np.hypot(*(end - start)))
                 size = max(height * LETTERS, 1.0) * unit
                 natural = stringWidth(content, face, size)
@@ -97,6 +101,20 @@ def _add_text(canvas, page: DocumentPage, unit: float, face: str) -> None:
                 text.setTextTransform(c, s, -s, c, x * unit, (page.result.height - y) * unit)
                 text.textOut(content + (" " if k < len(words) - 1 else ""))
                 canvas.drawText(text)
+
+
+def _levelled(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a word about its middle to the nearest of right, down, left and up, no longer than it is in that direction.
+
+    Poppler (`pdftotext`, and viewers built on it) takes a word apart whose characters stand on a slanted line: nobody would find
+    it.
+    """
+    along = end - start
+    axis = np.zeros(2)
+    longer = int(abs(along[1]) > abs(along[0]))
+    axis[longer] = np.copysign(abs(along[longer]) / 2, along[longer])
+    middle = (start + end) / 2
+    return middle - axis, middle + axis
 
 
 class _Faces:

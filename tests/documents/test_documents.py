@@ -2,6 +2,9 @@
 
 import csv
 import io
+import re
+import shutil
+import subprocess
 import sys
 from xml.etree import ElementTree as ET
 
@@ -222,6 +225,48 @@ def test_the_words_of_a_pdf_are_found_where_they_stand(rotation):
         assert max(right - left, top - bottom) == pytest.approx(along, rel=0.05)
     picture = view.render(scale=150 / 72).to_numpy()
     assert np.abs(picture.astype(int) - 200).max() <= 3, "the text is not seen"
+
+
+SLANTS = {20: "RESTAURANT", -35: "CHURCH", 70: "hostel", 110: "down", 160: "turned"}
+
+
+def slanted(text, degrees, middle, length=120, height=30):
+    a = np.deg2rad(degrees)
+    corners = np.array([[-length, -height], [length, -height], [length, height], [-length, height]]) / 2
+    return Word(text, corners @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) + middle)
+
+
+@pytest.fixture
+def slanted_words():
+    words = [slanted(text, degrees, (100 + 150 * k, 200)) for k, (degrees, text) in enumerate(SLANTS.items())]
+    return SpottingResult("a", "scan.png", 800, 400, words)
+
+
+def test_words_on_a_slant_are_level_text(slanted_words):
+    pytest.importorskip("reportlab")
+    pdfium = pytest.importorskip("pypdfium2")
+    text = pdfium.PdfDocument(write("pdf", slanted_words))[0].get_textpage()
+    assert sorted(text.get_text_range().split()) == sorted(SLANTS.values())
+    for expected in slanted_words.words:
+        index, count = text.search(expected.text).get_next()
+        boxes = np.array([text.get_charbox(i) for i in range(index, index + count)]) * 150 / 72
+        x0, y0, x1, y1 = expected.box
+        upright = y1 - y0 > x1 - x0
+        middles = boxes.reshape(-1, 2, 2).mean(1)
+        assert np.ptp(middles[:, int(not upright)]) < 3, "all characters on one level line"
+        # from the lower left corner of the page
+        assert middles.mean(0) == pytest.approx([(x0 + x1) / 2, 400 - (y0 + y1) / 2], abs=6)
+
+
+def test_poppler_finds_the_words_of_a_pdf(slanted_words, tmp_path):
+    pytest.importorskip("reportlab")
+    program = shutil.which("pdftotext")
+    if program is None:
+        pytest.skip("pdftotext (poppler-utils) is not installed")
+    (tmp_path / "a.pdf").write_bytes(write("pdf", slanted_words))
+    page = subprocess.run([program, "-bbox", str(tmp_path / "a.pdf"), "-"], capture_output=True, text=True, check=True).stdout
+    found = dict(re.findall(r'<word xMin="([^"]*)".*>(.*?)</word>', page))
+    assert sorted(found.values()) == sorted(SLANTS.values())
 
 
 def test_each_pdf_of_a_process_has_its_own_characters():
