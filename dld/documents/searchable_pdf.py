@@ -106,8 +106,8 @@ def _add_text(canvas, page: DocumentPage, unit: float, face: str) -> None:
 def _levelled(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn a word about its middle to the nearest of right, down, left and up, no longer than it is in that direction.
 
-    Poppler (`pdftotext`, and viewers built on it) takes a word apart whose characters stand on a slanted line: nobody would find
-    it.
+    Poppler (`pdftotext`, and viewers built on it) takes a word apart whose characters stand on a slanted line: nobody would
+    find it.
     """
     along = end - start
     axis = np.zeros(2)
