@@ -13,7 +13,7 @@ EPILOG = """
 examples:
   python projects/DLD/tools/calibrate_budget.py --weights output/dld_tiny/model_best.pth --dataset synthwords_val \\
     --budget 0.6 --output dld_tiny_budget60.safetensors
-  ... --budget 150G      a mean of 150 GFLOPs an image instead of 40 % of the teacher's cost
+  ... --budget 15G       a mean of 15 GFLOPs an image instead of 60 % of the teacher's cost
 
 Calibrate on images that you do not evaluate on.
 """
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     parser.add_argument("--weights", required=True, metavar="NAME|FILE", help=f"with a resolution selector: {WEIGHTS}")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set to calibrate on")
-    parser.add_argument("--budget", required=True, help="share of the teacher's cost (0.6), or GFLOPs an image (150G)")
+    parser.add_argument("--budget", required=True, help="share of the teacher's cost (0.6), or GFLOPs an image (15G)")
     parser.add_argument("--limit", type=int, default=500, help="first images of the data set; 0: all")
     parser.add_argument("--output", required=True, metavar="FILE", help="weights to write, ending in .safetensors")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")

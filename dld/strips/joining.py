@@ -37,7 +37,8 @@ def overlapping_pairs(sides: np.ndarray) -> list[tuple[int, int]]:
         sides: float (R, 2, n, 2), upper and lower side of each, in the direction of reading.
 
     Returns:
-        positions (first, second). An outline may be in several pairs.
+        positions (first, second) of at most R pairs, those on one line first, so that the work is bounded. An outline may be in
+        several.
     """
     if len(sides) < 2:
         return []
@@ -58,7 +59,9 @@ def overlapping_pairs(sides: np.ndarray) -> list[tuple[int, int]]:
     fits &= _dot(end[None] - end[:, None], at_end[:, None]) > LEAST_ONWARD * lower
     fits &= _dot(begin[None] - begin[:, None], at_begin[:, None]) > LEAST_ONWARD * lower
     np.fill_diagonal(fits, False)
-    return [(int(first), int(second)) for first, second in np.argwhere(fits)]
+    pairs = np.argwhere(fits)
+    best = np.argsort((aside / lower)[fits], kind="stable")[: len(sides)]
+    return [(int(first), int(second)) for first, second in pairs[np.sort(best)]]
 
 
 def joined_outline(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:

@@ -45,6 +45,15 @@ def test_three_pieces_and_none():
     assert overlapping_pairs(np.empty((0, 2, 17, 2))) == overlapping_pairs(level(0, 100)[None]) == []
 
 
+def test_no_more_pairs_than_outlines():
+    # each of twenty begins inside all that are before it
+    sides = np.stack([level(10 * k, 1000 + 10 * k, y=50 + 0.1 * k) for k in range(20)])
+    assert overlapping_pairs(sides) == []
+    crowd = np.concatenate([np.stack([level(0, 100, y=50 + 0.1 * k), level(90, 200, y=50 + 0.1 * k)]) for k in range(20)])
+    pairs = overlapping_pairs(crowd)
+    assert len(pairs) == 40 and {(2 * k, 2 * k + 1) for k in range(20)} <= set(pairs)
+
+
 def test_sides_that_are_points_are_no_pieces():
     assert overlapping_pairs(np.zeros((3, 2, 17, 2))) == []
 
