@@ -16,6 +16,7 @@ from dld.evaluation.matching import TaskScore, score_dataset
 from dld.evaluation.protocol import PROTOCOLS, TASKS, Protocol, get_protocol
 from dld.evaluation.report import score_table, scores_document, write_json
 from dld.evaluation.submission import Submission, check_predictions, read_submission, write_submission
+from dld.evaluation.transcription import handed_in
 from dld.structures.words import Word
 
 __all__ = ["add_arguments", "main", "run"]
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, TaskScore]]:
     if args.write_submission is not None and len(lexicons) > 1:
         raise ValueError("--write-submission takes one --lexicon: a submission holds one text for each word")
     submission = read_submission(args.predictions, protocol, truth)
+    submission = replace(submission, words={i: handed_in(words, protocol) for i, words in submission.words.items()})
     problems = check_predictions(submission.words, protocol, submission.places, args.strict)
     tasks = _tasks(args, submission)
     corrected = {}

@@ -23,6 +23,7 @@ from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import match_image, score_dataset
 from dld.evaluation.protocol import Protocol
 from dld.evaluation.text_evaluator import dataset_protocol
+from dld.evaluation.transcription import handed_in
 from dld.structures.words import SpottingResult
 from dld.study.cache import MeasurementCache, file_label, fingerprint
 from dld.utils.unfinished import UnfinishedError
@@ -161,7 +162,7 @@ def _entry(result: SpottingResult, ms: float, truth: list[GroundTruthWord], prot
 
 
 def _counts(result: SpottingResult, truth: list[GroundTruthWord], protocol: Protocol) -> dict[str, list[int]]:
-    scores = score_dataset({result.image_id: truth}, {result.image_id: result.words}, protocol)
+    scores = score_dataset({result.image_id: truth}, {result.image_id: handed_in(result.words, protocol)}, protocol)
     return {task: list(score.per_image[result.image_id]) for task, score in scores.items()}
 
 
@@ -192,7 +193,7 @@ def draw_readings(photos: PhotoSet, cache: MeasurementCache, folder: Path, count
         name, pixels, truth = photos.photo(index)
         for reader, entry in cache[index]["readers"].items():
             result = SpottingResult.from_dict(entry["result"])
-            verdicts = match_image(truth, result.words, photos.protocol, "e2e").verdicts.detections
+            verdicts = match_image(truth, handed_in(result.words, photos.protocol), photos.protocol, "e2e").verdicts.detections
             picture = result.draw(
                 pixels,
                 wrong=[verdict in ("misread", "false") for verdict in verdicts],

@@ -82,9 +82,10 @@ def _add_text(canvas, page: DocumentPage, unit: float, face: str) -> None:
         for line in lines:
             words = [word for word in line.words if _printable(word.text).strip()]
             axes = text_axes([word.polygon for word in words], [word.text for word in words], turn)
+            onward = sum((end - start for start, end, _ in axes), np.zeros(2))
             for k, (word, (start, end, height)) in enumerate(zip(words, axes, strict=True)):
                 content = _printable(word.text)
-                start, end = _levelled(start, end)
+                start, end = _levelled(start, end, onward)
                 length = float(np.hypot(*(end - start)))
                 size = max(height * LETTERS, 1.0) * unit
                 natural = stringWidth(content, face, size)
@@ -103,15 +104,18 @@ def _add_text(canvas, page: DocumentPage, unit: float, face: str) -> None:
                 canvas.drawText(text)
 
 
-def _levelled(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _levelled(start: np.ndarray, end: np.ndarray, onward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn a word about its middle to the nearest of right, down, left and up, no longer than it is in that direction.
+
+    All words of a line turn alike, by the sum `onward` of their directions; but those that stand across it by themselves.
 
     Poppler (`pdftotext`, and viewers built on it) takes a word apart whose characters stand on a slanted line: nobody would
     find it.
     """
     along = end - start
     axis = np.zeros(2)
-    longer = int(abs(along[1]) > abs(along[0]))
+    across = abs(along @ onward) < 0.5 * np.hypot(*along) * np.hypot(*onward)
+    longer = int(np.argmax(np.abs(along if across else onward)))
     axis[longer] = np.copysign(abs(along[longer]) / 2, along[longer])
     middle = (start + end) / 2
     return middle - axis, middle + axis

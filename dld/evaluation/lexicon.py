@@ -13,7 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 from dld.evaluation.protocol import LexiconRule, Protocol
-from dld.evaluation.transcription import handed_in, read_transcription
+from dld.evaluation.transcription import read_transcription
 from dld.structures.words import Word
 
 __all__ = ["LEXICONS", "LEXICON_RULES", "Lexicon", "nearest_words", "weighted_edit_distance"]
@@ -117,7 +117,7 @@ def weighted_edit_distance(text: str, word: str, char_scores: Sequence[float]) -
 
 def _correct(words: Sequence[Word], lexicon: Sequence[str], protocol: Protocol) -> list[Word | None]:
     rule = protocol.lexicon_rule
-    texts = [handed_in(read_transcription(word.text, protocol), protocol) for word in words]
+    texts = [read_transcription(word.text, protocol) for word in words]
     corrected: list[Word | None] = list(words)
     asked = [index for index, text in enumerate(texts) if not _is_skipped(text, rule)]
     queries = list(dict.fromkeys(texts[index].upper() for index in asked))

@@ -13,7 +13,7 @@ import numpy as np
 from dld.evaluation.ground_truth import GroundTruthWord
 from dld.evaluation.overlap import Overlap, measure_overlap
 from dld.evaluation.protocol import TASKS, Protocol
-from dld.evaluation.transcription import end_to_end_match, handed_in, read_transcription, spotting_match, spotting_word
+from dld.evaluation.transcription import end_to_end_match, read_transcription, spotting_match, spotting_word
 from dld.structures.words import Word
 
 __all__ = ["Counts", "ImageMatch", "Pair", "Score", "TaskScore", "Verdicts", "match_image", "score", "score_dataset"]
@@ -181,6 +181,6 @@ def _wanted_texts(gt_words: Sequence[GroundTruthWord], protocol: Protocol, task:
 def _same_text(truth: str | None, detected: str, protocol: Protocol, task: str) -> bool:
     if task == "detection" or truth is None:
         return task == "detection"
-    detected = handed_in(read_transcription(detected, protocol), protocol)
+    detected = read_transcription(detected, protocol)
     same = spotting_match if task == "word_spotting" else end_to_end_match
     return same(truth, detected, protocol)

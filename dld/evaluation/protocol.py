@@ -97,10 +97,11 @@ class Protocol:
         spotting_extra: single characters that are allowed as well.
         spotting_forbidden: characters that are not, though they lie in the ranges.
         lexicon_rule: how texts are replaced by words of a lexicon.
-        punctuation: what of it the detected texts keep before anything is compared: "kept", all; "inner", that is, without
-            `special_characters` at the ends; "none", letters, digits and their marks alone. Official tools score what they
-            are given, "kept". The other two say what is given to them: the annotation of Total-Text has no punctuation, so
-            a word that is read with it counts as wrong.
+        punctuation: what of it detected words keep before anything is compared
+            (:func:`~dld.evaluation.transcription.handed_in`): "kept", all; "inner", none of `special_characters` at the ends;
+            "none", no punctuation and no symbols. Official tools score what they are given, "kept". The other two say what is
+            given to them: the annotation of Total-Text has no punctuation, so a word that is read with it counts as wrong.
+            A ground truth that ends in several special characters cannot be matched with "inner", since only one is forgiven.
     """
 
     name: str

@@ -17,7 +17,6 @@ from dld.evaluation.image_names import ImageIndex, image_number
 from dld.evaluation.line_formats import parse_lines, refuse_tangle
 from dld.evaluation.overlap import is_clockwise, polygon_problems
 from dld.evaluation.protocol import Protocol
-from dld.evaluation.transcription import handed_in
 from dld.structures.words import Word, read_results
 from dld.utils.atomic_write import atomic_write
 
@@ -228,7 +227,7 @@ def _tell_confidence_column(submission: Submission, path: Path) -> None:
 
 
 def _official_line(word: Word, protocol: Protocol, with_text: bool, done: dict[str, int]) -> str | None:
-    text = " ".join(handed_in(word.text, protocol).splitlines())
+    text = " ".join(word.text.splitlines())
     corners = np.asarray(word.polygon, dtype=np.float64)
     if protocol.layout != "polygon":
         quadrilateral = to_quadrilateral(corners, protocol)

@@ -17,6 +17,7 @@ from dld.evaluation.matching import Counts, score_dataset
 from dld.evaluation.protocol import TASKS, Protocol, get_protocol
 from dld.evaluation.report import score_table, scores_document, write_json
 from dld.evaluation.submission import check_predictions
+from dld.evaluation.transcription import handed_in
 from dld.structures.words import SpottingResult, result_from_instances, write_results
 
 __all__ = ["TextSpottingEvaluator", "dataset_ground_truth", "dataset_protocol"]
@@ -100,7 +101,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
         return self._score(truth)
 
     def _score(self, truth: Mapping[str, Sequence[GroundTruthWord]]) -> "OrderedDict[str, dict[str, float]]":
-        predictions = {image: result.words for image, result in self.results.items()}
+        predictions = {image: handed_in(result.words, self.protocol) for image, result in self.results.items()}
         problems = check_predictions(predictions, self.protocol)
         scores = score_dataset(truth, predictions, self.protocol, [task for task in self.tasks if task == "detection"])
         corrected = self.lexicon.correct(predictions, self.protocol)

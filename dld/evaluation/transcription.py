@@ -2,8 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
 
 from dld.evaluation.protocol import Protocol
+from dld.structures.words import Word
 
 __all__ = ["end_to_end_match", "handed_in", "read_transcription", "spotting_match", "spotting_word"]
 
@@ -24,13 +27,36 @@ def read_transcription(text: str, protocol: Protocol) -> str:
     return text
 
 
-def handed_in(text: str, protocol: Protocol) -> str:
-    """Return a detected text with as much of its punctuation as `protocol.punctuation` says."""
-    if protocol.punctuation == "inner":
-        return text.strip(protocol.special_characters)
+def handed_in(words: Sequence[Word], protocol: Protocol) -> list[Word]:
+    """Return detected words with as much of their punctuation as `protocol.punctuation` says; those that are nothing else stay.
+
+    Scoring takes words as they are: do this first, and once, before a lexicon replaces any. Characters that go take their
+    `char_scores` with them.
+    """
+    if protocol.punctuation == "kept":
+        return list(words)
+    return [_without_punctuation(word, protocol) for word in words]
+
+
+def _without_punctuation(word: Word, protocol: Protocol) -> Word:
+    text = read_transcription(word.text, protocol)
     if protocol.punctuation == "none":
-        return "".join(character for character in text if unicodedata.category(character)[0] in "LNM")
-    return text
+        dropped = [unicodedata.category(character)[0] in "PS" for character in text]
+    else:
+        first = len(text) - len(text.lstrip(protocol.special_characters))
+        last = len(text.rstrip(protocol.special_characters))
+        dropped = [not first <= i < last for i in range(len(text))]
+    # of spaces that are left at an end or beside each other one goes, too
+    kept: list[int] = []
+    for i, character in enumerate(text):
+        if not dropped[i] and not (character.isspace() and (not kept or text[kept[-1]].isspace())):
+            kept.append(i)
+    while kept and text[kept[-1]].isspace():
+        kept.pop()
+    if not kept or len(kept) == len(text):
+        return word
+    scores = [word.char_scores[i] for i in kept] if len(word.char_scores) == len(text) else list(word.char_scores)
+    return replace(word, text="".join(text[i] for i in kept), char_scores=scores)
 
 
 def end_to_end_match(truth: str, detected: str, protocol: Protocol) -> bool:

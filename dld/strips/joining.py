@@ -1,8 +1,8 @@
 """Pieces of a word that were found as words of their own: joined where their readings share characters.
 
 A detector of small receptive field finds a large word in parts that overlap, "WELCC" and "COME". Read along both outlines, such
-a pair gives one text that begins as the one, ends as the other, and is shorter than both together. Two words side by side do
-not: a space stands between them, or every character is of one word alone.
+a pair gives one text that begins as the one, ends as the other, and is shorter than both together. Two words side by side
+mostly do not: a space stands between them, or every character is of one word alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from rapidfuzz.distance import Levenshtein
 
-__all__ = ["JOINED_READING", "ROUNDS", "joined_outline", "joins_pieces", "overlapping_pairs"]
+__all__ = ["JOINED_READING", "ROUNDS", "joined_outline", "joins_pieces", "mostly_inside", "overlapping_pairs"]
 
 # fitted on the validation photos (projects/DLD/docs/study.md), in heights of the lower of both pieces where they are lengths
 LEAST_OVERLAP = 0.1
@@ -22,6 +22,8 @@ MOST_ASIDE = 0.45
 MOST_TALLER = 1.7
 MOST_TURNED = 0.75  # cosine of the angle
 LEAST_ONWARD = 0.25  # by which the second piece begins and ends after the first
+# pairs that begin with one outline
+MOST_SECONDS = 3
 # the joined word must be read as surely (`reading_score`)
 JOINED_READING = 0.85
 # of joining: a word of three pieces takes two
@@ -30,15 +32,16 @@ ROUNDS = 2
 END = 0.25
 
 
-def overlapping_pairs(sides: np.ndarray) -> list[tuple[int, int]]:
+def overlapping_pairs(sides: np.ndarray, new: np.ndarray | None = None) -> list[tuple[int, int]]:
     """Find pairs of outlines that may be pieces of a word: the second goes on where the first ends, and begins before that.
 
     Args:
         sides: float (R, 2, n, 2), upper and lower side of each, in the direction of reading.
+        new: bool (R,): one of a pair must be new; None: all are.
 
     Returns:
-        positions (first, second) of at most R pairs, those on one line first, so that the work is bounded. An outline may be in
-        several.
+        positions (first, second), at most three pairs that begin with the same outline, those on one line first: so the work is
+        bounded.
     """
     if len(sides) < 2:
         return []
@@ -59,20 +62,35 @@ def overlapping_pairs(sides: np.ndarray) -> list[tuple[int, int]]:
     fits &= _dot(end[None] - end[:, None], at_end[:, None]) > LEAST_ONWARD * lower
     fits &= _dot(begin[None] - begin[:, None], at_begin[:, None]) > LEAST_ONWARD * lower
     np.fill_diagonal(fits, False)
-    pairs = np.argwhere(fits)
-    best = np.argsort((aside / lower)[fits], kind="stable")[: len(sides)]
-    return [(int(first), int(second)) for first, second in pairs[np.sort(best)]]
+    if new is not None:
+        fits &= new[:, None] | new[None]
+    pairs = []
+    for first in np.flatnonzero(fits.any(1)).tolist():
+        seconds = np.flatnonzero(fits[first])
+        best = seconds[np.argsort((aside / lower)[first, seconds], kind="stable")[:MOST_SECONDS]]
+        pairs += [(first, int(second)) for second in np.sort(best)]
+    return pairs
 
 
 def joined_outline(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
-    """Return the outline of two polygons together, float64 (P, 2), without holes; None where they do not touch."""
+    """Return the outline of two polygons together, float64 (P, 2), clockwise as it is seen, without holes; None where they do
+    not touch."""
     union = shapely.unary_union([shapely.make_valid(shapely.Polygon(outline)) for outline in (first, second)])
     # a touching point or a spur of a repaired polygon comes as a part of its own
     parts = [part for part in shapely.get_parts(union).tolist() if part.geom_type == "Polygon"]
     areas = [part.area for part in parts]
     if not parts or max(areas) < 0.99 * sum(areas):
         return None
-    return shapely.get_coordinates(parts[int(np.argmax(areas))].exterior)[:-1]
+    ring = parts[int(np.argmax(areas))].exterior
+    # y points down
+    return shapely.get_coordinates(ring)[:-1][:: 1 if ring.is_ccw else -1]
+
+
+def mostly_inside(outlines: Sequence[np.ndarray], whole: np.ndarray) -> np.ndarray:
+    """Tell which outlines lie by more than half of their area in another one, bool (R,)."""
+    around = shapely.make_valid(shapely.Polygon(whole))
+    shapes = shapely.make_valid(np.array([shapely.Polygon(outline) for outline in outlines], dtype=object))
+    return shapely.area(shapely.intersection(shapes, around)) > 0.5 * shapely.area(shapes)
 
 
 def joins_pieces(whole: str, first: str, second: str) -> bool:

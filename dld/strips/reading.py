@@ -13,7 +13,7 @@ from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import StripSize, padded_widths, strip_batches
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, choose_rows
-from dld.strips.joining import JOINED_READING, ROUNDS, joined_outline, joins_pieces, overlapping_pairs
+from dld.strips.joining import JOINED_READING, ROUNDS, joined_outline, joins_pieces, mostly_inside, overlapping_pairs
 from dld.strips.scoring import reading_score, suppress, word_score
 from dld.strips.sides import sides_of_outlines
 from dld.strips.splitting import Piece, outline_between, pieces_of
@@ -85,8 +85,9 @@ def read_words(
     """
     readings = [StripReading() for _ in photos]
     strips: list[_Strip] = []
-    for n, (photo, shapes) in enumerate(zip(photos, outlines, strict=True)):
-        own, readings[n].unread = _strips_of(n, photo, shapes, rows, enlarge)
+    pyramids = [PhotoPyramid(photo) for photo in photos]
+    for n, (pyramid, shapes) in enumerate(zip(pyramids, outlines, strict=True)):
+        own, readings[n].unread = _strips_of(n, pyramid, shapes, rows, enlarge)
         strips += own
         readings[n].sizes = [strip.size for strip in own]
     # of each outline the surer of its strips
@@ -105,7 +106,10 @@ def read_words(
         parts[n].append(_Part(row, outlines[n][row], float(detection_scores[n][row]), sure, seen, strip))
     if join:
         for again in range(ROUNDS):
-            if not _join(parts, photos, readings, read, characters, rows, enlarge, only_joined=again > 0):
+            strips = _joinable(parts, pyramids, characters, rows, enlarge, only_joined=again > 0)
+            for pair in strips:
+                readings[pair.strip.photo].sizes.append(pair.strip.size)
+            if not _join(parts, strips, read, characters, min_score):
                 break
     space = characters.index(" ") + 1 if " " in characters else None
     words: list[list[_Word]] = [[] for _ in photos]
@@ -174,47 +178,81 @@ class _Word(NamedTuple):
     height: int  # rows of its strip
 
 
-def _join(
-    parts: list[list[_Part]],
-    photos: Sequence[np.ndarray],
-    readings: Sequence[StripReading],
-    read: ReadStrips,
+class _Pair(NamedTuple):
+    """Two parts that may be pieces of a word, and the strip along both in the direction in which they were read."""
+
+    first: _Part
+    second: _Part
+    outline: np.ndarray
+    strip: _Strip
+
+
+def _joinable(
+    parts: Sequence[Sequence[_Part]],
+    pyramids: Sequence[PhotoPyramid],
     characters: Sequence[str],
     rows: Sequence[int],
     enlarge: float,
     only_joined: bool,
-) -> bool:
-    """Join pairs of pieces, in place, each piece once; return whether there were any. All photos share batches.
-
-    Args:
-        only_joined: try only pairs of which one has been joined; the others have been tried.
-    """
-    pairs: list[list[tuple[_Part, _Part]]] = []
-    shapes: list[list[np.ndarray]] = []
-    strips: list[_Strip] = []
-    for n, (photo, of_photo) in enumerate(zip(photos, parts, strict=True)):
+) -> list[_Pair]:
+    """Return the pairs of all photos that are worth reading; with `only_joined` those of which one has been joined."""
+    pairs: list[_Pair] = []
+    for n, (pyramid, of_photo) in enumerate(zip(pyramids, parts, strict=True)):
         texts = [part.text(characters) for part in of_photo]
         words = [part for part, text in zip(of_photo, texts, strict=True) if text and " " not in text]
-        found = [(words[i], words[j]) for i, j in overlapping_pairs(np.array([part.strip.sides for part in words]))]
-        wanted = [pair for pair in found if not only_joined or pair[0].joined or pair[1].joined]
-        both = [(first, second, joined_outline(first.outline, second.outline)) for first, second in wanted]
-        pairs.append([(first, second) for first, second, outline in both if outline is not None])
-        shapes.append([outline for _, _, outline in both if outline is not None])
-        own, _ = _strips_of(n, photo, shapes[n], rows, enlarge)
-        readings[n].sizes += [strip.size for strip in own]
-        strips += own
-    best: dict[tuple[int, int], tuple[float, Characters, _Strip]] = {}
-    _keep_surest(best, strips, read)
-    any_joined = False
-    for (n, k), (sure, seen, strip) in sorted(best.items(), key=lambda item: -item[1][0]):
-        first, second = pairs[n][k]
-        surer = max(first, second, key=lambda part: part.detection)
-        whole = _Part(surer.row, shapes[n][k], surer.detection, sure, seen, strip, joined=True)
-        present = {id(part) for part in parts[n]}
-        if sure < JOINED_READING or not {id(first), id(second)} <= present:
+        new = np.array([part.joined or not only_joined for part in words], bool)
+        found = overlapping_pairs(np.array([part.strip.sides for part in words]), new)
+        both = [(words[i], words[j], joined_outline(words[i].outline, words[j].outline)) for i, j in found]
+        whole = [(first, second, outline) for first, second, outline in both if outline is not None]
+        if not whole:
             continue
-        if joins_pieces(whole.text(characters), first.text(characters), second.text(characters)):
-            parts[n] = [part for part in parts[n] if part is not first and part is not second] + [whole]
+        strips, _ = _strips_of(n, pyramid, [outline for _, _, outline in whole], rows, enlarge)
+        fitting: dict[int, _Strip] = {}
+        for strip in strips:
+            # a tall outline has two strips: that counts which runs as its pieces do
+            first = whole[strip.row][0].strip
+            if strip.row not in fitting or _along(strip, first):
+                fitting[strip.row] = strip if _along(strip, first) else strip.turned()
+        pairs += [_Pair(*whole[k], strip) for k, strip in fitting.items()]
+    return pairs
+
+
+def _along(strip: _Strip, other: _Strip) -> bool:
+    """Tell whether two strips run in the same direction."""
+    directions = [(one.sides[:, -1] - one.sides[:, 0]).sum(0) for one in (strip, other)]
+    return bool(directions[0] @ directions[1] > 0)
+
+
+def _join(
+    parts: list[list[_Part]], pairs: Sequence[_Pair], read: ReadStrips, characters: Sequence[str], min_score: float
+) -> bool:
+    """Read pairs and join those that are one word, in place, each piece once; return whether there were any.
+
+    What lies in a joined word, and was read as a part of it, goes too. A word whose score would leave it out is not joined.
+    """
+    seen: list[tuple[float, int, Characters]] = []
+    strips = [pair.strip for pair in pairs]
+    for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
+        seen += [(reading_score(one.certainty), i, one) for i, one in zip(positions, read(pixels), strict=True)]
+    any_joined = False
+    for sure, i, one in sorted(seen, key=lambda item: (-item[0], item[1])):
+        first, second, outline, strip = pairs[i]
+        own = parts[strip.photo]
+        surer = max(first, second, key=lambda part: part.detection)
+        whole = _Part(surer.row, outline, surer.detection, sure, one, strip, joined=True)
+        text = whole.text(characters)
+        if sure < JOINED_READING or word_score(whole.detection, sure, len(text)) < min_score:
+            continue
+        if not all(any(part is piece for part in own) for piece in (first, second)):
+            continue
+        if joins_pieces(text, first.text(characters), second.text(characters)):
+            inside = mostly_inside([part.outline for part in own], outline)
+            texts = [part.text(characters).casefold() for part in own]
+            kept = [not (within and of in text.casefold()) for within, of in zip(inside, texts, strict=True)]
+            pieces = (first, second)
+            parts[strip.photo] = [
+                p for p, stays in zip(own, kept, strict=True) if stays and all(p is not q for q in pieces)
+            ] + [whole]
             any_joined = True
     return any_joined
 
@@ -239,10 +277,10 @@ def _words_of(part: _Part, photo_size: Sequence[int], space: int | None, split: 
 
 
 def _strips_of(
-    n: int, photo: np.ndarray, outlines: Sequence[np.ndarray], rows: Sequence[int], enlarge: float
+    n: int, pyramid: PhotoPyramid, outlines: Sequence[np.ndarray], rows: Sequence[int], enlarge: float
 ) -> tuple[list[_Strip], int]:
     """Return the strips of photo `n` (a tall outline has two), and how many outlines have none."""
-    height, width = photo.shape[:2]
+    height, width = pyramid.levels[0].shape[:2]
     sides = sides_of_outlines(outlines)
     inside = np.array(
         [
@@ -257,7 +295,7 @@ def _strips_of(
     points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
     heights = word_heights(points)
     chosen = choose_rows(heights, rows, enlarge)
-    pixels, widths = cut_strips(PhotoPyramid(photo), points, chosen), strip_widths(points, heights)
+    pixels, widths = cut_strips(pyramid, points, chosen), strip_widths(points, heights)
     sizes = [StripSize(int(h), int(w)) for h, w in zip(chosen, padded_widths(widths), strict=True)]
     of = [*lying.tolist(), *tall.tolist()]
     strips = [_Strip(n, *parts) for parts in zip(of, points, pixels, widths.tolist(), sizes, strict=True)]

@@ -24,6 +24,7 @@ from dld.data.dataset_mapper import TextDatasetMapper
 from dld.evaluation.ground_truth import GroundTruthWord, ground_truth_of
 from dld.evaluation.matching import score_dataset
 from dld.evaluation.protocol import Protocol
+from dld.evaluation.transcription import handed_in
 from dld.inference.budget import ScaleScores, score_images
 from dld.inference.predictor import TextSpotter
 from dld.model_zoo import weights_id
@@ -161,7 +162,7 @@ class Measurement:
         if self.what == "score":
             return {**output, "ms": ms}
         result = result_from_instances(output["instances"], str(record["image_id"]))
-        counts = score_dataset({result.image_id: truth}, {result.image_id: result.words}, protocol)
+        counts = score_dataset({result.image_id: truth}, {result.image_id: handed_in(result.words, protocol)}, protocol)
         return Reading(
             float(output["scale"]),
             float(output["gflops"]),

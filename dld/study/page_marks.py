@@ -16,6 +16,7 @@ import numpy as np
 from dld.evaluation.ground_truth import GroundTruthWord
 from dld.evaluation.matching import match_image
 from dld.evaluation.protocol import Protocol
+from dld.evaluation.transcription import handed_in
 from dld.structures.words import SpottingResult
 
 __all__ = ["Mark", "Picture", "as_html", "encode_picture", "judge", "overlay", "plain"]
@@ -82,7 +83,7 @@ def encode_picture(image: np.ndarray, quality: int = 80) -> Picture:
 
 def judge(truth: Sequence[GroundTruthWord], result: SpottingResult, protocol: Protocol) -> list[Mark]:
     """Mark one reading by the end-to-end rules: annotated don't-care words first, then detections, then missed words."""
-    match = match_image(truth, result.words, protocol, "e2e")
+    match = match_image(truth, handed_in(result.words, protocol), protocol, "e2e")
     annotated = {pair.detection: truth[pair.truth].text for pair in match.pairs if not pair.correct}
     marks = [Mark(w.polygon, "", "dont_care") for w, v in zip(truth, match.verdicts.words, strict=True) if v == "dont_care"]
     for index, (word, verdict) in enumerate(zip(result.words, match.verdicts.detections, strict=True)):

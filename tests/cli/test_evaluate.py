@@ -138,6 +138,26 @@ def test_words_can_be_handed_in_without_punctuation(tmp_path):
         assert run(tmp_path, gt, found, *options, protocol="totaltext")["results"]["e2e"]["generic"]["matched"] == 2
 
 
+def test_words_of_a_lexicon_keep_their_punctuation(tmp_path):
+    gt = make_zip(tmp_path / "gt.zip", {"0000001.txt": "0,0,100,0,100,20,0,20,####DON'T\n"})
+    found = make_zip(tmp_path / "s.zip", {"img1.txt": "0,0,100,0,100,20,0,20,DONT.\n"})
+    (tmp_path / "GenericVocabulary.txt").write_text("DON'T\nHELLO\n")
+    zipped = tmp_path / "out.zip"
+    options = (
+        "--punctuation",
+        "none",
+        "--lexicon",
+        "generic",
+        "--lexicon-dir",
+        str(tmp_path),
+        "--write-submission",
+        str(zipped),
+    )
+    assert run(tmp_path, gt, found, *options, protocol="totaltext")["results"]["e2e"]["generic"]["matched"] == 1
+    with zipfile.ZipFile(zipped) as archive:
+        assert archive.read(archive.namelist()[0]).decode().strip().endswith("####DON'T")
+
+
 def test_own_annotations_as_ground_truth(tmp_path, files):
     word = {"polygon": [[0, 0], [100, 0], [100, 20], [0, 20]], "text": "Exit", "ignore": False}
     images = [

@@ -258,6 +258,20 @@ def test_words_on_a_slant_are_level_text(slanted_words):
         assert middles.mean(0) == pytest.approx([(x0 + x1) / 2, 400 - (y0 + y1) / 2], abs=6)
 
 
+def test_a_line_on_a_slant_stays_one_line():
+    """44 and 46 degrees are nearest to different directions."""
+    pytest.importorskip("reportlab")
+    from dld.documents.searchable_pdf import _levelled
+
+    words = [np.array([np.cos(a), np.sin(a)]) * 100 for a in np.deg2rad([44, 46, 44])]
+    onward = sum(words)
+    levelled = [end - start for start, end in (_levelled(np.zeros(2), word, onward) for word in words)]
+    assert {int(np.argmax(np.abs(x))) for x in levelled} == {0}
+    across = np.array([5.0, -100.0])
+    start, end = _levelled(np.zeros(2), across, np.array([300.0, 10.0]))
+    assert (end - start).tolist() == [0.0, -100.0]
+
+
 def test_poppler_finds_the_words_of_a_pdf(slanted_words, tmp_path):
     pytest.importorskip("reportlab")
     program = shutil.which("pdftotext")

@@ -1,9 +1,11 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dld.evaluation.protocol import icdar2015, totaltext
 from dld.evaluation.transcription import end_to_end_match, handed_in, read_transcription, spotting_match, spotting_word
+from dld.structures.words import Word
 
 
 @pytest.mark.parametrize(
@@ -44,14 +46,32 @@ def test_end_to_end(truth, detected, same):
         ("one-north", "one-north", "onenorth"),
         ("Cafe\u0301!", "Cafe\u0301", "Cafe\u0301"),
         ("\u4f60\u597d\u3002", "\u4f60\u597d\u3002", "\u4f60\u597d"),
-        ("...", "", ""),
+        ("...", "...", "..."),  # a word of nothing else stays
+        ("!", "!", "!"),
+        ("AC - DC!", "AC - DC", "AC DC"),
+        ("HELLO WORLD", "HELLO WORLD", "HELLO WORLD"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
         ("plain", "plain", "plain"),
     ],
 )
 def test_punctuation_of_what_is_handed_in(text, inner, none):
-    assert handed_in(text, icdar2015) == text
-    assert handed_in(text, replace(icdar2015, punctuation="inner")) == inner
-    assert handed_in(text, replace(icdar2015, punctuation="none")) == none
+    words = [Word(text, np.zeros((4, 2)), 0.5, [k / 100 for k in range(len(text))])]
+    for punctuation, wanted in (("kept", text), ("inner", inner), ("none", none)):
+        (word,) = handed_in(words, replace(icdar2015, punctuation=punctuation))
+        assert word.text == wanted and word.score == 0.5 and words[0].text == text
+        # the scores are those of the characters that stay
+        assert [text[round(100 * score)] for score in word.char_scores] == list(wanted)
+    assert handed_in([], replace(icdar2015, punctuation="none")) == []
+
+
+def test_scores_of_another_number_stay():
+    (word,) = handed_in([Word("a.", np.zeros((4, 2)), 1.0, [0.5])], replace(icdar2015, punctuation="none"))
+    assert word.text == "a" and word.char_scores == [0.5]
+
+
+def test_quoted_texts_lose_their_quotes_first():
+    (word,) = handed_in([Word('"leave."', np.zeros((4, 2)))], replace(icdar2015, punctuation="inner"))
+    assert word.text == "leave"
 
 
 def test_titles_name_the_rule_that_is_no_official_one():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dld.strips.joining import joined_outline, joins_pieces, overlapping_pairs
+from dld.strips.joining import joined_outline, joins_pieces, mostly_inside, overlapping_pairs
 
 
 def level(x0, x1, y=50.0, height=20.0, points=5):
@@ -51,7 +51,13 @@ def test_no_more_pairs_than_outlines():
     assert overlapping_pairs(sides) == []
     crowd = np.concatenate([np.stack([level(0, 100, y=50 + 0.1 * k), level(90, 200, y=50 + 0.1 * k)]) for k in range(20)])
     pairs = overlapping_pairs(crowd)
-    assert len(pairs) == 40 and {(2 * k, 2 * k + 1) for k in range(20)} <= set(pairs)
+    assert len(pairs) == 60 and {(2 * k, 2 * k + 1) for k in range(20)} <= set(pairs)
+
+
+def test_pairs_of_old_outlines_are_left_out():
+    sides = np.stack([level(0, 100), level(90, 200), level(190, 300)])
+    assert overlapping_pairs(sides, np.array([False, False, True])) == [(1, 2)]
+    assert overlapping_pairs(sides, np.zeros(3, bool)) == []
 
 
 def test_sides_that_are_points_are_no_pieces():
@@ -65,11 +71,19 @@ def box(x0, y0, x1, y1):
 def test_outlines_together():
     outline = joined_outline(box(0, 0, 10, 4), box(8, 0, 20, 4))
     assert outline.min(0).tolist() == [0, 0] and outline.max(0).tolist() == [20, 4] and outline.shape[1] == 2
+    for one, other in ((box(0, 0, 60, 20), box(50, 2, 120, 22)), (box(0, 0, 60, 20)[::-1], box(50, 2, 120, 22))):
+        x, y = joined_outline(one, other).T
+        assert (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() > 0, "clockwise, with y pointing down"
     assert joined_outline(box(0, 0, 10, 4), box(11, 0, 20, 4)) is None
     bow_tie = np.array([[0, 0], [10, 4], [10, 0], [0, 4]], float)
     # its wings touch in a point, and the box one of them
     assert joined_outline(bow_tie, box(8, 0, 20, 4)) is None
     assert joined_outline(bow_tie, box(-1, 0, 20, 4)) is not None
+
+
+def test_what_lies_in_a_word():
+    outlines = [box(0, 0, 10, 4), box(8, 0, 30, 4), box(50, 0, 60, 4), np.array([[0, 0], [10, 4], [10, 0], [0, 4]], float)]
+    assert mostly_inside(outlines, box(0, 0, 20, 4)).tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -291,3 +291,52 @@ def test_pieces_stay_apart_where_they_are_not_read_as_one_word():
 def test_outlines_without_characters_are_no_pieces():
     shapes = overlapping(white(), "rgbgr", (0, 2), (2, 4))
     assert len(only(read_words([white()], [shapes], [np.ones(2)], read_sure, CHARACTERS)).sizes) == 2
+
+
+def test_what_is_left_of_a_joined_word_does_not_beat_it():
+    photo = white()
+    shapes = overlapping(photo, "rgbgr", (0, 2), (2, 4), (0, 2), (1, 2))
+    shapes[2] = shapes[2] + 1
+    reading = only(read_words([photo], [shapes], [np.array([0.8, 0.8, 0.8, 0.9])], surer_of_pieces(0.99, 0.9), CHARACTERS, 0.2))
+    assert reading.texts == ["rgbgr"]
+
+
+def test_a_word_that_its_score_would_leave_out_is_not_joined():
+    photo = white()
+    shapes = overlapping(photo, "rgbgr", (0, 2), (2, 4))
+    arguments = [photo], [shapes], [np.array([0.8, 0.8])], surer_of_pieces(0.99, 0.86), CHARACTERS
+    assert sorted(only(read_words(*arguments, 0.6)).texts) == ["bgr", "rgb"]
+    assert only(read_words(*arguments, 0.5)).texts == ["rgbgr"]
+
+
+def surer_of_pieces(pieces, whole):
+    def read(pixels):
+        return [x._replace(certainty=np.full(len(x.ids), whole if len(x.ids) > 3 else pieces)) for x in read_colours(pixels)]
+
+    return read
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("turns", [False, True])
+def test_pieces_are_joined_as_they_were_read(down, turns):
+    """Upright, on their heads, downwards and upwards."""
+    photo = np.full((400, 400, 3), 255, np.uint8)
+    paint(photo, 20, 20, "rgbgg", down=down)
+    ends = [(0, 2), (2, 4)]
+    shapes = [box(20, 20 + a * 56, 60, 60 + b * 56) if down else box(20 + a * 56, 20, 60 + b * 56, 60) for a, b in ends]
+    if turns:
+        photo, shapes = np.ascontiguousarray(photo[::-1, ::-1]), [400 - shape for shape in shapes]
+
+    def read(pixels):
+        """Sure of strips that do not begin with green."""
+        seen = read_colours(pixels)
+        return [x._replace(certainty=np.full(len(x.ids), 0.3 if len(x.ids) and x.ids[0] == 2 else 1.0)) for x in seen]
+
+    def order(pixels):
+        """The pieces: "rgb" and "bgg"; from the other end "ggb" and "bgr"."""
+        return [x if list(x.ids) != [3, 2, 1] else x._replace(certainty=0.3 * x.certainty) for x in read(pixels)]
+
+    reading = only(read_words([photo], [shapes], [np.ones(2)], order, CHARACTERS, turn_below=0.9))
+    assert reading.texts == ["rgbgg"]
+    # tall words are read from both ends, lying ones only where the first reading is doubtful; what is joined, once
+    assert len(reading.sizes) == (2 if not down and not turns else 4) + 1

@@ -304,12 +304,13 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             found = find_boxes(*args, **kwargs)
             return [_words_at(given["boxes"], given["size"], found[0]), *found[1:]]
 
-        heads.find_boxes, recognizer.max_length = find, min(length, steps - 1)
+        join_pieces = self.join_pieces
+        heads.find_boxes, recognizer.max_length, self.join_pieces = find, min(length, steps - 1), False
         try:
             yield
         finally:
             del heads.find_boxes
-            recognizer.max_length = length
+            recognizer.max_length, self.join_pieces = length, join_pieces
 
     def reading_step(self, images: ImageList, targets: list[Instances]) -> Callable[[], dict[str, torch.Tensor]]:
         heads, photos, level = self.roi_heads, Photos(images, targets), None
