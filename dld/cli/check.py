@@ -66,6 +66,7 @@ def _print_statistics(statistics: dict[str, Any]) -> None:
         f"at most {statistics['words_per_image_max']}\n"
         f"don't-care           {statistics['ignored']} ({statistics['ignored_share']:.1%})\n"
         f"height of words (px) {heights or 'no readable words'}\n"
+        f"words without sides  {statistics['without_sides']} (no strip can be cut from them)\n"
         f"texts                {statistics['characters']} different characters, longest {statistics['longest_text']}"
     )
 

@@ -27,6 +27,7 @@ from dld.data.annotation import (
 )
 from dld.data.datasets.image_files import image_size
 from dld.structures.polygon import clip_polygon, is_simple, polygon_box, repair_polygon, ring_of_four
+from dld.structures.sides import word_sides
 
 __all__ = ["Finding", "check_annotations", "dataset_statistics", "word_heights"]
 
@@ -186,11 +187,16 @@ def word_heights(polygons: list[np.ndarray]) -> np.ndarray:
 
 
 def dataset_statistics(images: list[ImageAnnotation]) -> dict[str, Any]:
-    """Count what a data set holds, with quantiles of the height of readable words; return plain numbers for a json."""
+    """Count what a data set holds, with quantiles of the height of readable words; return plain numbers for a json.
+
+    `without_sides` are readable words that no strip can be cut from where strips are trained: their outlines have no upper and
+    lower side (:func:`~dld.structures.sides.word_sides`).
+    """
     per_image = [len(image.words) for image in images]
     words = [word for image in images for word in image.words]
     readable = [word for word in words if not word.ignore]
     heights = word_heights([word.polygon for word in readable])
+    without = sum(word_sides(word.polygon, 2, len(word.text)) is None for word in readable)
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
     return {
         "images": len(images),
@@ -201,6 +207,7 @@ def dataset_statistics(images: list[ImageAnnotation]) -> dict[str, Any]:
         "words_per_image_mean": len(words) / max(len(images), 1),
         "words_per_image_max": max(per_image, default=0),
         "height_quantiles": {f"{q:g}": float(np.quantile(heights, q)) for q in quantiles} if len(heights) else {},
+        "without_sides": without,
         "longest_text": max((len(word.text) for word in readable), default=0),
         "characters": len({c for word in readable for c in word.text}),
     }

@@ -34,6 +34,7 @@ def test_warnings_alone_pass_and_statistics_are_printed(data, capsys):
     out = capsys.readouterr().out
     assert f"{data / 'annotations.json'}:4: warning: images[0].words[1] (a): 'né' has characters outside" in out
     assert "1 x warning: unknown_character" in out
+    assert "words without sides  0 (no strip can be cut from them)" in out
     assert "images               2 (0 without words)" in out and "don't-care           1 (33.3%)" in out
 
 

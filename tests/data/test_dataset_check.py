@@ -103,6 +103,10 @@ def test_statistics_worked_by_hand():
     statistics = dataset_statistics(images)
     assert (statistics["images"], statistics["images_without_words"], statistics["words"]) == (3, 1, 4)
     assert (statistics["ignored"], statistics["ignored_share"]) == (1, 0.25)
+    assert statistics["without_sides"] == 0
+    triangles = [word(np.array([[0, 0], [30, 0], [0, 20]], float), "abc", ignored) for ignored in (False, True)]
+    mixed = ImageAnnotation("d", "d", 100, 50, [*triangles, *images[0].words])
+    assert dataset_statistics([mixed])["without_sides"] == 1, "don't-care words are not read"
     assert statistics["height_quantiles"]["0.5"] == pytest.approx(20)
     assert (statistics["longest_text"], statistics["characters"], statistics["words_per_image_max"]) == (3, 4, 2)
     assert dataset_statistics([])["height_quantiles"] == {}
