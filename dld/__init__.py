@@ -5,12 +5,14 @@ Importing this package imports neither torch nor detectron2; `dld.TextSpotter` i
 
 import importlib
 
+from dld.utils.primitive_cache import keep_compiled_layers
 from dld.utils.user_name import name_the_user
 
 __version__ = "0.1.0"
 __all__ = ["TextSpotter", "__version__"]
 
 name_the_user()
+keep_compiled_layers()
 
 _LAZY = {"TextSpotter": "dld.inference.predictor"}
 
