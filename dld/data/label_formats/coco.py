@@ -46,7 +46,7 @@ def _mask_outline(segmentation: Entry, size: tuple[int, int] | None) -> np.ndarr
     height, width = sides
     if size is not None and (width, height) != size:
         raise segmentation.error(f"the mask has {width} x {height} pixels, its image {size[0]} x {size[1]}")
-    if not 0 < width * height <= MOST_PIXELS:
+    if min(width, height) < 1 or width * height > MOST_PIXELS:
         raise segmentation.error(f"a mask of {width} x {height} pixels is not read")
     runs, value = segmentation.at("counts").value, segmentation.value
     try:
@@ -54,7 +54,10 @@ def _mask_outline(segmentation: Entry, size: tuple[int, int] | None) -> np.ndarr
             if sum(runs) != width * height or min(runs) < 0:
                 raise ValueError(f"the runs do not sum up to {width} x {height} pixels")
             value = masks.frPyObjects(value, height, width)
-        inside = masks.decode(value)
+        # damaged runs can leave other numbers than 0 and 1
+        inside = masks.decode(value) > 0
+        if inside.shape != (height, width):
+            raise ValueError(f"the runs give a mask of {inside.shape}")
     except (TypeError, ValueError, OverflowError) as error:
         raise segmentation.error(f"not run lengths of a mask: {error}") from None
     edges = np.diff(np.pad(inside, ((1, 1), (0, 0))).astype(np.int8), axis=0).T  # a column a row
