@@ -12,8 +12,8 @@ import numpy as np
 
 from dld.runtime.antialias import resize_antialiased
 from dld.runtime.suppression import clip_boxes
-from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
 from dld.strips.reading import ReadStrips, StripReading, read_words
+from dld.strips.rules import ReadingRules
 from dld.structures.mask_outlines import mask_outlines
 from dld.structures.words import Word
 
@@ -70,12 +70,7 @@ def strip_words(
     pictures: Sequence[np.ndarray],
     read: ReadStrips,
     characters: tuple[str, ...],
-    min_score: float = 0.0,
-    split: bool = True,
-    rows: Sequence[int] = (STRIP_ROWS,),
-    enlarge: float = MOST_ENLARGED,
-    turn_below: float = 0.0,
-    join: bool = True,
+    rules: ReadingRules,
 ) -> list[tuple[list[Word], StripReading]]:
     """Read words from strips of their pictures by the rules of `TextSpottingRCNN.postprocess` with a reader.
 
@@ -85,8 +80,7 @@ def strip_words(
         pictures: uint8 BGR (H_i, W_i, 3).
         read: the graph, pixels float32 (N, H, W, 3) -> the characters of each strip.
         characters: in the order of their ids, from 1.
-        min_score: words of a lower score are left out.
-        split, rows, enlarge, turn_below, join: see :func:`~dld.strips.reading.read_words`.
+        rules: of the exported folder.
     """
     outlines, detection_scores = [], []
     for one, network_size, picture in zip(found, network_sizes, pictures, strict=True):
@@ -95,8 +89,7 @@ def strip_words(
         detection_scores.append(one.scores[keep])
     # strips are cut with the same precision as in PyTorch's spotter
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
-    rules = (min_score, split, rows, enlarge, turn_below, join)
-    readings = read_words(pictures, precise, detection_scores, read, characters, *rules)
+    readings = read_words(pictures, precise, detection_scores, read, characters, rules)
     return [
         (
             [

@@ -20,6 +20,7 @@ from dld.runtime.scale_rule import ScaleRule
 from dld.strips.collapsing import Characters, allowed_classes, collapse
 from dld.strips.grouping import StripSize
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, strip_graph
+from dld.strips.rules import ReadingRules
 from dld.structures.image_sizes import group_by_scale, scaled_size
 from dld.structures.words import SpottingResult, Word
 
@@ -117,15 +118,15 @@ class OnnxTextSpotter(ReadsPictures):
                 (words_of(one, size, picture.shape[:2], self.characters, reading["min_text_score"]), None, 0)
                 for one, size, picture in zip(found, network_sizes, pictures, strict=True)
             ]
-        rules = {
-            "min_score": reading["min_score"],
-            "split": reading.get("split_at_spaces", False),
-            "rows": reading.get("rows", [STRIP_ROWS]),
-            "enlarge": reading.get("most_enlarged", MOST_ENLARGED),
-            "turn_below": reading.get("turn_below", 0.0),
-            "join": reading.get("join_pieces", False),
-        }
-        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, **rules)
+        rules = ReadingRules(
+            min_score=reading["min_score"],
+            split=reading.get("split_at_spaces", False),
+            join=reading.get("join_pieces", False),
+            rows=reading.get("rows", [STRIP_ROWS]),
+            enlarge=reading.get("most_enlarged", MOST_ENLARGED),
+            turn_below=reading.get("turn_below", 0.0),
+        )
+        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, rules)
         return [(words, strips.sizes, strips.unread) for words, strips in read]
 
     def _read_strips(self, pixels: np.ndarray) -> list[Characters]:

@@ -8,12 +8,18 @@ mostly do not: a space stands between them, or every character is of one word al
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import shapely
 from rapidfuzz.distance import Levenshtein
 
-__all__ = ["JOINED_READING", "ROUNDS", "joined_outline", "joins_pieces", "mostly_inside", "overlapping_pairs"]
+from dld.strips.cutting import PhotoPyramid
+from dld.strips.photo_strips import OutlineReading, PhotoStrip, ReadStrips, read_strips, strips_of
+from dld.strips.rules import ReadingRules
+from dld.strips.scoring import word_score
+
+__all__ = ["join_pieces", "joined_outline", "joins_pieces", "mostly_inside", "overlapping_pairs"]
 
 # fitted on the validation photos (projects/DLD/docs/study.md), in heights of the lower of both pieces where they are lengths
 LEAST_OVERLAP = 0.1
@@ -109,6 +115,108 @@ def joins_pieces(whole: str, first: str, second: str) -> bool:
 def _begins(whole: str, piece: str) -> bool:
     lengths: Sequence[int] = range(max(1, len(piece) - 1), len(piece) + 2)
     return min(Levenshtein.distance(whole[:n], piece) for n in lengths) <= len(piece) // 3
+
+
+def join_pieces(
+    parts: list[list[OutlineReading]],
+    pyramids: Sequence[PhotoPyramid],
+    read: ReadStrips,
+    characters: Sequence[str],
+    rules: ReadingRules,
+) -> list[PhotoStrip]:
+    """Join pieces of words, in place, and take out what lies in a joined word and was read as a part of it.
+
+    A word whose score would leave it out is not joined. All photos share batches.
+
+    Args:
+        parts: of each photo, what was read in its outlines.
+        pyramids: of each photo.
+        read: the network.
+        characters: of the classes from 1 on.
+        rules: heights of strips, and `min_score`.
+
+    Returns:
+        the strips that were read for it.
+    """
+    strips: list[PhotoStrip] = []
+    for again in range(ROUNDS):
+        pairs = _pairs_of(parts, pyramids, characters, rules, only_joined=again > 0)
+        strips += [pair.strip for pair in pairs]
+        if not _join(parts, pairs, read, characters, rules.min_score):
+            break
+    return strips
+
+
+class _Pair(NamedTuple):
+    """Two parts that may be pieces of a word, and the strip along both in the direction in which they were read."""
+
+    first: OutlineReading
+    second: OutlineReading
+    outline: np.ndarray
+    strip: PhotoStrip
+
+
+def _pairs_of(
+    parts: Sequence[Sequence[OutlineReading]],
+    pyramids: Sequence[PhotoPyramid],
+    characters: Sequence[str],
+    rules: ReadingRules,
+    only_joined: bool,
+) -> list[_Pair]:
+    """Return the pairs of all photos that are worth reading; with `only_joined` those of which one has been joined."""
+    pairs: list[_Pair] = []
+    for n, (pyramid, of_photo) in enumerate(zip(pyramids, parts, strict=True)):
+        texts = [part.text(characters) for part in of_photo]
+        words = [part for part, text in zip(of_photo, texts, strict=True) if text and " " not in text]
+        new = np.array([part.joined or not only_joined for part in words], bool)
+        found = overlapping_pairs(np.array([part.strip.sides for part in words]), new)
+        both = [(words[i], words[j], joined_outline(words[i].outline, words[j].outline)) for i, j in found]
+        whole = [(first, second, outline) for first, second, outline in both if outline is not None]
+        if not whole:
+            continue
+        strips, _ = strips_of(n, pyramid, [outline for _, _, outline in whole], rules)
+        fitting: dict[int, PhotoStrip] = {}
+        for strip in strips:
+            # a tall outline has two strips: that counts which runs as its pieces do
+            first = whole[strip.row][0].strip
+            if strip.row not in fitting or _along(strip, first):
+                fitting[strip.row] = strip if _along(strip, first) else strip.turned()
+        pairs += [_Pair(*whole[k], strip) for k, strip in fitting.items()]
+    return pairs
+
+
+def _along(strip: PhotoStrip, other: PhotoStrip) -> bool:
+    """Tell whether two strips run in the same direction."""
+    directions = [(one.sides[:, -1] - one.sides[:, 0]).sum(0) for one in (strip, other)]
+    return bool(directions[0] @ directions[1] > 0)
+
+
+def _join(
+    parts: list[list[OutlineReading]], pairs: Sequence[_Pair], read: ReadStrips, characters: Sequence[str], min_score: float
+) -> bool:
+    """Read pairs and join those that are one word, in place, each piece once; return whether there were any."""
+    any_joined = False
+    readings = zip(pairs, read_strips([pair.strip for pair in pairs], read), strict=True)
+    for (first, second, outline, strip), (sure, seen) in sorted(readings, key=lambda item: -item[1][0]):
+        own = parts[strip.photo]
+        surer = max(first, second, key=lambda part: part.detection)
+        whole = OutlineReading(surer.row, outline, surer.detection, sure, seen, strip, joined=True)
+        text = whole.text(characters)
+        if sure < JOINED_READING or word_score(whole.detection, sure, len(text)) < min_score:
+            continue
+        if not joins_pieces(text, first.text(characters), second.text(characters)):
+            continue
+        others = [part for part in own if part is not first and part is not second]
+        if len(others) < len(own) - 1:  # both are still there
+            inside = mostly_inside([part.outline for part in others], outline)
+            kept = [
+                part
+                for part, within in zip(others, inside, strict=True)
+                if not (within and part.text(characters).casefold() in text.casefold())
+            ]
+            parts[strip.photo] = [*kept, whole]
+            any_joined = True
+    return any_joined
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

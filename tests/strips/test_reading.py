@@ -6,6 +6,7 @@ import pytest
 from dld.strips.collapsing import collapse
 from dld.strips.grouping import StripSize
 from dld.strips.reading import read_words
+from dld.strips.rules import ReadingRules
 
 CHARACTERS = ["r", "g", "b"]
 COLOURS = {"r": (0, 0, 255), "g": (0, 255, 0), "b": (255, 0, 0)}  # BGR
@@ -73,7 +74,7 @@ def test_two_words_surest_first():
 def test_spaces_around_a_word_are_not_its_text():
     photo, spaced = white(), [" " if c == "r" else c for c in CHARACTERS]
     shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "brb")]
-    reading = only(read_words([photo], [shapes], [np.ones(2)], read_colours, spaced, split=False))
+    reading = only(read_words([photo], [shapes], [np.ones(2)], read_colours, spaced, ReadingRules(split=False)))
     assert dict(zip(reading.rows, reading.texts, strict=True)) == {0: "g", 1: "b b"}
     assert dict(zip(reading.rows, map(len, reading.char_scores), strict=True)) == {0: 1, 1: 3}
 
@@ -101,7 +102,7 @@ def test_a_doubtful_word_is_read_upside_down_too_and_the_surer_reading_counts():
     scores = np.full(3, 0.9)
 
     def read(turn_below):
-        return only(read_words([photo], [shapes], [scores], read_colours, CHARACTERS, turn_below=turn_below))
+        return only(read_words([photo], [shapes], [scores], read_colours, CHARACTERS, ReadingRules(turn_below=turn_below)))
 
     once, twice = read(0.0), read(0.8)
     assert dict(zip(once.rows, once.texts, strict=True)) == {0: "rgb", 1: "bbg", 2: "bgr"}
@@ -149,7 +150,7 @@ def test_words_that_are_not_sure_enough_are_left_out_but_counted_as_read():
     photo = white()
     shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "bbg"), box(20, 220, 160, 260)]
     arguments = [photo], [shapes], [np.ones(3)], read_colours, CHARACTERS
-    reading = only(read_words(*arguments, min_score=0.2))
+    reading = only(read_words(*arguments, ReadingRules(min_score=0.2)))
     assert reading.rows == [1] and [s.width for s in reading.sizes] == [160] * 3 and reading.unread == 0
     everything = only(read_words(*arguments))
     assert everything.rows == [1, 0, 2] and everything.texts[2] == "" and everything.scores[2] == 0
@@ -209,9 +210,9 @@ def test_parts_of_an_outline_upside_down_lie_where_they_are_read():
 
     arguments = [turned], [[outline]], [np.ones(1)], read, [*CHARACTERS, " "]
     # turned, it is sure at once
-    assert sorted(only(read_words(*arguments, turn_below=0.8)).texts) == ["gr", "rbb"]
+    assert sorted(only(read_words(*arguments, ReadingRules(turn_below=0.8))).texts) == ["gr", "rbb"]
     # as it is, only from the other end
-    reading = only(read_words([photo], [[both]], *arguments[2:], turn_below=0.8))
+    reading = only(read_words([photo], [[both]], *arguments[2:], ReadingRules(turn_below=0.8)))
     assert sorted(reading.texts) == ["gr", "rbb"] and len(reading.sizes) == 2
     for text, part in zip(reading.texts, reading.outlines, strict=True):
         whole = words[0] if text == "gr" else words[1]
@@ -222,7 +223,7 @@ def test_where_lines_are_wanted_an_outline_stays_one():
     photo = white()
     both, _, _ = two_words(photo)
     arguments = [photo], [[both]], [np.ones(1)], read_with_spaces, [*CHARACTERS, " "]
-    reading = only(read_words(*arguments, split=False))
+    reading = only(read_words(*arguments, ReadingRules(split=False)))
     assert reading.texts == ["rg bbr"] and reading.outlines == [None]
     # a reader that knows no space sees one text
     assert only(read_words([photo], [[both]], [np.ones(1)], read_colours, CHARACTERS)).texts == ["rgbbr"]
@@ -241,12 +242,12 @@ def test_each_word_is_read_at_a_height_for_its_own():
     photo = white(400, 700)
     shapes = [paint(photo, 20, 20, "rgr"), paint(photo, 20, 120, "bbg", size=16), paint(photo, 20, 200, "gr", size=8)]
     arguments = [photo], [shapes], [np.ones(3)], read_colours_at_any_height, CHARACTERS
-    reading = only(read_words(*arguments, rows=(48, 32, 24, 16)))
+    reading = only(read_words(*arguments, ReadingRules(rows=(48, 32, 24, 16))))
     found = dict(zip(reading.texts, reading.heights, strict=True))
     # sides lie a tenth beyond the outline: 44, 17.6 and 8.8 pixels, at most twice enlarged
     assert found == {"rgr": 48, "bbg": 32, "gr": 16}
     assert sorted(s.rows for s in reading.sizes) == [16, 32, 48]
-    lower = only(read_words(*arguments, rows=(24, 16), enlarge=1.5))
+    lower = only(read_words(*arguments, ReadingRules(rows=(24, 16), enlarge=1.5)))
     assert dict(zip(lower.texts, lower.heights, strict=True)) == {"rgr": 24, "bbg": 24, "gr": 16}
 
 
@@ -265,7 +266,7 @@ def test_pieces_that_share_a_character_are_one_word():
     (outline,) = reading.outlines
     assert outline.min(0).tolist() == [20, 20] and outline.max(0).tolist() == [20 + 4 * 56 + 40, 60]
     assert reading.scores[0] == pytest.approx(np.sqrt(0.9)) and len(reading.char_scores[0]) == 5
-    apart = read_words(*arguments, join=False)[0]
+    apart = read_words(*arguments, ReadingRules(join=False))[0]
     assert apart.texts == ["bgr", "rgb"] and apart.outlines == [None, None] and len(apart.sizes) == 2
 
 
@@ -297,7 +298,11 @@ def test_what_is_left_of_a_joined_word_does_not_beat_it():
     photo = white()
     shapes = overlapping(photo, "rgbgr", (0, 2), (2, 4), (0, 2), (1, 2))
     shapes[2] = shapes[2] + 1
-    reading = only(read_words([photo], [shapes], [np.array([0.8, 0.8, 0.8, 0.9])], surer_of_pieces(0.99, 0.9), CHARACTERS, 0.2))
+    reading = only(
+        read_words(
+            [photo], [shapes], [np.array([0.8, 0.8, 0.8, 0.9])], surer_of_pieces(0.99, 0.9), CHARACTERS, ReadingRules(0.2)
+        )
+    )
     assert reading.texts == ["rgbgr"]
 
 
@@ -305,8 +310,8 @@ def test_a_word_that_its_score_would_leave_out_is_not_joined():
     photo = white()
     shapes = overlapping(photo, "rgbgr", (0, 2), (2, 4))
     arguments = [photo], [shapes], [np.array([0.8, 0.8])], surer_of_pieces(0.99, 0.86), CHARACTERS
-    assert sorted(only(read_words(*arguments, 0.6)).texts) == ["bgr", "rgb"]
-    assert only(read_words(*arguments, 0.5)).texts == ["rgbgr"]
+    assert sorted(only(read_words(*arguments, ReadingRules(0.6))).texts) == ["bgr", "rgb"]
+    assert only(read_words(*arguments, ReadingRules(0.5))).texts == ["rgbgr"]
 
 
 def surer_of_pieces(pieces, whole):
@@ -336,7 +341,7 @@ def test_pieces_are_joined_as_they_were_read(down, turns):
         """The pieces: "rgb" and "bgg"; from the other end "ggb" and "bgr"."""
         return [x if list(x.ids) != [3, 2, 1] else x._replace(certainty=0.3 * x.certainty) for x in read(pixels)]
 
-    reading = only(read_words([photo], [shapes], [np.ones(2)], order, CHARACTERS, turn_below=0.9))
+    reading = only(read_words([photo], [shapes], [np.ones(2)], order, CHARACTERS, ReadingRules(turn_below=0.9)))
     assert reading.texts == ["rgbgg"]
     # tall words are read from both ends, lying ones only where the first reading is doubtful; what is joined, once
     assert len(reading.sizes) == (2 if not down and not turns else 4) + 1

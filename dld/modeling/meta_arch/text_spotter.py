@@ -27,6 +27,7 @@ from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.reading import read_words
+from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
 
@@ -56,7 +57,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         split_at_spaces: an outline in which `reader` sees several words becomes several words.
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
         strip_rows, most_enlarged: heights of strips to choose from, see `dld.strips.heights.choose_rows`.
-        turn_below, join_pieces: see `dld.strips.reading.read_words`.
+        turn_below, join_pieces: see `dld.strips.rules.ReadingRules`.
     """
 
     loss_units = {
@@ -363,12 +364,14 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             [x.scores.numpy() for x in found],
             self.reader.read,
             self.reader.charset.characters,
-            self.min_score,
-            self.split_at_spaces,
-            self.strip_rows,
-            self.most_enlarged,
-            self.turn_below,
-            self.join_pieces,
+            ReadingRules(
+                min_score=self.min_score,
+                split=self.split_at_spaces,
+                join=self.join_pieces,
+                rows=self.strip_rows,
+                enlarge=self.most_enlarged,
+                turn_below=self.turn_below,
+            ),
         )
         outputs = []
         for instances, reading, zoom in zip(found, readings, zooms, strict=True):

@@ -1,0 +1,91 @@
+"""Strips of a photo's outlines, and what was read in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dld.strips.collapsing import Characters
+from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
+from dld.strips.grouping import StripSize, padded_widths, strip_batches
+from dld.strips.heights import choose_rows
+from dld.strips.rules import ReadingRules
+from dld.strips.scoring import reading_score
+from dld.strips.sides import sides_of_outlines
+
+__all__ = ["OutlineReading", "PhotoStrip", "ReadStrips", "read_strips", "strips_of"]
+
+# pixels float32 (N, H, W, 3) -> the characters of each strip, whatever head read them; see `dld.strips.heights`
+ReadStrips = Callable[[np.ndarray], Sequence[Characters]]
+
+
+class PhotoStrip(NamedTuple):
+    photo: int
+    row: int  # the outline that it is of
+    sides: np.ndarray  # (2, n, 2), it was cut between them
+    pixels: np.ndarray  # uint8 (rows, columns, 3)
+    width: int  # its columns at 48 rows
+    size: StripSize
+
+    def turned(self) -> PhotoStrip:
+        """Return the same strip upside down: its lower side, backwards, is then the upper one."""
+        return self._replace(sides=self.sides[::-1, ::-1], pixels=np.ascontiguousarray(self.pixels[::-1, ::-1]))
+
+
+class OutlineReading(NamedTuple):
+    """What was read in one outline."""
+
+    row: int
+    outline: np.ndarray
+    detection: float
+    sure: float
+    seen: Characters
+    strip: PhotoStrip
+    joined: bool = False
+
+    def text(self, characters: Sequence[str]) -> str:
+        return "".join(characters[i - 1] for i in self.seen.ids).strip()
+
+
+def strips_of(
+    n: int, pyramid: PhotoPyramid, outlines: Sequence[np.ndarray], rules: ReadingRules
+) -> tuple[list[PhotoStrip], int]:
+    """Cut the strips of a photo, whose number is `n`.
+
+    Args:
+        outlines: polygons (P, 2) in pixels of the photo.
+
+    Returns:
+        the strips (a tall outline has two, one from either end), and how many outlines have none.
+    """
+    height, width = pyramid.levels[0].shape[:2]
+    sides = sides_of_outlines(outlines)
+    inside = np.array(
+        [
+            bool(found) and (outline.max(0) > 0).all() and (outline.min(0) < (width, height)).all()
+            for outline, found in zip(outlines, sides.found, strict=True)
+        ],
+        dtype=bool,
+    )
+    lying = np.flatnonzero(inside)
+    tall = np.flatnonzero(inside & sides.tall)
+    # read from the other end: the lower side backwards is the upper one
+    points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
+    heights = word_heights(points)
+    chosen = choose_rows(heights, rules.rows, rules.enlarge)
+    pixels, widths = cut_strips(pyramid, points, chosen), strip_widths(points, heights)
+    sizes = [StripSize(int(h), int(w)) for h, w in zip(chosen, padded_widths(widths), strict=True)]
+    of = [*lying.tolist(), *tall.tolist()]
+    strips = [PhotoStrip(n, *parts) for parts in zip(of, points, pixels, widths.tolist(), sizes, strict=True)]
+    return strips, len(outlines) - len(lying)
+
+
+def read_strips(strips: Sequence[PhotoStrip], read: ReadStrips) -> list[tuple[float, Characters]]:
+    """Read strips in a few batches; return :func:`~dld.strips.scoring.reading_score` and characters of each, in their order."""
+    found: dict[int, tuple[float, Characters]] = {}
+    for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
+        for i, seen in zip(positions, read(pixels), strict=True):
+            found[i] = (reading_score(seen.certainty), seen)
+    return [found[i] for i in range(len(strips))]
