@@ -139,7 +139,13 @@ def test_an_attention_decoder_is_taught_without_harm_to_the_columns(cfg):
     assert set(losses) == {"loss_attention"} and losses["loss_attention"].item() > 0
     losses["loss_attention"].backward()
     assert all(p.grad is not None for p in model.student.decoder.parameters())
-    assert all(p.grad is None or not p.grad.any() for p in model.student.body.parameters())
+    rest = [p for name, p in model.student.named_parameters() if not name.startswith("decoder.")]
+    assert not any(p.requires_grad for p in rest), "not even weight decay may change it"
+    cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.1
+    assert all(p.requires_grad for p in StripDistiller(cfg).student.parameters())
+    cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT, cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.0, 0.0
+    with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.TRAINING have weight 0"):
+        StripDistiller(cfg)
 
 
 def test_a_reader_with_or_without_a_decoder_is_started_from(cfg):

@@ -40,6 +40,8 @@ class StripDistiller(nn.Module):
     step has one height, drawn from `rows`. There is nothing else to it: at test `student` reads
     (:func:`dld.engine.strip_trainer.read_set`).
 
+    Where the decoder's loss is the only one, and none of its gradient reaches the columns, the rest of the student is frozen.
+
     Args:
         student: trained from its present weights.
         teacher: reads 48 rows; no submodule, so no checkpoint holds it. It has the characters of the student.
@@ -76,6 +78,13 @@ class StripDistiller(nn.Module):
         self.temperatures = tuple(temperatures)
         self.weights = {"ctc": 0.25, "attention": 1.0, "characters": 1.0, "columns": 1.0, **(weights or {})}
         self.attention_share = attention_share
+        others = any(self.weights[x] > 0 for x in ("ctc", "characters", "columns"))
+        self.trains_decoder_alone = not others and not attention_share
+        if self.trains_decoder_alone:
+            if student.decoder is None or not self.weights["attention"] > 0:
+                raise ValueError("all losses of MODEL.STRIPS.TRAINING have weight 0, or there is no decoder to train")
+            # no loss reaches the rest, and weight decay must not either
+            student.requires_grad_(False).decoder.requires_grad_(True)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -137,7 +146,8 @@ class StripDistiller(nn.Module):
         nothing = torch.stack([parameter.sum() for parameter in self.student.parameters()]).sum() * 0
         total = {name: nothing for name in self._names()}
         for (at, pixels), (_, large) in zip(_batches(words, rows), _batches(words, STRIP_ROWS), strict=True):
-            columns = self.student.columns(self.student.strips_of(pixels))
+            with torch.set_grad_enabled(not self.trains_decoder_alone):
+                columns = self.student.columns(self.student.strips_of(pixels))
             targets = torch.nn.utils.rnn.pad_sequence(
                 [torch.tensor(self._ids(words[i].text)) for i in at], batch_first=True, padding_value=self.student.charset.pad
             ).to(self.device)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory, DecoderState
+from dld.modeling.recognition.decoder import AttentionDecoder, DecoderMemory
 from dld.utils.threads import few_words_on_one_thread
 
 __all__ = ["BeamSequences", "beam_search"]
@@ -110,7 +110,7 @@ def _search(
         steps = torch.where(ended.unsqueeze(-1), frozen, logits.float().log_softmax(-1))  # (R', B, V)
         scores, best = select_best((scores.unsqueeze(-1) + steps).flatten(1), B)
         parents, previous = best // V, best % V
-        state = DecoderState(*(follow(x, parents) for x in state))
+        state = type(state)(*(follow(x, parents) for x in state))
         ids, ended = follow(ids, parents), ended.gather(1, parents)
         ids[:, :, t] = torch.where(ended, pad, previous)
         ended = ended | (previous == decoder.end)
@@ -125,7 +125,7 @@ def _search(
                 settled_ids[words], settled_scores[words] = ids, scores
                 still = live.nonzero()[:, 0]
                 words, ids, scores, ended, previous = (x[still] for x in (words, ids, scores, ended, previous))
-                memory, state = DecoderMemory(*(x[still] for x in memory)), DecoderState(*(x[still] for x in state))
+                memory, state = DecoderMemory(*(x[still] for x in memory)), type(state)(*(x[still] for x in state))
     settled_ids[words], settled_scores[words] = ids, scores
     return _ranked(settled_ids, settled_scores, K, pad, length_power)
 

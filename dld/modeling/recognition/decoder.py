@@ -6,7 +6,7 @@ Letters: R words, K hypotheses per word, L encoder columns, T steps, V output cl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -31,6 +31,10 @@ class DecoderState(NamedTuple):
 
     hidden: torch.Tensor
     cell: torch.Tensor
+
+
+# a NamedTuple with the fields of DecoderState, each (R, K, ...)
+S = TypeVar("S", bound=Any)
 
 
 class AttentionDecoder(nn.Module):
@@ -68,23 +72,34 @@ class AttentionDecoder(nn.Module):
             context = context.to(self.key.weight.dtype)
             return DecoderMemory(context, self.key(context))
 
-    def initial_state(self, memory: DecoderMemory, num_hypotheses: int = 1) -> DecoderState:
+    def initial_state(self, memory: DecoderMemory, num_hypotheses: int = 1) -> Any:
         """Make the zero state for K hypotheses of each word."""
         zeros = memory.keys.new_zeros(memory.keys.shape[0], num_hypotheses, self.hidden_dim)
         return DecoderState(zeros, zeros)
 
-    def _advance(self, embedded: torch.Tensor, state: DecoderState, memory: DecoderMemory) -> tuple[DecoderState, torch.Tensor]:
-        """Return the state after a step, and its attention weights (R, K, L)."""
-        query = self.query(state.hidden).unsqueeze(2)  # (R, K, 1, A)
-        energy = self.energy(torch.tanh(memory.keys.unsqueeze(1) + query)).squeeze(-1)  # (R, K, L)
-        weights = energy.softmax(-1)
-        glimpse = torch.matmul(weights, memory.context)  # (R, K, C)
+    def _advance(self, embedded: torch.Tensor, state: S, memory: DecoderMemory) -> tuple[S, torch.Tensor, torch.Tensor]:
+        """Return the state after a step, its attention weights (R, K, L) and what they look at, (R, K, C)."""
+        weights = self._look(state, memory).softmax(-1)
+        glimpse = torch.matmul(weights, memory.context)
         R, K, _ = glimpse.shape
         inputs = torch.cat([embedded, glimpse], -1).flatten(0, 1)
         hidden, cell = self.cell(inputs, (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
-        return DecoderState(hidden.view(R, K, -1), cell.view(R, K, -1)), weights
+        return self._after(state, hidden.view(R, K, -1), cell.view(R, K, -1), weights), weights, glimpse
 
-    def step(self, previous: torch.Tensor, state: DecoderState, memory: DecoderMemory) -> tuple[torch.Tensor, DecoderState]:
+    def _look(self, state: S, memory: DecoderMemory) -> torch.Tensor:
+        """Return the energies of all columns (R, K, L)."""
+        query = self.query(state.hidden).unsqueeze(2)  # (R, K, 1, A)
+        return self.energy(torch.tanh(memory.keys.unsqueeze(1) + query)).squeeze(-1)
+
+    def _after(self, state: S, hidden: torch.Tensor, cell: torch.Tensor, weights: torch.Tensor) -> S:
+        """Return the state that follows on `state`."""
+        return state._replace(hidden=hidden, cell=cell)
+
+    def _classify(self, hidden: torch.Tensor, glimpse: torch.Tensor) -> torch.Tensor:
+        """Return the logits (..., V) of hidden states (..., H) that looked at (..., C)."""
+        return self.output(hidden)
+
+    def step(self, previous: torch.Tensor, state: S, memory: DecoderMemory) -> tuple[torch.Tensor, S]:
         """Run one step for every hypothesis.
 
         Args:
@@ -98,12 +113,10 @@ class AttentionDecoder(nn.Module):
         logits, state, _ = self._step(previous, state, memory)
         return logits, state
 
-    def _step(
-        self, previous: torch.Tensor, state: DecoderState, memory: DecoderMemory
-    ) -> tuple[torch.Tensor, DecoderState, torch.Tensor]:
+    def _step(self, previous: torch.Tensor, state: S, memory: DecoderMemory) -> tuple[torch.Tensor, S, torch.Tensor]:
         with torch.autocast(memory.keys.device.type, enabled=False):
-            state, weights = self._advance(self.embedding(previous), state, memory)
-            return self.output(state.hidden), state, weights
+            state, weights, glimpse = self._advance(self.embedding(previous), state, memory)
+            return self._classify(state.hidden, glimpse), state, weights
 
     def forward(self, context: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Run a forced reading: return the logits of every step when the decoder is fed the target's own prefix.
@@ -129,11 +142,12 @@ class AttentionDecoder(nn.Module):
             first = targets.new_full((R, K, 1), self.start)
             embedded = self.embedding(torch.cat([first, targets[..., :-1]], -1))  # (R, K, T, H)
             state = self.initial_state(memory, K)
-            hidden = []
+            hidden, glimpses = [], []
             for t in range(T):
-                state, _ = self._advance(embedded[:, :, t], state, memory)
+                state, _, glimpse = self._advance(embedded[:, :, t], state, memory)
                 hidden.append(state.hidden)
-            logits = self.output(torch.stack(hidden, 2))
+                glimpses.append(glimpse)
+            logits = self._classify(torch.stack(hidden, 2), torch.stack(glimpses, 2))
         return logits.squeeze(1) if flat else logits
 
     @torch.no_grad()
@@ -210,7 +224,7 @@ class AttentionDecoder(nn.Module):
                 # removing the other words costs as much as a step
                 still = (~ended[:, 0]).nonzero()[:, 0]
                 words, previous, ended = words[still], previous[still], ended[still]
-                memory, state = DecoderMemory(*(x[still] for x in memory)), DecoderState(*(x[still] for x in state))
+                memory, state = DecoderMemory(*(x[still] for x in memory)), type(state)(*(x[still] for x in state))
         return ids[:, :t], probabilities[:, :t], columns[:, :t]
 
 

@@ -17,6 +17,7 @@ from dld.config import configured_charset
 from dld.model_zoo import find_weights
 from dld.modeling.recognition.annotated_strips import AnnotatedStrips
 from dld.modeling.recognition.beam_search import BeamSequences, beam_search
+from dld.modeling.recognition.column_decoder import ColumnDecoder
 from dld.modeling.recognition.ctc_beam_search import ctc_beam_search
 from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
@@ -52,6 +53,7 @@ class StripRecognizer(AnnotatedStrips):
     Args:
         charset: the characters of the heads. Class 0 is the blank of CTC and the end of the decoder.
         decoder_width: width of the attention decoder; 0: there is none.
+        decoder_kind: its class; files of before :class:`ColumnDecoder` hold an `AttentionDecoder`.
         start: a reader whose weights these start from.
         training: see :class:`AnnotatedStrips`; None: its defaults.
 
@@ -69,6 +71,7 @@ class StripRecognizer(AnnotatedStrips):
         *,
         charset: Charset,
         decoder_width: int = 0,
+        decoder_kind: type[AttentionDecoder] = ColumnDecoder,
         start: StripRecognizer | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
@@ -76,7 +79,7 @@ class StripRecognizer(AnnotatedStrips):
         self.low, self.head_name = None, HEADS[0]
         self.body, self.mixer = StripBody(), ColumnMixer()
         self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
-        self.decoder = _new_decoder(charset, decoder_width) if decoder_width else None
+        self.decoder = _new_decoder(charset, decoder_width, decoder_kind) if decoder_width else None
         self.charset = charset
         self.register_buffer("charset_codes", charset.codes())
         self.register_buffer("allowed", None, persistent=False)
@@ -125,13 +128,23 @@ class StripRecognizer(AnnotatedStrips):
                 f"the reader has an attention decoder of width {given}, the student {own or 'none'}: "
                 f"set MODEL.STRIPS.TRAINING.DECODER_WIDTH {given}"
             )
+        if given:
+            self.decoder = _new_decoder(self.charset, given, type(reader.decoder)).to(self.head.weight.device)
+            self.decoder.requires_grad_(self.head.weight.requires_grad).train(self.training)
         # what is missing is the decoder
         self.load_state_dict(reader.state_dict(), strict=given == own)
+        if own and not given:
+            self._start_decoder()
 
     def add_decoder(self, width: int = 160) -> None:
-        """Give the reader a new attention decoder of random weights, to be trained."""
+        """Give the reader a new attention decoder, to be trained: random weights but for what it reads at a place."""
         decoder = _new_decoder(self.charset, width).to(self.head.weight.device)
         self.decoder = decoder.requires_grad_(self.head.weight.requires_grad).train(self.training)
+        self._start_decoder()
+
+    def _start_decoder(self) -> None:
+        if isinstance(self.decoder, ColumnDecoder):
+            self.decoder.read_as(self.head)
 
     def use_head(self, name: str) -> None:
         """Read strips of all heights with this head from now on.
@@ -265,8 +278,8 @@ class StripRecognizer(AnnotatedStrips):
         self.charset_codes = charset.codes().to(self.charset_codes.device)
 
 
-def _new_decoder(charset: Charset, width: int) -> AttentionDecoder:
-    return AttentionDecoder(COLUMN_WIDTH, width, charset.num_inputs, charset.num_outputs, charset.start, charset.end)
+def _new_decoder(charset: Charset, width: int, kind: type[AttentionDecoder] = ColumnDecoder) -> AttentionDecoder:
+    return kind(COLUMN_WIDTH, width, charset.num_inputs, charset.num_outputs, charset.start, charset.end)
 
 
 @torch.no_grad()
@@ -274,9 +287,11 @@ def _cut_decoder(decoder: AttentionDecoder, charset: Charset, rows: list[int]) -
     """Return a decoder that knows the characters of `charset`, which are the classes `rows` of another, the end first."""
     state = decoder.state_dict()
     state["embedding.weight"] = state["embedding.weight"][[*rows, decoder.start]]
-    for name in ("output.weight", "output.bias"):
-        state[name] = state[name][rows]
-    cut = _new_decoder(charset, decoder.hidden_dim).to(decoder.output.weight)
+    for layer in ("output", "glimpse"):
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            if name in state:
+                state[name] = state[name][rows]
+    cut = _new_decoder(charset, decoder.hidden_dim, type(decoder)).to(decoder.output.weight)
     cut.load_state_dict(state)
     return cut.requires_grad_(False).eval()
 
@@ -308,7 +323,8 @@ def load_strip_recognizer(path: str) -> StripRecognizer:
     try:
         state = load_file(file)
         width = len(state.get("decoder.key.bias", ()))
-        reader = StripRecognizer(charset=Charset.from_codes(state["charset_codes"]), decoder_width=width)
+        kind = ColumnDecoder if "decoder.glimpse.bias" in state else AttentionDecoder
+        reader = StripRecognizer(charset=Charset.from_codes(state["charset_codes"]), decoder_width=width, decoder_kind=kind)
         reader.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not hold a reader of strips: {error}") from error

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from dld.modeling.recognition.beam_search import FEW, beam_search, select_best
+from dld.modeling.recognition.column_decoder import ColumnDecoder
 from dld.modeling.recognition.decoder import AttentionDecoder
 
 END = 0
 
 
-def random_decoder(V, seed=0, sharpness=4.0, dim=6):
+def random_decoder(V, seed=0, sharpness=4.0, dim=6, kind=AttentionDecoder):
     """A decoder whose distributions depend on the context and on the prefix; END and V - 1 characters."""
     torch.manual_seed(seed)
-    decoder = AttentionDecoder(dim, dim, num_inputs=V + 1, num_outputs=V, start=V, end=END)
+    decoder = kind(dim, dim, num_inputs=V + 1, num_outputs=V, start=V, end=END)
     with torch.no_grad():
         decoder.output.weight.mul_(sharpness)
         decoder.embedding.weight.mul_(2)
@@ -67,11 +68,12 @@ def readings_by_brute_force(decoder, context, K, max_length, length_power=0.0):
     return texts, log_p.gather(1, best).float()
 
 
+@pytest.mark.parametrize("kind", [AttentionDecoder, ColumnDecoder])
 @pytest.mark.parametrize(("V", "max_length"), [(2, 4), (3, 4), (4, 3), (5, 4)])
-def test_wide_beam_finds_the_k_best_of_all_sequences(V, max_length):
+def test_wide_beam_finds_the_k_best_of_all_sequences(V, max_length, kind):
     K, context = 3, words(4)
     for seed in range(3):
-        decoder = random_decoder(V, seed)
+        decoder = random_decoder(V, seed, kind=kind)
         # every live prefix and K ended sequences fit: the narrowest width for which the docstring promises the truth
         width = (V - 1) ** max_length + K
         beams = beam_search(decoder, context, num_sequences=K, beam_width=width, max_length=max_length, check_every=1)

@@ -1,16 +1,22 @@
 import pytest
 import torch
+from torch import nn
 
+from dld.modeling.recognition.column_decoder import ColumnDecoder
 from dld.modeling.recognition.decoder import AttentionDecoder
 
 R, L, C, V = 4, 7, 6, 9  # ids 0 (end) .. 8, start 9
 START, END = 9, 0
 
 
-@pytest.fixture
-def decoder():
+def new_decoder(kind):
     torch.manual_seed(0)
-    return AttentionDecoder(C, 8, num_inputs=V + 1, num_outputs=V, start=START, end=END)
+    return kind(C, 8, num_inputs=V + 1, num_outputs=V, start=START, end=END)
+
+
+@pytest.fixture(params=[AttentionDecoder, ColumnDecoder])
+def decoder(request):
+    return new_decoder(request.param)
 
 
 @pytest.fixture
@@ -28,8 +34,9 @@ def never_ending(decoder):
     decoder.output.bias.data[END] = -1e4
 
 
-def test_one_step_is_bahdanaus_attention(decoder, context):
+def test_one_step_is_bahdanaus_attention(context):
     """e_l = v . tanh(W_k x_l + W_q h), a = softmax(e), LSTM([embed(y), sum_l a_l x_l])."""
+    decoder = new_decoder(AttentionDecoder)
     memory = decoder.prepare(context)
     hidden, cell = torch.randn(R, 1, 8), torch.randn(R, 1, 8)
     state = decoder.initial_state(memory)._replace(hidden=hidden, cell=cell)
@@ -125,6 +132,8 @@ def test_a_word_is_read_alike_alone_and_among_others(decoder, context):
 
 
 def test_words_that_ended_are_left_out_of_the_steps(decoder, monkeypatch):
+    if isinstance(decoder, ColumnDecoder):
+        nn.init.zeros_(decoder.glimpse.weight), nn.init.zeros_(decoder.glimpse.bias)
     # many words end at once, some later, some never
     decoder.output.weight.data *= 8
     decoder.output.bias.data[END] += 2
@@ -161,8 +170,9 @@ def test_autocast_changes_nothing(decoder, context):
     assert torch.equal(read[1], decoder.greedy(context, 5)[1])
 
 
-def test_greedy_tells_where_attention_looked(decoder, context):
+def test_greedy_tells_where_attention_looked(context):
     """The mean column under the weights a = softmax(v . tanh(W_k x + W_q h)) of each step, two from the peak, by hand."""
+    decoder = new_decoder(AttentionDecoder)
     decoder.energy.weight.data *= 20
     ids, probabilities, columns = decoder.greedy_with_columns(context, 5, check_every=2)
     plain = decoder.greedy(context, 5, check_every=2)
@@ -191,3 +201,43 @@ def test_greedy_reads_allowed_classes_alone(decoder, context):
     logits = decoder(context, ids)[..., [2, 3]]
     chosen = logits.softmax(-1).gather(-1, (ids - 2).unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(probabilities, chosen, atol=1e-4, rtol=1e-4)
+
+
+def test_one_step_of_a_column_decoder_sees_where_it_has_been(context):
+    """e_l = v . tanh(W_k x_l + W_q h + W_s s_l), s = conv(what was seen); logits = W_o h + W_g g."""
+    decoder = new_decoder(ColumnDecoder)
+    memory = decoder.prepare(context)
+    hidden, cell, seen = torch.randn(R, 1, 8), torch.randn(R, 1, 8), torch.rand(R, 1, L)
+    state = decoder.initial_state(memory)
+    assert state.seen.shape == (R, 1, L) and not state.seen.any()
+    logits, after = decoder.step(torch.full((R, 1), 5), state._replace(hidden=hidden, cell=cell, seen=seen), memory)
+    kernel = decoder.places.weight[:, 0]
+    half = kernel.shape[1] // 2
+    for r in range(R):
+        energies = []
+        for column, x in enumerate(context[r]):
+            near = [(k, column + k - half) for k in range(kernel.shape[1]) if 0 <= column + k - half < L]
+            places = sum(kernel[:, k] * seen[r, 0, at] for k, at in near)
+            inside = (
+                decoder.key.weight @ x + decoder.key.bias + decoder.query.weight @ hidden[r, 0] + decoder.place.weight @ places
+            )
+            energies.append(decoder.energy.weight[0] @ torch.tanh(inside))
+        weights = torch.stack(energies).softmax(0)
+        glimpse = weights @ context[r]
+        h, c = decoder.cell(torch.cat([decoder.embedding.weight[5], glimpse])[None], (hidden[r], cell[r]))
+        torch.testing.assert_close(after.hidden[r], h)
+        torch.testing.assert_close(after.cell[r], c)
+        torch.testing.assert_close(after.seen[r, 0], seen[r, 0] + weights)
+        expected = decoder.output.weight @ h[0] + decoder.output.bias + decoder.glimpse.weight @ glimpse + decoder.glimpse.bias
+        torch.testing.assert_close(logits[r, 0], expected)
+
+
+def test_a_column_decoder_starts_as_the_head_of_what_it_looks_at(context):
+    decoder, head = new_decoder(ColumnDecoder), nn.Linear(C, V)
+    decoder.read_as(head)
+    nn.init.zeros_(decoder.output.weight), nn.init.zeros_(decoder.output.bias)
+    nn.init.zeros_(decoder.energy.weight)  # it looks at all columns alike
+    logits, _ = decoder.step(torch.full((R, 1), START), decoder.initial_state(memory := decoder.prepare(context)), memory)
+    expected = head(context.mean(1))
+    torch.testing.assert_close(logits[:, 0, 1:], expected[:, 1:])
+    assert not logits[:, 0, END].any(), "the blank of a head is no end"

@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 
 from dld.config import get_dld_cfg
 from dld.modeling.losses.recognition import attention_loss, ctc_loss
+from dld.modeling.recognition.column_decoder import ColumnDecoder
+from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer, load_strip_recognizer
 from dld.strips.scoring import reading_score
 from dld.strips.splitting import pieces_of
@@ -18,9 +20,9 @@ CHARACTERS, L, LONGEST = "abcd ", 16, 4
 CHARSET = Charset(CHARACTERS)
 
 
-def new_reader(decoder_width=24, seed=0):
+def new_reader(decoder_width=24, seed=0, kind=ColumnDecoder):
     torch.manual_seed(seed)
-    return StripRecognizer(charset=CHARSET, decoder_width=decoder_width)
+    return StripRecognizer(charset=CHARSET, decoder_width=decoder_width, decoder_kind=kind)
 
 
 def alphabet():
@@ -189,11 +191,11 @@ def saved(reader, file):
     return str(file)
 
 
-@pytest.mark.parametrize("width", [0, 24])
-def test_a_file_holds_the_heads_that_its_reader_has(tmp_path, width):
-    reader = new_reader(width)
+@pytest.mark.parametrize(("width", "kind"), [(0, ColumnDecoder), (24, ColumnDecoder), (24, AttentionDecoder)])
+def test_a_file_holds_the_heads_that_its_reader_has(tmp_path, width, kind):
+    reader = new_reader(width, kind=kind)
     loaded = load_strip_recognizer(saved(reader, tmp_path / "reader.safetensors"))
-    assert (loaded.decoder is None) == (width == 0) and loaded.head_name == "ctc"
+    assert type(loaded.decoder) is (kind if width else type(None)) and loaded.head_name == "ctc"
     assert not any(p.requires_grad for p in loaded.parameters()) and not loaded.training
     own = reader.state_dict()
     assert own.keys() == loaded.state_dict().keys() and all(torch.equal(v, own[k]) for k, v in loaded.state_dict().items())
@@ -210,6 +212,7 @@ def test_a_new_decoder_is_added_to_a_reader_without():
     reader = new_reader(0)
     reader.add_decoder(16)
     assert reader.decoder.hidden_dim == 16 and not any(p.requires_grad for p in reader.decoder.parameters())
+    assert torch.equal(reader.decoder.glimpse.weight[1:], reader.head.weight[1:]) and not reader.decoder.glimpse.weight[0].any()
     reader.use_head("attention")
     assert len(reader.read(np.zeros((1, 48, 96, 3), np.float32))) == 1
 
@@ -233,8 +236,9 @@ def test_a_head_that_is_not_there_is_named(tmp_path):
         build_strip_recognizer(cfg)
 
 
-def test_kept_characters_score_as_before():
-    reader, low = new_reader(), new_reader(seed=4)
+@pytest.mark.parametrize("kind", [AttentionDecoder, ColumnDecoder])
+def test_kept_characters_score_as_before(kind):
+    reader, low = new_reader(kind=kind), new_reader(seed=4, kind=kind)
     reader.low = low
     columns = torch.randn(3, L, 120)
     kept = Charset("d a")
@@ -244,6 +248,13 @@ def test_kept_characters_score_as_before():
     for network, logits in zip((reader, low), before, strict=True):
         torch.testing.assert_close(network.decoder(columns, new)[new != kept.pad], logits[new != kept.pad])
         assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_a_reader_is_started_from_one_with_a_decoder_of_the_old_kind():
+    old, own = new_reader(kind=AttentionDecoder, seed=2), new_reader()
+    own.start_from(old)
+    assert type(own.decoder) is AttentionDecoder
+    assert all(torch.equal(v, old.state_dict()[k]) for k, v in own.state_dict().items())
 
 
 def test_low_strips_are_read_by_the_decoder_of_the_low_weights():
