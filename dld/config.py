@@ -217,6 +217,13 @@ def _add_model(cfg: CN) -> None:
     # times: a strip of 48 rows has 40 of text, so with 2.0 a word of 20 pixels gets them.
     cfg.MODEL.STRIPS.ROWS = [48, 32]
     cfg.MODEL.STRIPS.MOST_ENLARGED = 2.0
+    # What a word is expected to lose at each of ROWS, measured by `dld calibrate --rows-from`: a list for each height, its rows
+    # and losses, in words, of words below 12, 16, 20, 28, 40, 64 pixels in the photo, and above. Where a selector chooses
+    # scales, each word then gets the height whose loss and cost are least at the selector's price of computing
+    # (MODEL.SELECTOR.MU), never a larger one than MOST_ENLARGED allows. Empty: MOST_ENLARGED alone chooses.
+    cfg.MODEL.STRIPS.ROWS_LOSSES = []
+    # Shares of words in these seven classes of height: what a budget expects of reading.
+    cfg.MODEL.STRIPS.HEIGHT_SHARES = []
     # Words that are read less surely than this (mean probability of a character) are read upside down, too, and the surer
     # reading counts: for photos in which words stand on their heads. 0: none. Words taller than wide are read from both ends
     # anyway.
@@ -253,7 +260,7 @@ def _add_model(cfg: CN) -> None:
     # Losses: CTC to the annotation; to the frozen reader characters, softened by each temperature, and column features.
     cfg.MODEL.STRIPS.TRAINING.CTC_WEIGHT = 0.25
     # Width of a new attention decoder for a reader without one, 0: none; the weight of its loss, and the share of its gradient
-    # that reaches the columns: it harmed them.
+    # that reaches the columns: it harmed them. With no other loss the decoder is trained alone, and the rest stays bit for bit.
     cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.0

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from dld.cli.command import WEIGHTS, run_command
+
+if TYPE_CHECKING:
+    from dld.engine.rows_losses import RowsLosses
+    from dld.study.measure import StudiedSpotter
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -25,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set to calibrate on")
     parser.add_argument("--budget", required=True, help="share of the teacher's cost (0.6), or GFLOPs an image (15G)")
     parser.add_argument("--limit", type=int, default=500, help="first images of the data set; 0: all")
+    parser.add_argument(
+        "--rows-from",
+        metavar="NAME",
+        help="annotated text data set, not the one of --dataset: measure what words lose at lower strips, and let the budget "
+        "choose their heights, too",
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="weights to write, ending in .safetensors")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
 
@@ -36,7 +47,7 @@ def run(args: argparse.Namespace) -> float:
         ValueError, KeyError, FileNotFoundError: naming the file, or the costs that can be reached.
     """
     from dld.engine.setup import register_datasets
-    from dld.inference.budget import Budget, choose_scales, gather_scores
+    from dld.inference.budget import Budget, ReadingSaved, choose_scales, gather_scores
     from dld.inference.predictor import portable_config
     from dld.inference.scale_choice import mu_table
     from dld.model_zoo import weights_address
@@ -54,12 +65,21 @@ def run(args: argparse.Namespace) -> float:
     register_datasets(spotter.cfg)
     images = study_set(spotter.cfg, args.dataset, args.limit)
     records = (images.mapper(images.images[index]) for index in range(images.count))
+    measured = None
+    if args.rows_from:
+        measured = _measure_rows(spotter, args.rows_from)
     scores = gather_scores(spotter.model, records, images.count)
-    mu = budget.calibrate(scores)
+    saved = None
+    if spotter.model.prices_rows and spotter.model.height_shares:
+        saved = ReadingSaved(spotter.model, [images.mapper(images.images[i])["image"].shape[-2:] for i in range(images.count)])
+    mu = budget.calibrate(scores, saved)
 
     choice = choose_scales(scores.log_probabilities, scores.costs, mu)
     rows = range(images.count)
     share, gflops = scores.costs[rows, choice].mean(), scores.gflops[rows, choice].mean()
+    if saved is not None:
+        less = saved(mu)
+        share, gflops = share - less[0], gflops - less[1]
     loaded = load_weights_file(weights)
     state = dict(loaded["model"])
     state["mu"] = state["mu"].new_tensor(mu, dtype=spotter.model.mu.dtype)
@@ -70,8 +90,10 @@ def run(args: argparse.Namespace) -> float:
         "mu": mu,
         "mean_cost": share,
         "mean_gflops": gflops,
-        "table": mu_table(scores),
+        "table": mu_table(scores, saved=saved),
     }
+    if measured is not None:
+        about["rows_from"], about["words_of_heights"] = args.rows_from, measured.words
     cfg = portable_config(spotter.cfg)
     cfg.MODEL.SELECTOR.MU = mu
     # types stay as they are: half precision would round mu
@@ -81,6 +103,25 @@ def run(args: argparse.Namespace) -> float:
         print(f"  scale {scale:g}: {(choice == index).mean():.0%} of the images")
     print(f"-> {args.output}")
     return mu
+
+
+def _measure_rows(spotter: StudiedSpotter, name: str) -> RowsLosses:
+    """Measure what words of a data set lose at each height of strips; put it into configuration and model."""
+    from dld.data.build import get_text_dataset
+    from dld.engine.rows_losses import measure_rows_losses
+    from dld.strips.rows_price import loss_table
+
+    student, node = spotter.model.student, spotter.cfg.MODEL.STRIPS
+    if student.reader is None:
+        raise ValueError("--rows-from is for spotters that read strips")
+    if getattr(spotter.model.selector, "words_per_score", None) is None:
+        raise ValueError("--rows-from needs a selector whose scores are of words: MODEL.SELECTOR.NAME WordLossSelector")
+    dataset = get_text_dataset(name)
+    measured = measure_rows_losses(student.reader, dataset, student.strip_rows, spotter.cfg.MODEL.RECOGNITION.MAX_LENGTH)
+    node.ROWS_LOSSES, node.HEIGHT_SHARES = measured.losses, measured.shares
+    spotter.model.rows_losses = loss_table(measured.losses)
+    spotter.model.height_shares = tuple(measured.shares)
+    return measured
 
 
 def main(argv: list[str] | None = None) -> int:

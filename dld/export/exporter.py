@@ -83,6 +83,8 @@ def spotter_settings(
             "decoder_steps": DECODER_STEPS,
             "cost_table": view.cost_table.to_dict(),
             "budget_table": [list(row) for row in budget_table],
+            "words_per_score": getattr(selector, "words_per_score", None),
+            "rows_losses": [[float(rows), *losses.tolist()] for rows, losses in view.rows_losses.items()],
         },
     }
 

@@ -7,7 +7,7 @@ falling staircase over mu, whose steps lie where two scales of an image change p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 
-__all__ = ["Budget", "ScaleScores", "calibrate_mu", "choose_scales", "gather_scores", "score_images"]
+__all__ = ["DEAREST", "Budget", "ReadingSaved", "ScaleScores", "calibrate_mu", "choose_scales", "gather_scores", "score_images"]
 
+# a mu beyond which nothing becomes cheaper
+DEAREST = 1e4
 # The model keeps mu in float32: steps that lie closer than this are one step.
 _DECIMALS = 6
 
@@ -56,10 +58,15 @@ class Budget(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:g}G" if self.in_gflops else f"{self.value:g}"
 
-    def calibrate(self, scores: ScaleScores) -> float:
-        """Return the mu that keeps to this budget on the images of `scores`; see :func:`calibrate_mu`."""
+    def calibrate(self, scores: ScaleScores, saved: ReadingSaved | None = None) -> float:
+        """Return the mu that keeps to this budget on the images of `scores`; see :func:`calibrate_mu`.
+
+        Args:
+            saved: what lower strips save of the cost at a mu, as shares and in GFLOPs; None: nothing.
+        """
         spent = scores.gflops if self.in_gflops else scores.costs
-        return calibrate_mu(scores.log_probabilities, scores.costs, self.value, spent)
+        own = None if saved is None else lambda mu: saved(mu)[self.in_gflops]
+        return calibrate_mu(scores.log_probabilities, scores.costs, self.value, spent, own)
 
 
 def choose_scales(scores: np.ndarray, costs: np.ndarray, mu: float) -> np.ndarray:
@@ -72,6 +79,7 @@ def calibrate_mu(
     costs: np.ndarray | Sequence,
     wanted_mean_cost: float,
     spent: np.ndarray | Sequence | None = None,
+    saved: Callable[[float], float] | None = None,
 ) -> float:
     """Find the mu that spends as much as it may: the mean chosen cost is at most the wanted one.
 
@@ -83,6 +91,8 @@ def calibrate_mu(
         costs: c (N, S), what mu multiplies.
         wanted_mean_cost: in the unit of `spent`.
         spent: what is averaged (N, S), larger where the image's cost is; None: the costs.
+        saved: by how much the mean is less at a mu, whatever scales are chosen, and never less at a larger one: what lower
+            strips save. The bisection is then over the steps of the scales alone, and may spend a little less than it may.
 
     Raises:
         ValueError: shapes that do not fit, values that are not finite, or a cost that no choice of scales has; the
@@ -96,6 +106,8 @@ def calibrate_mu(
     if not all(np.isfinite(table).all() for table in (scores, costs, spent)):
         raise ValueError("scores and costs must be finite")
     low, high = float(spent.min(1).mean()), float(spent.max(1).mean())
+    if saved is not None:
+        low -= saved(DEAREST)
     slack = 1e-9 * max(abs(high), 1.0)
     if not low - slack <= wanted_mean_cost <= high + slack:
         side = "below" if wanted_mean_cost < low else "above"
@@ -105,9 +117,14 @@ def calibrate_mu(
     rows = np.arange(len(scores))
 
     def mean_cost(mu: float) -> float:
-        return float(spent[rows, choose_scales(scores, costs, mu)].mean())
+        mean = float(spent[rows, choose_scales(scores, costs, mu)].mean())
+        return mean if saved is None else mean - saved(mu)
 
     steps = _steps(scores, costs)
+    if saved is not None:
+        # strips may go on saving where every image has its cheapest scale
+        first = max(float(steps[-1]) if len(steps) else 0.0, 1.0)
+        steps = np.concatenate([steps, np.geomspace(first, DEAREST, 64)[1:]])
     first, last = 0, len(steps)  # the wanted stretch between two steps; the last costs least
     while first < last:
         middle = (first + last) // 2
@@ -153,6 +170,28 @@ def score_images(model: DynamicSpotter, images: list[torch.Tensor]) -> ScaleScor
     log_probabilities = model.score_scales(images).log_softmax(-1).double().cpu().numpy()
     costs = model.cost_table.costs(sizes, words).double().numpy()
     return ScaleScores(log_probabilities, costs, model.cost_table.flops(sizes, words).numpy() / 1e9)
+
+
+class ReadingSaved:
+    """What lower strips are expected to save on images of these sizes at a mu: the mean share of the cost, and 1e9 FLOPs.
+
+    Args:
+        model: a spotter that chooses heights of strips for their cost.
+        sizes: (H, W) of N images at the teacher's resolution.
+    """
+
+    def __init__(self, model: DynamicSpotter, sizes: Sequence[tuple[int, int]]) -> None:
+        full = model.cost_table.teacher_flops(list(sizes), [model.expected_words] * len(sizes)).numpy()
+        self.model = model
+        self.known: dict[float, tuple[float, float]] = {}
+        self.full, times = np.unique(full, return_counts=True)
+        self.weights = times / len(sizes)
+
+    def __call__(self, mu: float) -> tuple[float, float]:
+        if mu not in self.known:
+            flops = np.array([self.model.reading_saved(full, mu) for full in self.full.tolist()])
+            self.known[mu] = float(self.weights @ (flops / self.full)), float(self.weights @ flops / 1e9)
+        return self.known[mu]
 
 
 def gather_scores(model: DynamicSpotter, records: Iterable[dict], total: int | None = None) -> ScaleScores:

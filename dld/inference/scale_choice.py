@@ -13,7 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from dld.inference.budget import ScaleScores, calibrate_mu, choose_scales
+from dld.inference.budget import DEAREST, ReadingSaved, ScaleScores, calibrate_mu, choose_scales
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.cost import CostTable
@@ -104,19 +104,23 @@ class CappedSpotter(DynamicSpotter):
         return [self.scales[i] for i in torch.where(beyond, costs.argmin(1), best).tolist()]
 
 
-def mu_table(scores: ScaleScores, points: int = 41) -> list[list[float]]:
+def mu_table(scores: ScaleScores, points: int = 41, saved: ReadingSaved | None = None) -> list[list[float]]:
     """Make a table of mean cost and the mu that gives it on the images of `scores`, evenly from cheapest to dearest choice.
+
+    Args:
+        saved: what lower strips save; see :func:`~dld.inference.budget.calibrate_mu`.
 
     Returns:
         [[mean share of the teacher's cost, mu], ...], cost ascending, no cost twice.
     """
-    low, high = float(scores.costs.min(1).mean()), float(scores.costs.max(1).mean())
+    share = (lambda mu: 0.0) if saved is None else (lambda mu: saved(mu)[0])
+    low, high = float(scores.costs.min(1).mean()) - share(DEAREST), float(scores.costs.max(1).mean())
     means: dict[float, float] = {}
     for k in range(points):
         wanted = low + (high - low) * k / max(points - 1, 1)
-        mu = calibrate_mu(scores.log_probabilities, scores.costs, wanted)
+        mu = calibrate_mu(scores.log_probabilities, scores.costs, wanted, saved=None if saved is None else share)
         choice = choose_scales(scores.log_probabilities, scores.costs, mu)
-        means.setdefault(float(scores.costs[range(len(choice)), choice].mean()), mu)
+        means.setdefault(float(scores.costs[range(len(choice)), choice].mean()) - share(mu), mu)
     return [[cost, means[cost]] for cost in sorted(means)]
 
 
@@ -130,4 +134,6 @@ def _parts(model: DynamicSpotter) -> dict:
         "mu": float(model.mu),
         "expected_words": model.expected_words,
         "fixed_scale": model.fixed_scale,
+        "rows_losses": model.rows_losses,
+        "height_shares": model.height_shares,
     }

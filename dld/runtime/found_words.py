@@ -13,6 +13,7 @@ import numpy as np
 from dld.runtime.antialias import resize_antialiased
 from dld.runtime.suppression import clip_boxes
 from dld.strips.reading import ReadStrips, StripReading, read_words
+from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.structures.mask_outlines import mask_outlines
 from dld.structures.words import Word
@@ -71,6 +72,7 @@ def strip_words(
     read: ReadStrips,
     characters: tuple[str, ...],
     rules: ReadingRules,
+    prices: Sequence[RowsPrice | None] | None = None,
 ) -> list[tuple[list[Word], StripReading]]:
     """Read words from strips of their pictures by the rules of `TextSpottingRCNN.postprocess` with a reader.
 
@@ -81,6 +83,7 @@ def strip_words(
         read: the graph, pixels float32 (N, H, W, 3) -> the characters of each strip.
         characters: in the order of their ids, from 1.
         rules: of the exported folder.
+        prices: see :func:`~dld.strips.reading.read_words`.
     """
     outlines, detection_scores = [], []
     for one, network_size, picture in zip(found, network_sizes, pictures, strict=True):
@@ -89,7 +92,7 @@ def strip_words(
         detection_scores.append(one.scores[keep])
     # strips are cut with the same precision as in PyTorch's spotter
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
-    readings = read_words(pictures, precise, detection_scores, read, characters, rules)
+    readings = read_words(pictures, precise, detection_scores, read, characters, rules, prices)
     return [
         (
             [

@@ -20,6 +20,7 @@ from dld.runtime.scale_rule import ScaleRule
 from dld.strips.collapsing import Characters, allowed_classes, collapse
 from dld.strips.grouping import StripSize
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, strip_graph
+from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.structures.image_sizes import group_by_scale, scaled_size
 from dld.structures.words import SpottingResult, Word
@@ -101,7 +102,8 @@ class OnnxTextSpotter(ReadsPictures):
             for i, one in zip(members, spotted, strict=True):
                 found[i] = one
         results = []
-        for i, (words, strips, unread) in enumerate(self._words(found, network_sizes, pictures)):
+        prices = [self.rule.rows_price(size, budget) if by else None for size, (_, by) in zip(sizes, chosen, strict=True)]
+        for i, (words, strips, unread) in enumerate(self._words(found, network_sizes, pictures, prices)):
             height, width = pictures[i].shape[:2]
             account = (None, None, None) if silent else self._account(sizes[i], *chosen[i], len(found[i].boxes), strips)
             result = SpottingResult(None, path_of(sources[i]), width, height, words, *account, unread=unread)
@@ -109,7 +111,11 @@ class OnnxTextSpotter(ReadsPictures):
         return results
 
     def _words(
-        self, found: Sequence[Found], network_sizes: Sequence[tuple[int, int]], pictures: Sequence[np.ndarray]
+        self,
+        found: Sequence[Found],
+        network_sizes: Sequence[tuple[int, int]],
+        pictures: Sequence[np.ndarray],
+        prices: Sequence[RowsPrice | None],
     ) -> list[tuple[list[Word], list[StripSize] | None, int]]:
         """Return each picture's words, the sizes of its strips (None: crops were read), and how many went unread."""
         reading = self.settings["reading"]
@@ -126,7 +132,7 @@ class OnnxTextSpotter(ReadsPictures):
             enlarge=reading.get("most_enlarged", MOST_ENLARGED),
             turn_below=reading.get("turn_below", 0.0),
         )
-        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, rules)
+        read = strip_words(found, network_sizes, pictures, self._read_strips, self.characters, rules, prices)
         return [(words, strips.sizes, strips.unread) for words, strips in read]
 
     def _read_strips(self, pixels: np.ndarray) -> list[Characters]:

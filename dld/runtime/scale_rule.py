@@ -14,6 +14,7 @@ import numpy as np
 
 from dld.strips.grouping import StripSize
 from dld.strips.heights import STRIP_ROWS
+from dld.strips.rows_price import RowsPrice, loss_table
 from dld.structures.image_sizes import padded_size, scaled_size
 from dld.structures.scale_options import mu_of
 
@@ -36,6 +37,9 @@ class ScaleRule:
         self.fixed_scale, self.input_scale = settings["fixed_scale"], settings["input_scale"]
         self.steps, self.table = settings["decoder_steps"], settings["cost_table"]
         self.budget_table = settings["budget_table"]
+        # folders of before have neither
+        self.words_per_score = settings.get("words_per_score")
+        self.rows_losses = loss_table(settings.get("rows_losses", []))
 
     def choose(self, size: tuple[int, int], score: Callable[[], np.ndarray], budget: float | None = None) -> tuple[float, bool]:
         """Choose the scale of an image; return it and whether the selector ran for it.
@@ -50,8 +54,7 @@ class ScaleRule:
         """
         if budget is None and self.fixed_scale is not None:
             return float(self.fixed_scale), False
-        calibrated = budget is not None and self.selects and bool(self.budget_table)
-        mu = mu_of(self.budget_table, budget) if calibrated else self.mu
+        mu, calibrated = self._mu(budget)
         teacher = self.teacher_flops(size, self.expected_words)
         spent = [self.flops(size, s, self.expected_words, self.selects) for s in self.candidates]
         costs = (np.array(spent) / teacher).astype(np.float32)
@@ -76,6 +79,18 @@ class ScaleRule:
                 affordable = costs == costs.min()
             scores = np.where(affordable, scores, -np.inf)
         return self.candidates[int(scores.argmax())], self.selects
+
+    def _mu(self, budget: float | None) -> tuple[float, bool]:
+        """Return mu, and whether it is that of a budget."""
+        calibrated = budget is not None and self.selects and bool(self.budget_table)
+        return (mu_of(self.budget_table, budget) if calibrated else self.mu), calibrated
+
+    def rows_price(self, size: tuple[int, int], budget: float | None = None) -> RowsPrice | None:
+        """Return what chooses heights of strips where the selector chose the scale; see `DynamicSpotter.rows_price`."""
+        if not self.rows_losses or self.words_per_score is None:
+            return None
+        price = max(self._mu(budget)[0], 0.0) * self.words_per_score / self.teacher_flops(size, self.expected_words)
+        return RowsPrice(self.rows_losses, _strip_laws(self.table["student"]), price)
 
     def flops(
         self,
@@ -114,11 +129,19 @@ class ScaleRule:
 
 def _strip_flops(law: Mapping[str, Any], words: float, strip_sizes: Sequence[StripSize] | None) -> float:
     """Count the FLOPs of reading strips; 0 where crops are read, and for tables older than strips."""
-    a, b, c, expected = (
-        float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square", "expected_strip_width")
-    )
-    others = {int(rows): (constant, linear) for rows, constant, linear in law.get("other_strips", ())}
+    laws = _strip_laws(law)
+
+    def flops(rows: int, width: float) -> float:
+        constant, linear, square = laws.get(rows, laws[STRIP_ROWS])
+        return constant + linear * width + square * width**2
+
     if strip_sizes is None:
-        return words * (a + b * expected + c * expected**2)
-    parts = [(*others.get(rows, (a, b)), width) for rows, width in strip_sizes]
-    return sum(constant + linear * width + c * width**2 for constant, linear, width in parts)
+        return words * flops(STRIP_ROWS, float(law.get("expected_strip_width", 0)))
+    return sum(flops(rows, width) for rows, width in strip_sizes)
+
+
+def _strip_laws(law: Mapping[str, Any]) -> dict[int, tuple[float, float, float]]:
+    """Return constant, linear and square part of a strip's FLOPs at each height."""
+    a, b, c = (float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square"))
+    others = {int(rows): (constant, linear, c) for rows, constant, linear in law.get("other_strips", ())}
+    return {STRIP_ROWS: (a, b, c), **others}

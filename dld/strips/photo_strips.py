@@ -11,6 +11,7 @@ from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import StripSize, padded_widths, strip_batches
 from dld.strips.heights import choose_rows
+from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.strips.scoring import reading_score
 from dld.strips.sides import sides_of_outlines
@@ -50,12 +51,13 @@ class OutlineReading(NamedTuple):
 
 
 def strips_of(
-    n: int, pyramid: PhotoPyramid, outlines: Sequence[np.ndarray], rules: ReadingRules
+    n: int, pyramid: PhotoPyramid, outlines: Sequence[np.ndarray], rules: ReadingRules, price: RowsPrice | None = None
 ) -> tuple[list[PhotoStrip], int]:
     """Cut the strips of a photo, whose number is `n`.
 
     Args:
         outlines: polygons (P, 2) in pixels of the photo.
+        price: chooses the heights of strips by what they cost, too; None: the heights of the words choose.
 
     Returns:
         the strips (a tall outline has two, one from either end), and how many outlines have none.
@@ -74,9 +76,14 @@ def strips_of(
     # read from the other end: the lower side backwards is the upper one
     points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
     heights = word_heights(points)
-    chosen = choose_rows(heights, rules.rows, rules.enlarge)
-    pixels, widths = cut_strips(pyramid, points, chosen), strip_widths(points, heights)
-    sizes = [StripSize(int(h), int(w)) for h, w in zip(chosen, padded_widths(widths), strict=True)]
+    widths = strip_widths(points, heights)
+    padded = padded_widths(widths)
+    if price is None:
+        chosen = choose_rows(heights, rules.rows, rules.enlarge)
+    else:
+        chosen = price.choose(heights, padded, rules.rows, rules.enlarge)
+    pixels = cut_strips(pyramid, points, chosen)
+    sizes = [StripSize(int(h), int(w)) for h, w in zip(chosen, padded, strict=True)]
     of = [*lying.tolist(), *tall.tolist()]
     strips = [PhotoStrip(n, *parts) for parts in zip(of, points, pixels, widths.tolist(), sizes, strict=True)]
     return strips, len(outlines) - len(lying)

@@ -14,6 +14,7 @@ from dld.strips.cutting import PhotoPyramid
 from dld.strips.grouping import StripSize
 from dld.strips.joining import join_pieces
 from dld.strips.photo_strips import OutlineReading, PhotoStrip, ReadStrips, read_strips, strips_of
+from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.strips.scoring import reading_score, suppress, word_score
 from dld.strips.splitting import Piece, outline_between, pieces_of
@@ -53,6 +54,7 @@ def read_words(
     read: ReadStrips,
     characters: Sequence[str],
     rules: ReadingRules | None = None,
+    prices: Sequence[RowsPrice | None] | None = None,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
 
@@ -65,16 +67,18 @@ def read_words(
         read: the network.
         characters: of the classes from 1 on; class 0 is the blank.
         rules: None: the defaults of :class:`~dld.strips.rules.ReadingRules`.
+        prices: of each photo what chooses heights of strips for their cost; None: the heights of the words choose alone.
 
     Returns:
         one reading a photo. Strips of all photos share batches, and none depends on another.
     """
     rules = rules or ReadingRules()
+    prices = [None] * len(photos) if prices is None else prices
     readings = [StripReading() for _ in photos]
     strips: list[PhotoStrip] = []
     pyramids = [PhotoPyramid(photo) for photo in photos]
     for n, (pyramid, shapes) in enumerate(zip(pyramids, outlines, strict=True)):
-        own, readings[n].unread = strips_of(n, pyramid, shapes, rules)
+        own, readings[n].unread = strips_of(n, pyramid, shapes, rules, prices[n])
         strips += own
         readings[n].sizes = [strip.size for strip in own]
     # of each outline the surer of its strips

@@ -14,8 +14,9 @@ import pytest
 import torch
 from test_onnx_spotter import assert_same
 
-from dld.export.exporter import spotter_parts, spotter_settings
+from dld.export.exporter import export_spotter, spotter_parts, spotter_settings
 from dld.export.parity import compare_graphs
+from dld.modeling.resolution.cost import CostTable
 from dld.runtime import onnx_spotter
 from dld.runtime.bundle import SETTINGS_FILE, GraphRunner
 from dld.runtime.onnx_spotter import OnnxTextSpotter
@@ -73,6 +74,27 @@ def test_words_and_costs_at_scales_of_its_choice(selecting_strips, pictures):
     assert len({one.scale for one in alone}) > 1 and sum(len(one.words) for one in alone) >= 8
     for one, other in zip(alone, selecting_strips.onnx(pictures, batch_size=4), strict=True):
         same(one, other)
+
+
+def test_heights_are_chosen_for_their_cost_by_both(selecting_strips, pictures, tmp_path):
+    spotter = copy.copy(selecting_strips.pytorch)
+    spotter.model, spotter._views = copy.deepcopy(spotter.model), {}
+    model = spotter.model
+    model.student.strip_rows = (48, 32, 24, 16)
+    model.rows_losses = {row: np.linspace(0, loss, 7) for row, loss in ((48, 0.0), (32, 1e-4), (24, 2e-3), (16, 9e-3))}
+    model.selector.words_per_score = 0.4
+    model.mu.fill_(1.0)
+    model.cost_table = CostTable.measure(model.student, None, model.selector, model.scales)
+    export_spotter(model, spotter.cfg, tmp_path)
+    graphs = OnnxTextSpotter(tmp_path, "cpu", threads=1)
+    own, rows = [spotter(p) for p in pictures], set()
+    for one, other in zip(own, graphs(pictures, batch_size=4), strict=True):
+        same(one, other)
+        assert [w.rows for w in one.words] == [w.rows for w in other.words]
+        rows |= {w.rows for w in one.words}
+    # at a scale that is told nothing says what computing is worth
+    told = {w.rows for p in pictures for w in spotter(p, scale=0.75).words}
+    assert max(told) == 48 > max(rows) and len(rows) > 1
 
 
 def test_a_batch_gives_the_words_of_one_by_one(strips, pictures):

@@ -73,6 +73,20 @@ def test_no_other_mu_spends_more_within_the_budget(seed, share):
     assert not ((others <= wanted) & (others > best + 1e-9)).any()
 
 
+def test_what_lower_strips_save_is_spent_on_scales():
+    """They save 0.1 from mu = 3 on, and 0.2 from mu = 20 on, where all scales are the cheapest."""
+
+    def saved(mu):
+        return 0.2 * (mu >= 20) + 0.1 * (3 <= mu < 20)
+
+    assert calibrate_mu(SCORES, COSTS, 0.6, saved=saved) == 0
+    assert calibrate_mu(SCORES, COSTS, 0.4, saved=saved) == pytest.approx(3.75), "0.5 of scales, 0.1 less of strips"
+    mu = calibrate_mu(SCORES, COSTS, 0.05, saved=saved)
+    assert mu > 20 and np.isfinite(mu), "0.2 of the cheapest scales, 0.2 less of strips"
+    with pytest.raises(ValueError, match="below what the candidate scales allow: 0 to 0.6"):
+        calibrate_mu(SCORES, COSTS, -0.01, saved=saved)
+
+
 @pytest.mark.parametrize(("text", "budget"), [("0.4", Budget(0.4)), (" 150G", Budget(150, True)), ("2g", Budget(2, True))])
 def test_budgets_as_they_are_written(text, budget):
     assert Budget.parse(text) == budget and Budget.parse(str(budget)) == budget

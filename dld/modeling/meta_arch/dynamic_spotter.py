@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -16,6 +18,7 @@ from dld.modeling.resolution.cost import CostTable, stored_cost
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
 from dld.strips.grouping import StripSize
+from dld.strips.rows_price import RowsPrice, checked_shares, loss_table
 from dld.text.charset import Charset
 
 __all__ = ["DynamicSpotter"]
@@ -41,6 +44,10 @@ class DynamicSpotter(nn.Module):
         mu: how much a unit of cost lowers a scale's score; calibrated for a wanted mean cost.
         expected_words: number of words per image to assume when the cost of a scale must be known before reading.
         fixed_scale: run every image at this scale, whatever the selector says; None: ask the selector.
+        rows_losses: of each height of strips what a word of each class of height loses
+            (:func:`dld.strips.rows_price.loss_table`). Where the selector chooses, by scores that are of words, heights are
+            then chosen at the same price, mu; empty: the heights of the words alone choose those of strips.
+        height_shares: shares of words of these classes.
     """
 
     @configurable
@@ -54,6 +61,8 @@ class DynamicSpotter(nn.Module):
         mu: float = 0.0,
         expected_words: float = 8.0,
         fixed_scale: float | None = None,
+        rows_losses: Mapping[int, np.ndarray] | None = None,
+        height_shares: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if selector is None and fixed_scale is None:
@@ -63,6 +72,7 @@ class DynamicSpotter(nn.Module):
             selector.inference_dtype = student.inference_dtype
         self.scales, self.cost_table = tuple(float(s) for s in scales), cost_table
         self.expected_words, self.fixed_scale = expected_words, fixed_scale
+        self.rows_losses, self.height_shares = dict(rows_losses or {}), tuple(height_shares)
         self.register_buffer("mu", torch.tensor(float(mu)))
 
     @classmethod
@@ -80,6 +90,8 @@ class DynamicSpotter(nn.Module):
             "mu": node.MU,
             "expected_words": node.EXPECTED_WORDS,
             "fixed_scale": node.FIXED_SCALE or (None if selector is not None else max(node.SCALES)),
+            "rows_losses": loss_table(cfg.MODEL.STRIPS.ROWS_LOSSES),
+            "height_shares": checked_shares(cfg.MODEL.STRIPS.HEIGHT_SHARES),
         }
 
     @property
@@ -112,6 +124,29 @@ class DynamicSpotter(nn.Module):
         batch = ImageList.from_tensors(images, self.student.size_divisibility)
         return self.selector(batch.tensor, batch.image_sizes).float()
 
+    @property
+    def prices_rows(self) -> bool:
+        """Whether heights of strips are chosen for their cost where the selector chooses scales."""
+        return bool(self.rows_losses) and getattr(self.selector, "words_per_score", None) is not None
+
+    def rows_price(self, full: float, mu: float) -> RowsPrice:
+        """Return what chooses heights of strips for an image whose reading costs the teacher `full` FLOPs.
+
+        A score falls by mu for the teacher's whole cost, and by 1 for `words_per_score` words: so a FLOP is worth
+        mu words_per_score / full words.
+        """
+        price = max(mu, 0.0) * self.selector.words_per_score / full
+        return RowsPrice(self.rows_losses, self.cost_table.student.strip_laws, price)
+
+    def reading_saved(self, full: float, mu: float) -> float:
+        """Return the FLOPs that lower strips are expected to save of such an image; 0 where nothing is known of heights."""
+        if not (self.prices_rows and self.height_shares):
+            return 0.0
+        law, student = self.cost_table.student, self.student
+        price = self.rows_price(full, mu)
+        spent = price.expected_flops(self.height_shares, law.expected_strip_width, student.strip_rows, student.most_enlarged)
+        return self.expected_words * (law.expected_reading - spent)
+
     def groups(self, images: list[torch.Tensor], scales: list[float]) -> dict[tuple, list[int]]:
         """Return the positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""
         sizes = [tuple(x.shape[-2:]) for x in images]
@@ -122,6 +157,12 @@ class DynamicSpotter(nn.Module):
         images = self.normalize(batched_inputs)
         scales = self.select_scales(images)
         divisor = self.student.size_divisibility
+        choosing = self.fixed_scale is None and self.prices_rows
+        if choosing:
+            sizes = [tuple(x.shape[-2:]) for x in images]
+            full = self.cost_table.teacher_flops(sizes, [self.expected_words] * len(sizes)).tolist()
+            prices = [self.rows_price(flops, float(self.mu)) for flops in full]
+            batched_inputs = [{**x, "rows_price": p} for x, p in zip(batched_inputs, prices, strict=True)]
         outputs: list[dict] = [{} for _ in images]
         for (scale, _), members in self.groups(images, scales).items():
             batch = rescale_images([images[i] for i in members], scale, divisor)

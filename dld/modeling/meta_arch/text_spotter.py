@@ -27,6 +27,7 @@ from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.reading import read_words
+from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
@@ -337,7 +338,8 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         """Return polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
 
         Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
-        without one from its "image", and the output has, beside "instances", "strip_sizes" (of all strips
+        without one from its "image", at heights that its "rows_price" (:class:`~dld.strips.rows_price.RowsPrice`) chooses where
+        there is one, and the output has, beside "instances", "strip_sizes" (of all strips
         that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
         """
         sizes = [
@@ -346,13 +348,17 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ]
         if self.reader is not None:
             found = [outlined_boxes(r, *size) for r, size in zip(results, sizes, strict=True)]
-            return self._read_strips(found, [_photo_of(x) for x in batched_inputs])
+            return self._read_strips(
+                found, [_photo_of(x) for x in batched_inputs], [x.get("rows_price") for x in batched_inputs]
+            )
         return [
             {"instances": spotting_postprocess(r, *size, self.charset, self.min_text_score)}
             for r, size in zip(results, sizes, strict=True)
         ]
 
-    def _read_strips(self, found: list[Instances], photos: Sequence[np.ndarray]) -> list[dict]:
+    def _read_strips(
+        self, found: list[Instances], photos: Sequence[np.ndarray], prices: Sequence[RowsPrice | None]
+    ) -> list[dict]:
         outlines, zooms = [], []
         for instances, photo in zip(found, photos, strict=True):
             height, width = instances.image_size
@@ -372,6 +378,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
                 enlarge=self.most_enlarged,
                 turn_below=self.turn_below,
             ),
+            prices,
         )
         outputs = []
         for instances, reading, zoom in zip(found, readings, zooms, strict=True):

@@ -114,10 +114,17 @@ class SpotterCost:
 
     def reading_flops(self, strips: Sequence[StripSize]) -> float:
         """Return the FLOPs of reading these strips; a height that the law does not hold costs as much as 48 rows."""
-        laws = {int(rows): (constant, linear) for rows, constant, linear in self.other_strips}
-        whole, square = (self.strip_constant, self.strip_linear), self.strip_square
-        parts = [(*laws.get(rows, whole), width) for rows, width in strips]
-        return float(sum(constant + linear * width + square * width**2 for constant, linear, width in parts))
+        laws = self.strip_laws
+        parts = [(*laws.get(rows, laws[STRIP_ROWS]), width) for rows, width in strips] if laws else []
+        return float(sum(constant + linear * width + square * width**2 for constant, linear, square, width in parts))
+
+    @property
+    def strip_laws(self) -> dict[int, tuple[float, float, float]]:
+        """Constant, linear and square part of a strip's FLOPs at each height that the law holds; empty where crops are read."""
+        if not self.expected_strip_width:
+            return {}
+        others = {int(rows): (constant, linear, self.strip_square) for rows, constant, linear in self.other_strips}
+        return {STRIP_ROWS: (self.strip_constant, self.strip_linear, self.strip_square), **others}
 
     @property
     def expected_reading(self) -> float:

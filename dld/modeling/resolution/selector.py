@@ -89,6 +89,7 @@ class ScaleSelector(nn.Module):
     Attributes:
         word_loss: what it must be told of each word, see `dld.modeling.meta_arch.scale_trial.try_scales`; None: nothing.
         mu: how much a unit of cost lowers a score after this training, where the scores do not hold the cost; None: they do.
+        words_per_score: words lost by which a score falls by 1, where the scores are of words; None: they are not.
 
     Raises:
         ValueError: scales or input_scale out of range.
@@ -96,6 +97,7 @@ class ScaleSelector(nn.Module):
 
     word_loss: str | None = None
     mu: float | None = None
+    words_per_score: float | None = None
 
     def __init__(
         self,

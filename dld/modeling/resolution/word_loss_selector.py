@@ -72,6 +72,7 @@ class WordLossSelector(BackboneSelector):
             raise ValueError(f"MODEL.SELECTOR.WORDS.LOSS must be one of {', '.join(WORD_LOSSES)}, got {word_loss!r}")
         self.word_loss = word_loss
         self.levels, self.words_per_image, self.temperature = tuple(levels), words_per_image, temperature
+        self.words_per_score = words_per_image * temperature
         fine, coarse = (body.output_shape()[name].channels for name in levels)
         self.fine = nn.Conv2d(fine, hidden, 3, stride=2, padding=1)
         self.coarse = nn.Conv2d(coarse, hidden, 1)
@@ -137,7 +138,7 @@ class WordLossSelector(BackboneSelector):
 
     def scores_of_totals(self, totals: torch.Tensor) -> torch.Tensor:
         """Compute logits (N, S) from the loss of every scale on each image, summed over its words (N, S)."""
-        return -totals / (self.words_per_image * self.temperature)
+        return -totals / self.words_per_score
 
     def _heads(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute density (N, h, w) and losses (N, S, h, w)."""
