@@ -232,10 +232,19 @@ def _add_model(cfg: CN) -> None:
     # thin-plate spline.
     cfg.MODEL.STRIPS.STRAIGHTENING = "blend"
     # What finds the two sides between which a word's strip is cut: "mask", the shape of its predicted outline, with nothing to
-    # learn; "points", regression of annotated sides; "scrn", maps of the centre line; "stn", through reading alone. Spotters
-    # take "mask" only: the others can be built and trained by themselves (dld.modeling.recognition.locators).
+    # learn; "points", regression of annotated sides; "scrn", maps of the centre line; "stn", through reading alone; or a name
+    # in LOCATOR_REGISTRY (dld.modeling.recognition.locators). Learned ones are a part of the spotter and its checkpoints, look
+    # at the level MODEL.RECOGNITION.IN_FEATURE, and need a spotter that reads strips. ONNX folders have "mask".
     cfg.MODEL.STRIPS.LOCATOR = CN()
     cfg.MODEL.STRIPS.LOCATOR.NAME = "mask"
+    # Train the locator alone, beside a frozen spotter, on annotated boxes.
+    cfg.MODEL.STRIPS.LOCATOR.ONLY = False
+    # Weight of its losses. In distillation the student's locator learns by them, too, weighted like reading (REC_WEIGHT); that
+    # of a teacher is not asked.
+    cfg.MODEL.STRIPS.LOCATOR.LOSS_WEIGHT = 1.0
+    # A learned locator is asked at test only about words that the mask shows bent so far: largest distance of the centre line
+    # from its chord as a share of the word's height. The others have the sides of the mask. 0: about all words.
+    cfg.MODEL.STRIPS.LOCATOR.LEAST_BEND = 0.1
     # Points of each side; annotated sides need as many (INPUT.SIDE_POINTS).
     cfg.MODEL.STRIPS.LOCATOR.POINTS = 7
     # Learned locators look at a square of so many cells on each side, larger than the word's box by this share.

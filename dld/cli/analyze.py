@@ -12,8 +12,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dld.cli.command import WEIGHTS, add_punctuation, recorded_command, run_command
+
+if TYPE_CHECKING:
+    from dld.study.measure import StudiedSpotter
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -78,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="results.json of the same study on fewer images and a quiet machine: its times replace those of this one, "
         "which may then run beside other work",
     )
+    parser.add_argument(
+        "--sides",
+        action="store_true",
+        help="instead of all that: how far the sides between which words are read lie from the annotated ones, and how many "
+        "words are read between either (DIR/sides.json, DIR/sides.md); spotters that read strips",
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor, recorded with the times")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
@@ -86,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: str = "") -> list[dict]:
-    """Measure, print the table, write everything; return the rows of results.json.
+    """Measure, print the table, write everything; return the rows of results.json (with --sides: of sides.json).
 
     Raises:
         ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
@@ -110,6 +120,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     torch.set_num_threads(args.threads)
     output = Path(args.output)
     spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in weights.items()]
+    if args.sides:
+        return _sides(spotters, args, command)
     study = Study(
         spotters,
         args.dataset,
@@ -159,6 +171,28 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     command = recorded_command(PROGRAM, argv)
     return run_command("dld analyze", __doc__, EPILOG, add_arguments, lambda args: run(args, command), argv, goes_on=True)
+
+
+def _sides(spotters: list[StudiedSpotter], args: argparse.Namespace, command: str) -> list[dict]:
+    from dld.engine.setup import register_datasets
+    from dld.study.run import study_set
+    from dld.study.word_sides import measure_sides, sides_rows, sides_table
+    from dld.utils.atomic_write import atomic_write_text
+
+    register_datasets(spotters[0].cfg)
+    images = study_set(spotters[0].cfg, args.dataset, args.limit)
+    rows = [row for spotter in spotters for row in sides_rows(spotter.name, *measure_sides(spotter, images))]
+    if not rows:
+        raise ValueError(f"no annotated word of {args.dataset} was found: there are no sides to compare")
+    about = {"dataset": args.dataset, "images": images.count, "command": command}
+    rows = [{**row, **about} for row in rows]
+    table, output = sides_table(rows), Path(args.output)
+    atomic_write_text(output / "sides.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(output / "sides.md", table + "\n")
+    print(
+        f"\n{args.dataset}: {images.count} images, {rows[0]['annotated']} words with sides\n\n{table}\n\n-> {output}/sides.json"
+    )
+    return rows
 
 
 def _students(given: list[str]) -> dict[str, str]:

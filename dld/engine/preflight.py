@@ -22,6 +22,7 @@ from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
 from dld.modeling.meta_arch.spotter import spotter_class
 from dld.modeling.meta_arch.teacher_config import teacher_config
+from dld.modeling.recognition.locators.locator import locator_class
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_recognizer import HEADS, holds_decoder, no_decoder
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY
@@ -65,6 +66,8 @@ def check_run(args: argparse.Namespace) -> None:
                 if cfg.MODEL.STRIPS[key] or key == "WEIGHTS":
                     file = look(named_weights, f"MODEL.STRIPS.{key}", cfg.MODEL.STRIPS[key], True)
                     look(check_head, cfg.MODEL.STRIPS.HEAD, key, file)
+        if not args.eval_only:
+            look(check_locator_training, cfg)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         look(check_prepared, [name for name in names if name in BUILTIN])
@@ -133,6 +136,17 @@ def check_strip_training(cfg: CfgNode) -> None:
         raise ValueError("MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive: distillation needs a decoder")
     if cfg.MODEL.STRIPS.WEIGHTS:
         named_weights("MODEL.STRIPS.WEIGHTS", cfg.MODEL.STRIPS.WEIGHTS, True)
+
+
+def check_locator_training(cfg: CfgNode) -> None:
+    """Check that there is the locator of words' sides that a configuration names, and that words have the sides it learns from.
+
+    Raises:
+        KeyError, ValueError: the message names the key.
+    """
+    points, given = cfg.MODEL.STRIPS.LOCATOR.POINTS, cfg.INPUT.SIDE_POINTS
+    if locator_class(cfg.MODEL.STRIPS.LOCATOR.NAME).needs_sides and given != points and not cfg.MODEL.RECOGNITION.ONLY:
+        raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, {points}, to train it, got {given}")
 
 
 def teacher_weights(cfg: CfgNode) -> str:

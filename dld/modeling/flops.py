@@ -28,6 +28,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from dld.modeling.poolers.channels_last_roi_align import float_level
 from dld.strips.heights import FORMS, STRIP_ROWS
 
 __all__ = [
@@ -171,6 +172,7 @@ class SpotterFlops:
     stem: int  # convolution of the recogniser on the finest level; 0 without words
     recognition: int  # crops, encoder and attention keys of all words; or one strip of the expected width for each word
     decoding: int  # all words, all steps
+    locating: int = 0  # sides of all words; at test a learned locator is asked about some of them
 
     @property
     def total(self) -> int:
@@ -185,7 +187,7 @@ class SpotterFlops:
     @property
     def fixed(self) -> int:
         """FLOPs of proposals and words, which are the same at any scale of the image."""
-        return self.boxes + self.masks + self.recognition + self.decoding
+        return self.boxes + self.masks + self.locating + self.recognition + self.decoding
 
     @property
     def total_gflops(self) -> float:
@@ -229,18 +231,21 @@ def spotter_flops(
         backbone, _ = _counted(lambda: model.backbone.bottom_up(image))
         proposing, _ = _counted(lambda: rpn.rpn_head([features[f] for f in rpn.in_features]))
         boxes, _ = _counted(lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_proposals))))
-        masks = stem = recognition = decoding = 0
+        masks = locating = stem = recognition = decoding = 0
         if num_words:
             masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
             # the kept boxes are asked about again
             again, _ = _counted(lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_words))))
             masks += (heads.box_rounds - 1) * again
+        if num_words and model.locator is not None:
+            level = float_level(features[heads.recognizer_feature])
+            locating, _ = _counted(lambda: model.locator(level, [_boxes(num_words, level.device)]))
         if num_words and model.reader is not None:
             recognition = num_words * strip_flops(model.reader, model.expected_strip_width, STRIP_ROWS)
         elif num_words:
             stem, level = _counted(lambda: heads.recognizer.stem(features[heads.recognizer_feature]))
             recognition, decoding = _reading_flops(heads.recognizer, level, num_words, num_steps)
-    return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding)
+    return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding, locating)
 
 
 def strip_flops(reader: nn.Module, width: int, rows: int) -> int:

@@ -10,7 +10,10 @@ from detectron2.structures import Boxes, Instances
 from dld.structures.mask_outlines import mask_outlines
 from dld.text.charset import Charset
 
-__all__ = ["masks_to_polygons", "outlined_boxes", "spotting_postprocess", "text_scores"]
+__all__ = ["VIEW_FIELDS", "masks_to_polygons", "outlined_boxes", "spotting_postprocess", "text_scores"]
+
+# what a learned locator of words' sides needs: the views (R, C, S, S), and their boxes (R, 4) in pixels of the network's input
+VIEW_FIELDS = ("pred_views", "pred_view_boxes")
 
 
 def masks_to_polygons(
@@ -87,10 +90,15 @@ def outlined_boxes(instances: Instances, height: int, width: int) -> Instances:
 
     Returns:
         Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)). Boxes without
-        area after clipping are left out.
+        area after clipping are left out. `VIEW_FIELDS`, where there are any, stay as and where they are.
     """
     boxes = _boxes_in(instances, height, width)
-    return _outlined(instances, boxes, boxes.nonempty(), height, width)
+    keep = boxes.nonempty()
+    out = _outlined(instances, boxes, keep, height, width)
+    for name in VIEW_FIELDS:
+        if instances.has(name):
+            out.set(name, instances.get(name)[keep])
+    return out
 
 
 @torch.no_grad()

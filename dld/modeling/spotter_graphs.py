@@ -195,6 +195,7 @@ class CharacterGraph(nn.Module):
 
 def graph_parts(model: nn.Module, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
     """Return the graphs of a `TextSpottingRCNN` by name, with examples from noise; see `Spotter.graph_parts`."""
+    _refuse_locator(model)
     heads = model.roi_heads
     if heads.num_classes != 1:
         raise ValueError(f"one class can be exported, MODEL.ROI_HEADS.NUM_CLASSES is {heads.num_classes}")
@@ -231,6 +232,11 @@ def graph_parts(model: nn.Module, size: tuple[int, int], images: int, noise: tor
     return parts
 
 
+def _refuse_locator(model: nn.Module) -> None:
+    if model.locator is not None:
+        raise ValueError(f"a {type(model.locator).__name__} cannot be exported: MODEL.STRIPS.LOCATOR.NAME must be mask")
+
+
 def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, noise: torch.Generator) -> GraphPart:
     """Make the part of the reader of strips, on noise (words, 3, rows, columns of `width`). Its rows are fixed."""
     if reader.head_name != "ctc":
@@ -244,6 +250,7 @@ def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, nois
 
 def graph_settings(model: nn.Module) -> dict[str, Any]:
     """Return what stands between the graphs of a `TextSpottingRCNN`: levels, thresholds, and how words are read."""
+    _refuse_locator(model)
     heads, rpn = model.roi_heads, model.proposal_generator
     predictor = heads.box_predictor
     threshold = predictor.test_score_thresh if heads.spot_threshold is None else heads.spot_threshold

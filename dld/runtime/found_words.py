@@ -92,7 +92,7 @@ def strip_words(
         detection_scores.append(one.scores[keep])
     # strips are cut with the same precision as in PyTorch's spotter
     precise = [[polygon.astype(np.float64) for polygon in polygons] for polygons in outlines]
-    readings = read_words(pictures, precise, detection_scores, read, characters, rules, prices)
+    readings = read_words(pictures, precise, detection_scores, read, characters, rules, prices=prices)
     return [
         (
             [

@@ -14,7 +14,7 @@ from dld.strips.heights import choose_rows
 from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.strips.scoring import reading_score
-from dld.strips.sides import sides_of_outlines
+from dld.strips.sides import GROW_HEIGHT, can_be_cut, sides_of_outlines, with_points
 
 __all__ = ["OutlineReading", "PhotoStrip", "ReadStrips", "read_strips", "strips_of"]
 
@@ -29,6 +29,7 @@ class PhotoStrip(NamedTuple):
     pixels: np.ndarray  # uint8 (rows, columns, 3)
     width: int  # its columns at 48 rows
     size: StripSize
+    grown: float = GROW_HEIGHT  # its sides lie so much farther apart than those of the word
 
     def turned(self) -> PhotoStrip:
         """Return the same strip upside down: its lower side, backwards, is then the upper one."""
@@ -51,28 +52,39 @@ class OutlineReading(NamedTuple):
 
 
 def strips_of(
-    n: int, pyramid: PhotoPyramid, outlines: Sequence[np.ndarray], rules: ReadingRules, price: RowsPrice | None = None
+    n: int,
+    pyramid: PhotoPyramid,
+    outlines: Sequence[np.ndarray],
+    rules: ReadingRules,
+    given: Sequence[np.ndarray | None] | None = None,
+    price: RowsPrice | None = None,
 ) -> tuple[list[PhotoStrip], int]:
     """Cut the strips of a photo, whose number is `n`.
 
     Args:
         outlines: polygons (P, 2) in pixels of the photo.
+        given: of each outline its sides (2, n, 2) from the first letter to the last, if something knows them better than its
+            shape does. None, and sides that no strip fits between (:func:`~dld.strips.sides.can_be_cut`): those of its shape.
         price: chooses the heights of strips by what they cost, too; None: the heights of the words choose.
 
     Returns:
-        the strips (a tall outline has two, one from either end), and how many outlines have none.
+        the strips (a tall outline whose sides were not given has two, one from either end), and how many outlines have none.
     """
     height, width = pyramid.levels[0].shape[:2]
     sides = sides_of_outlines(outlines)
+    known = np.zeros(len(outlines), bool)
+    for row, own in enumerate(given or ()):
+        if own is not None and can_be_cut(own, (height, width)):
+            sides.points[row], known[row] = with_points(own, sides.points.shape[2]), True
     inside = np.array(
         [
             bool(found) and (outline.max(0) > 0).all() and (outline.min(0) < (width, height)).all()
-            for outline, found in zip(outlines, sides.found, strict=True)
+            for outline, found in zip(outlines, sides.found | known, strict=True)
         ],
         dtype=bool,
     )
     lying = np.flatnonzero(inside)
-    tall = np.flatnonzero(inside & sides.tall)
+    tall = np.flatnonzero(inside & sides.tall & ~known)
     # read from the other end: the lower side backwards is the upper one
     points = np.concatenate([sides.points[lying], sides.points[tall][:, ::-1, ::-1]])
     heights = word_heights(points)
@@ -85,7 +97,8 @@ def strips_of(
     pixels = cut_strips(pyramid, points, chosen)
     sizes = [StripSize(int(h), int(w)) for h, w in zip(chosen, padded, strict=True)]
     of = [*lying.tolist(), *tall.tolist()]
-    strips = [PhotoStrip(n, *parts) for parts in zip(of, points, pixels, widths.tolist(), sizes, strict=True)]
+    grown = np.where(known[of], 1.0, GROW_HEIGHT).tolist() if of else []
+    strips = [PhotoStrip(n, *parts) for parts in zip(of, points, pixels, widths.tolist(), sizes, grown, strict=True)]
     return strips, len(outlines) - len(lying)
 
 

@@ -54,6 +54,7 @@ def read_words(
     read: ReadStrips,
     characters: Sequence[str],
     rules: ReadingRules | None = None,
+    sides: Sequence[Sequence[np.ndarray | None]] | None = None,
     prices: Sequence[RowsPrice | None] | None = None,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
@@ -67,6 +68,8 @@ def read_words(
         read: the network.
         characters: of the classes from 1 on; class 0 is the blank.
         rules: None: the defaults of :class:`~dld.strips.rules.ReadingRules`.
+        sides: of the outlines of each photo, see `given` of :func:`~dld.strips.photo_strips.strips_of`; such a word is read
+            from its first letter on. None: those of their shapes.
         prices: of each photo what chooses heights of strips for their cost; None: the heights of the words choose alone.
 
     Returns:
@@ -78,7 +81,8 @@ def read_words(
     strips: list[PhotoStrip] = []
     pyramids = [PhotoPyramid(photo) for photo in photos]
     for n, (pyramid, shapes) in enumerate(zip(pyramids, outlines, strict=True)):
-        own, readings[n].unread = strips_of(n, pyramid, shapes, rules, prices[n])
+        given = None if sides is None else sides[n]
+        own, readings[n].unread = strips_of(n, pyramid, shapes, rules, given, prices[n])
         strips += own
         readings[n].sizes = [strip.size for strip in own]
     # of each outline the surer of its strips
@@ -149,7 +153,7 @@ def _words_of(part: OutlineReading, photo_size: Sequence[int], space: int | None
         ids, certainty = seen.ids[piece.first : piece.last], seen.certainty[piece.first : piece.last]
         outline = part.outline if part.joined else None
         if len(pieces) > 1:
-            outline = outline_between(strip.sides, piece.begin, piece.end, photo_size)
+            outline = outline_between(strip.sides, piece.begin, piece.end, photo_size, strip.grown)
         score = word_score(part.detection, reading_score(certainty), len(certainty))
         words.append(_Word(part.row, outline, ids, certainty, score, strip.size.rows))
     return words

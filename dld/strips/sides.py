@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-__all__ = ["WordSides", "sides_of_outlines"]
+__all__ = ["WordSides", "bends", "can_be_cut", "sides_of_outlines", "with_points"]
 
 BINS = 24
 # cells of the raster in which a word is measured: along it, and at most across it
@@ -78,6 +78,48 @@ def sides_of_outlines(outlines: Sequence[np.ndarray], count: int = 17) -> WordSi
     tall[rows] = [frames[i].tall for i in rows]
     found[rows] = np.isfinite(points[rows]).all((1, 2, 3))
     return WordSides(points, tall, found)
+
+
+def bends(sides: np.ndarray) -> np.ndarray:
+    """Compute how far words are from straight: the largest distance of the centre line from its chord, over the word's height.
+
+    Args:
+        sides: (R, 2, n, 2).
+
+    Returns:
+        float64 (R,); 0 for a word without height.
+    """
+    middle = sides.mean(1)
+    chord = middle[:, -1] - middle[:, 0]
+    chord = chord / np.maximum(np.hypot(*chord.T), 1e-9)[:, None]
+    offset = middle - middle[:, :1]
+    distance = np.abs(offset[..., 0] * chord[:, None, 1] - offset[..., 1] * chord[:, None, 0]).max(1)
+    height = np.hypot(*np.moveaxis(sides[:, 1] - sides[:, 0], -1, 0)).mean(1)
+    return np.where(height > 0, distance / np.maximum(height, 1e-9), 0.0)
+
+
+def can_be_cut(sides: np.ndarray, photo_size: Sequence[int]) -> bool:
+    """Tell whether a strip of sense lies between two sides (2, n, 2), pixels of a photo of `photo_size` (H, W).
+
+    They must be finite, reach into the photo, and not be twisted: the lower side stays on one hand of the upper one, that of a
+    word that is not mirrored.
+    """
+    if not np.isfinite(sides).all():
+        return False
+    if not ((sides.max((0, 1)) > 0).all() and (sides.min((0, 1)) < np.array(photo_size[:2])[::-1]).all()):
+        return False
+    step, across = np.diff(sides.mean(0), axis=0), sides[1] - sides[0]
+    across = (across[1:] + across[:-1]) / 2
+    return bool((step[:, 0] * across[:, 1] - step[:, 1] * across[:, 0] > 0).all())
+
+
+def with_points(sides: np.ndarray, count: int) -> np.ndarray:
+    """Return sides (2, n, 2) with another number of points, float64 (2, count, 2), even along their segments."""
+    n = sides.shape[1]
+    at = np.linspace(0, n - 1, count)
+    before = np.minimum(at.astype(int), n - 2)
+    share = (at - before)[:, None]
+    return sides[:, before] * (1 - share) + sides[:, before + 1] * share
 
 
 class _Frame(NamedTuple):

@@ -63,13 +63,16 @@ def pieces_of(read: Characters, space: int | None, width: int) -> list[Piece]:
     return pieces
 
 
-def outline_between(sides: np.ndarray, begin: float, end: float, photo_size: Sequence[int]) -> np.ndarray:
+def outline_between(
+    sides: np.ndarray, begin: float, end: float, photo_size: Sequence[int], grown: float = GROW_HEIGHT
+) -> np.ndarray:
     """Return the part of a word between two places along it, as high as its outline was.
 
     Args:
         sides: (2, n, 2), as the strip was cut between them.
         begin, end: 0 to 1, begin < end.
         photo_size: (H, W), beyond which nothing reaches.
+        grown: so much farther apart than those of the word the sides lie.
 
     Returns:
         float64 (10, 2), clockwise where the word runs rightwards.
@@ -78,7 +81,6 @@ def outline_between(sides: np.ndarray, begin: float, end: float, photo_size: Seq
     before = np.minimum(at.astype(int), sides.shape[1] - 2)
     share = (at - before)[:, None]
     upper, lower = sides[:, before] * (1 - share) + sides[:, before + 1] * share
-    # the sides of a strip lie a little outside the outline
-    middle, half = (upper + lower) / 2, (lower - upper) / 2 / GROW_HEIGHT
+    middle, half = (upper + lower) / 2, (lower - upper) / 2 / grown
     outline = np.concatenate([middle - half, (middle + half)[::-1]])
     return np.clip(outline, 0, np.array(photo_size[:2])[::-1])

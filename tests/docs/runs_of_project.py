@@ -111,6 +111,16 @@ PROJECT = {
         append="DATASETS.TEST \"('synthwords_val',)\" MODEL.STRIPS.TRAINING.TEST_IMAGES 2", slow=True,
         leaves=("output/reader_ppocr/strip_accuracy.json",),
     ),
+    f"{TRAIN}/locator_ppocr.yaml": Run(
+        append=f"{ONE} DATASETS.TEST '()'", slow=True, leaves=("output/locator_ppocr/model_final.pth",),
+    ),
+    "dld analyze --teacher teacher_tiny --student points=output/locator_ppocr/model_final.pth --dataset totaltext_val --sides "
+    "--output output/sides": Run(
+        first=f"{TRAIN}/locator_ppocr.yaml {ONE} DATASETS.TEST '()'", slow=True,
+        change=(("totaltext_val", "synthwords_val --limit 1"),),
+        append="--opts MODEL.DEVICE cpu DATASETS.SYNTHWORDS.SIZE [320,320]",
+        leaves=("output/sides/sides.json", "output/sides/sides.md"),
+    ),
     f"{TOOLS}/demo.py --input photo.jpg --output out --weights output/teacher_tiny/model_best.pth": Run(
         append=f"--opts {SMALL}", leaves=("out/photo.jpg",),
     ),

@@ -67,6 +67,16 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
         (["MODEL.PROPOSAL_GENERATOR.NAME", "PN"], "teacher_tiny", "MODEL.PROPOSAL_GENERATOR.NAME must be one of "),
         (["MODEL.ROI_HEADS.NAME", "Heads"], "teacher_tiny", "MODEL.ROI_HEADS.NAME must be one of "),
         (["INPUT.SIDE_POINTS", "0"], "teacher_strips", "INPUT.SIDE_POINTS must be at least 2 where strips are read, got 0"),
+        (
+            ["MODEL.STRIPS.LOCATOR.NAME", "polygon"],
+            "teacher_tiny",
+            "NAME 'polygon' is unknown; there are mask, points, scrn, stn",
+        ),
+        (
+            ["INPUT.SIDE_POINTS", "5"],
+            "locator_ppocr",
+            "INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, 7, to train it, got 5",
+        ),
         (["MODEL.STRIPS.TRAINING.ROWS", "[40]"], "teacher_strips", "must be of 48, 32, 24, 16, got [40]"),
         ([*TAUGHT, "MODEL.STRIPS.TRAINING.DECODER_WIDTH", "0"], "dld_strips", "DECODER_WIDTH must be positive: distillation"),
         (["MODEL.STRIPS.WEIGHTS", "no/r.safetensors"], "teacher_strips", "MODEL.STRIPS.WEIGHTS"),

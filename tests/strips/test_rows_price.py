@@ -95,5 +95,5 @@ def test_words_are_read_at_the_heights_of_their_photos_price():
     rules = ReadingRules(rows=ROWS)
     for price, rows in ((None, 48), (RowsPrice(LOSSES, LAWS, 0.0), 48), (RowsPrice(LOSSES, LAWS, 1.0), 16)):
         seen: list[int] = []
-        reading = read_words([photo, photo], [[word], []], [np.ones(1), np.ones(0)], read, "a", rules, [price, None])[0]
+        reading = read_words([photo, photo], [[word], []], [np.ones(1), np.ones(0)], read, "a", rules, prices=[price, None])[0]
         assert seen == [rows] and reading.heights == [rows] and reading.sizes[0].rows == rows

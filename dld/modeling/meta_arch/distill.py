@@ -51,6 +51,8 @@ class DistillMetaArch(DynamicSpotter):
     The teacher is not a submodule: it has no part in `parameters()`, `state_dict()`, `train()` or gradient averaging, so
     checkpoints and exports contain only the student and the selector.
 
+    A locator of the student learns by its own losses, in the images as the student sees them; the teacher has none.
+
     Args:
         teacher: frozen spotter.
         num_sequences, beam_width: K and the width of the teacher's beam search.
@@ -124,8 +126,16 @@ class DistillMetaArch(DynamicSpotter):
     def from_config(cls, cfg) -> dict:
         ret = super().from_config(cfg)
         node, selector = cfg.MODEL.DISTILLATION, cfg.MODEL.SELECTOR
+        if cfg.MODEL.STRIPS.LOCATOR.ONLY:
+            raise ValueError(
+                "MODEL.STRIPS.LOCATOR.ONLY needs MODEL.META_ARCHITECTURE TextSpottingRCNN: a locator has no teacher"
+            )
         other = teacher_config(cfg)
-        teacher = build_spotter(cfg if other is None else other)
+        of_teacher = (cfg if other is None else other).clone()
+        of_teacher.defrost()
+        # nobody asks the teacher where annotated words run, and its weights may hold no locator
+        of_teacher.MODEL.STRIPS.LOCATOR.NAME = "mask"
+        teacher = build_spotter(of_teacher)
         if other is not None:
             ret["cost_table"] = CostTable.measure(ret["student"], teacher, ret["selector"], tuple(selector.SCALES))
         ret.update(
@@ -276,6 +286,7 @@ class DistillMetaArch(DynamicSpotter):
             student = self.student.losses(part.images, part.words, part.seeds, part.photos)
             found, index = student.losses, batch.word_index(members)
             if self.distills:
+                assert student.features is not None, "students read"
                 found.update(self.distillation_losses(student.features, targets, index, batch.texts))
             if finding is not None:
                 seen = zip(members, part.images.image_sizes, strict=True)

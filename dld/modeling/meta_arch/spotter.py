@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
@@ -16,19 +17,32 @@ from dld.modeling.flops import SpotterFlops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
+from dld.strips.rows_price import RowsPrice
+from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 
-__all__ = ["Spotter", "SpotterLosses", "build_spotter", "spotter_class"]
+__all__ = ["Spotter", "SpotterLosses", "WordsToRead", "build_spotter", "spotter_class"]
 
 
 class SpotterLosses(NamedTuple):
     """Result of :meth:`Spotter.losses`."""
 
     losses: dict[str, torch.Tensor]  # scalars by name
-    features: RecognitionFeatures  # of the R readable words, in the order of the images
+    features: RecognitionFeatures | None  # of the R readable words, in the order of the images; None: nothing was read
     words: list[Instances]  # those words, one Instances an image
     counts: dict[str, float | torch.Tensor]  # number of proposals and foreground, where losses are means over them
     pyramid: dict[str, torch.Tensor] | None = None  # the levels in which words were found; None: they were not looked for
+
+
+class WordsToRead(NamedTuple):
+    """The words that were found in one image, of which strips of its photo are to be read."""
+
+    found: Instances  # see `dld.modeling.postprocess.outlined_boxes`
+    photo: np.ndarray  # uint8 BGR (H, W, 3)
+    zoom: np.ndarray  # (2,), pixels of the photo to one of `found`, x and y
+    outlines: list[np.ndarray]  # (P, 2), pixels of the photo
+    sides: list[np.ndarray | None]  # (2, n, 2) in the same pixels, where a learned locator found them
+    price: RowsPrice | None = None  # chooses heights of strips for their cost
 
 
 class Spotter(nn.Module, ABC):
@@ -149,6 +163,15 @@ class Spotter(nn.Module, ABC):
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
         """Return the results of :meth:`spot` as one dict per image. Its "instances" are in pixels of the image that the input
         came from: `pred_polygons`, `pred_texts`, `pred_char_scores`, `scores`."""
+
+    @property
+    def reading_rules(self) -> ReadingRules:
+        """How what :attr:`reader` sees becomes words."""
+        return ReadingRules()
+
+    def words_to_read(self, results: list[Instances], batched_inputs: list[dict]) -> list[WordsToRead]:
+        """Return, for each image, what strips are cut of the results of :meth:`spot`; arguments as of :meth:`postprocess`."""
+        raise ValueError(f"this {type(self).__name__} reads no strips: words have no sides")
 
     @abstractmethod
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:

@@ -17,17 +17,19 @@ from torch import nn
 from dld.modeling.flops import SpotterFlops, evaluating, spotter_flops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
-from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses
+from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.poolers.channels_last_roi_align import float_levels
-from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
+from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes, spotting_postprocess
+from dld.modeling.recognition.locators.located_words import StripReading, learned_sides, locator_losses
+from dld.modeling.recognition.locators.locator import Locator, build_locator
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
+from dld.modeling.roi_heads.text_roi_heads import readable_words
 from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.reading import read_words
-from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
@@ -59,6 +61,10 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         expected_strip_width: padded columns of the strip of a word of which nothing is known yet.
         strip_rows, most_enlarged: heights of strips to choose from, see `dld.strips.heights.choose_rows`.
         turn_below, join_pieces: see `dld.strips.rules.ReadingRules`.
+        locator: finds the sides of words that are read from strips; None: they follow from the outlines of the masks.
+        locator_only: train the locator alone, on annotated boxes; all else is frozen.
+        locator_weight: of its losses.
+        least_bend: see MODEL.STRIPS.LOCATOR.LEAST_BEND.
     """
 
     loss_units = {
@@ -86,6 +92,10 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         most_enlarged: float = MOST_ENLARGED,
         turn_below: float = 0.0,
         join_pieces: bool = True,
+        locator: Locator | None = None,
+        locator_only: bool = False,
+        locator_weight: float = 1.0,
+        least_bend: float = 0.1,
         **rcnn,
     ) -> None:
         super().__init__(**rcnn)
@@ -109,19 +119,33 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         if not 0 <= min_text_score <= 1:
             raise ValueError(f"MODEL.RECOGNITION.SCORE_THRESH_TEST must be in [0, 1], got {min_text_score}")
         self.min_text_score = min_text_score
+        if locator is not None and not (self.reads_photos or reader is not None):
+            raise ValueError(
+                "MODEL.STRIPS.LOCATOR.NAME must be mask where no strips are read: MODEL.RECOGNITION.READER is empty "
+                "and NAME is no StripRecognizer"
+            )
+        if locator_only and (locator is None or recognition_only):
+            wanted = "MODEL.RECOGNITION.ONLY False" if recognition_only else "a MODEL.STRIPS.LOCATOR.NAME that learns, not mask"
+            raise ValueError(f"MODEL.STRIPS.LOCATOR.ONLY needs {wanted}")
+        if least_bend < 0:
+            raise ValueError(f"MODEL.STRIPS.LOCATOR.LEAST_BEND must be at least 0, got {least_bend}")
+        self.locator, self.locator_only = locator, locator_only
+        self.locator_weight, self.least_bend = locator_weight, least_bend
+        if locator is not None:
+            self.loss_units = {**type(self).loss_units, "loss_read": "word", **locator.loss_units}
         self.recognition_only = recognition_only
         self.inference_dtype = inference_dtype
         self.channels_last = channels_last
         if recognition_only:
             self._freeze_detection()
+        if locator_only:
+            self.requires_grad_(False)
+            locator.requires_grad_(True)
         if channels_last:
             self.to(memory_format=torch.channels_last)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        if cfg.MODEL.STRIPS.LOCATOR.NAME != "mask":
-            name = cfg.MODEL.STRIPS.LOCATOR.NAME
-            raise ValueError(f"MODEL.STRIPS.LOCATOR.NAME must be mask: spotters have no learned locator, got {name!r}")
         ret = super().from_config(cfg)
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
@@ -133,11 +157,17 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         ret["expected_strip_width"] = cfg.MODEL.STRIPS.EXPECTED_WIDTH
         ret["strip_rows"], ret["most_enlarged"] = cfg.MODEL.STRIPS.ROWS, cfg.MODEL.STRIPS.MOST_ENLARGED
         ret["turn_below"], ret["join_pieces"] = cfg.MODEL.STRIPS.TURN_BELOW, cfg.MODEL.STRIPS.JOIN_PIECES
+        node = cfg.MODEL.STRIPS.LOCATOR
+        locator = build_locator(cfg, ret["backbone"].output_shape()[cfg.MODEL.RECOGNITION.IN_FEATURE])
+        # one that looks at no features is what happens without any
+        ret["locator"] = locator if locator.learns else None
+        ret["locator_only"], ret["locator_weight"], ret["least_bend"] = node.ONLY, node.LOSS_WEIGHT, node.LEAST_BEND
         return ret
 
     def _freeze_detection(self) -> None:
         # what recognition does not touch gets no gradient, for which distributed training would wait in vain
         heads = [m for name, m in self.roi_heads.named_children() if name != "recognizer"]
+        heads += [] if self.locator is None else [self.locator]
         # strips go past the backbone
         backbone = [self.backbone] if self.reads_photos else self.backbone.output_convs[:-1]
         for module in (self.proposal_generator, *heads, *backbone):
@@ -189,7 +219,12 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         """Set the mode; in training the weights change, so what reads strips at test is copied anew after it."""
         if mode:
             self._forget_reader()
-        return super().train(mode)
+        super().train(mode)
+        if mode and self.locator_only:
+            # the frozen parts keep their statistics
+            for part in self.children():
+                part.train(part is self.locator)
+        return self
 
     def _apply(self, fn, recurse: bool = True):
         # .to() and .cuda() must reach the reader although it is no submodule
@@ -224,6 +259,11 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     ) -> SpotterLosses:
         """Compute every loss; see :meth:`Spotter.losses`."""
         losses, counts, features = {}, {}, None
+        if self.locator_only:
+            with torch.no_grad():
+                level = self.backbone.finest(images.tensor)
+            words = readable_words(targets)
+            return SpotterLosses(self._locator_losses(level, words, images), None, words, counts)
         if self.recognition_only:
             level = None if self.reads_photos else self.backbone.finest(images.tensor)
         else:
@@ -235,7 +275,23 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             level = features[self.roi_heads.recognizer_feature]
         reading, words = self.roi_heads.read_ground_truth(level, targets, photos or Photos(images, targets, seeds))
         losses.update(self.roi_heads.recognition_losses(reading, words))
+        if self.locator is not None and not self.recognition_only:
+            losses.update(self._locator_losses(features[self.roi_heads.recognizer_feature], words, images))
         return SpotterLosses(losses, reading, words, counts, features)
+
+    def _locator_losses(self, level: torch.Tensor, words: list[Instances], images: ImageList) -> dict[str, torch.Tensor]:
+        """Compute the weighted losses of the locator on annotated words, which lie in `images`."""
+        reading = None
+        if self.locator.learns_by_reading:
+            # in training a spotter that reads strips itself has no other reader
+            reader = self.roi_heads.recognizer if self.reads_photos else self.reader
+            if reader.charset != self.charset:
+                raise ValueError(
+                    f"MODEL.STRIPS.CHARSET must be empty to train a locator by reading, it gives {reader.charset!r}"
+                )
+            reading = StripReading(reader, images, self.pixel_mean, self.pixel_std)
+        losses = locator_losses(self.locator, level, words, reading)
+        return {name: self.locator_weight * value for name, value in losses.items()}
 
     @torch.no_grad()
     def finding_targets(self, images: ImageList, proposals: int, finds: int, threshold: float) -> list[FindingTargets]:
@@ -332,7 +388,15 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         with torch.autocast(images.tensor.device.type, self.inference_dtype, enabled=reduced):
             features = self.backbone(images.tensor)
             proposals, _ = self.proposal_generator(images, features, None)
-            return self.roi_heads(images, float_levels(features), proposals, None)[0]
+            levels = float_levels(features)
+            found = self.roi_heads(images, levels, proposals, None)[0]
+            if self.locator is not None:
+                boxes = [x.pred_boxes.tensor.float() for x in found]
+                views = self.locator.view(levels[self.roi_heads.recognizer_feature], boxes).split([len(b) for b in boxes])
+                for x, *fields in zip(found, views, boxes, strict=True):
+                    for name, value in zip(VIEW_FIELDS, fields, strict=True):
+                        x.set(name, value)
+            return found
 
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
         """Return polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
@@ -342,46 +406,59 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         there is one, and the output has, beside "instances", "strip_sizes" (of all strips
         that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
         """
-        sizes = [
-            (x.get("height", r.image_size[0]), x.get("width", r.image_size[1]))
+        if self.reader is not None:
+            return self._read_strips(self.words_to_read(results, batched_inputs))
+        return [
+            {"instances": spotting_postprocess(r, *_size_of(r, x), self.charset, self.min_text_score)}
             for r, x in zip(results, batched_inputs, strict=True)
         ]
-        if self.reader is not None:
-            found = [outlined_boxes(r, *size) for r, size in zip(results, sizes, strict=True)]
-            return self._read_strips(
-                found, [_photo_of(x) for x in batched_inputs], [x.get("rows_price") for x in batched_inputs]
-            )
-        return [
-            {"instances": spotting_postprocess(r, *size, self.charset, self.min_text_score)}
-            for r, size in zip(results, sizes, strict=True)
-        ]
 
-    def _read_strips(
-        self, found: list[Instances], photos: Sequence[np.ndarray], prices: Sequence[RowsPrice | None]
-    ) -> list[dict]:
-        outlines, zooms = [], []
-        for instances, photo in zip(found, photos, strict=True):
-            height, width = instances.image_size
+    @property
+    def reading_rules(self) -> ReadingRules:
+        return ReadingRules(
+            min_score=self.min_score,
+            split=self.split_at_spaces,
+            join=self.join_pieces,
+            rows=self.strip_rows,
+            enlarge=self.most_enlarged,
+            turn_below=self.turn_below,
+        )
+
+    def words_to_read(self, results: list[Instances], batched_inputs: list[dict]) -> list[WordsToRead]:
+        """Return the outlines between whose sides strips are cut; see :meth:`Spotter.words_to_read`.
+
+        The locator is asked about bent outlines; of boxes that :meth:`spot` did not find it has no views, and is not asked.
+        """
+        if self.reader is None:
+            return super().words_to_read(results, batched_inputs)
+        found, photos = [], [_photo_of(x) for x in batched_inputs]
+        zooms: list[np.ndarray] = []
+        outlines: list[list[np.ndarray]] = []
+        for result, record, photo in zip(results, batched_inputs, photos, strict=True):
+            height, width = _size_of(result, record)
+            found.append(outlined_boxes(result, height, width))
             zooms.append(np.array([photo.shape[1] / width, photo.shape[0] / height]))
-            outlines.append([polygon * zooms[-1] for polygon in instances.pred_polygons])
+            outlines.append([polygon * zooms[-1] for polygon in found[-1].pred_polygons])
+        sides: list[list[np.ndarray | None]] = [[None] * len(shapes) for shapes in outlines]
+        if self.locator is not None and all(x.has(VIEW_FIELDS[0]) for x in found):
+            scales = [np.array(p.shape[1::-1]) / r.image_size[::-1] for r, p in zip(results, photos, strict=True)]
+            sides = learned_sides(self.locator, found, outlines, scales, self.least_bend)
+        prices = [record.get("rows_price") for record in batched_inputs]
+        return [WordsToRead(*parts) for parts in zip(found, photos, zooms, outlines, sides, prices, strict=True)]
+
+    def _read_strips(self, words_to_read: list[WordsToRead]) -> list[dict]:
         readings = read_words(
-            photos,
-            outlines,
-            [x.scores.numpy() for x in found],
+            [x.photo for x in words_to_read],
+            [x.outlines for x in words_to_read],
+            [x.found.scores.numpy() for x in words_to_read],
             self.reader.read,
             self.reader.charset.characters,
-            ReadingRules(
-                min_score=self.min_score,
-                split=self.split_at_spaces,
-                join=self.join_pieces,
-                rows=self.strip_rows,
-                enlarge=self.most_enlarged,
-                turn_below=self.turn_below,
-            ),
-            prices,
+            self.reading_rules,
+            [x.sides for x in words_to_read],
+            [x.price for x in words_to_read],
         )
         outputs = []
-        for instances, reading, zoom in zip(found, readings, zooms, strict=True):
+        for (instances, _, zoom, *_), reading in zip(words_to_read, readings, strict=True):
             rows = torch.tensor(reading.rows, dtype=torch.int64)
             words = Instances(instances.image_size)
             boxes, polygons = instances.pred_boxes.tensor[rows], [instances.pred_polygons[row] for row in reading.rows]
@@ -420,6 +497,11 @@ def _held(words: Boxes, detections: Boxes) -> torch.Tensor:
     if not len(detections):
         return torch.zeros(len(words), dtype=torch.bool, device=words.device)
     return pairwise_iou(words, detections).amax(1) >= FOUND_IOU
+
+
+def _size_of(result: Instances, record: dict) -> tuple[int, int]:
+    """Return (H, W) of the image that an input says it came from."""
+    return record.get("height", result.image_size[0]), record.get("width", result.image_size[1])
 
 
 def _photo_of(record: dict) -> np.ndarray:

@@ -5,7 +5,7 @@ N images, S candidate scales, c_i the cost of scale s_i.
 A spotter's cost is a sum of linear parts:
   * per padded pixel: backbone, pyramid, RPN and, for an image with words, the recogniser's convolution on the finest level;
   * a constant: boxes, as many proposals as the RPN passes on at test;
-  * per word: mask, crop, encoder;
+  * per word: mask, crop, encoder; a learned locator of sides, as if it were asked about every word;
   * per word and decoding step.
 If the spotter reads strips, a strip of W padded columns (at 48 rows) costs a + b W + c W^2 in place of crop, encoder and
 steps: convolutions are linear, the attention among its columns is quadratic. At a lower height a and b are others, c is the
@@ -85,7 +85,7 @@ class SpotterCost:
             per_pixel=(counted.backbone + counted.fpn + counted.rpn) / (height * width),
             stem_per_pixel=counted.stem / (height * width),
             per_image=float(counted.boxes),
-            per_word=(counted.masks + (0 if strips else counted.recognition)) / words,
+            per_word=(counted.masks + counted.locating + (0 if strips else counted.recognition)) / words,
             per_step=counted.decoding / (words * steps),
             divisibility=model.size_divisibility,
             **strips,

@@ -7,7 +7,8 @@ points in it are shares of its side, (0, 0) its upper left corner and (1, 1) its
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from detectron2.config import configurable
@@ -25,6 +26,7 @@ __all__ = [
     "box_sides",
     "build_locator",
     "from_view",
+    "locator_class",
     "square_views",
     "to_view",
 ]
@@ -48,9 +50,18 @@ class Locator(nn.Module, ABC):
         pooler: crops views (R, C, S, S) from a pyramid level; None for a locator that looks at none.
         enlarge: by which share a view is larger than the longer side of its word's box.
 
+    Attributes:
+        needs_sides: it learns from annotated sides.
+        learns_by_reading: it also learns from how strips between its sides are read: its spotter adds that loss.
+        loss_units: for each loss by name, what it is a mean over (`dld.modeling.meta_arch.step_losses.UNITS`).
+
     Raises:
         ValueError: fewer than two points, or a view smaller than its box.
     """
+
+    needs_sides: ClassVar[bool] = True
+    learns_by_reading: ClassVar[bool] = False
+    loss_units: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, points: int, pooler: nn.Module | None = None, enlarge: float = 0.1) -> None:
         super().__init__()
@@ -88,14 +99,25 @@ class Locator(nn.Module, ABC):
             level, boxes: as for :meth:`view`.
             fallback: sides (R, 2, n, 2) in pixels; None: those of the boxes, see :func:`box_sides`.
         """
-        every = torch.cat(boxes).float()
-        fallback = box_sides(every, self.points) if fallback is None else fallback.float()
-        if fallback.shape != (len(every), 2, self.points, 2):
-            raise ValueError(f"sides to fall back to must be {(len(every), 2, self.points, 2)}, got {tuple(fallback.shape)}")
-        if not self.learns or not len(every):
-            return Located(fallback, torch.zeros(len(every), dtype=torch.bool, device=every.device))
-        squares = square_views(every, self.enlarge)
-        sides, found = self.sides_in_view(self.view(level, boxes), to_view(box_sides(every, self.points), squares))
+        every = torch.cat(boxes)
+        return self.located(self.view(level, boxes) if self.learns and len(every) else None, every, fallback)
+
+    def located(self, view: torch.Tensor | None, boxes: torch.Tensor, fallback: torch.Tensor | None = None) -> Located:
+        """Do as `forward` for words whose views are there.
+
+        Args:
+            view: of :meth:`view`; None of a locator that looks at none, or of no words.
+            boxes: (R, 4), of those views.
+        """
+        boxes = boxes.float()
+        R, n = len(boxes), self.points
+        fallback = box_sides(boxes, n) if fallback is None else fallback.float()
+        if fallback.shape != (R, 2, n, 2):
+            raise ValueError(f"sides to fall back to must be {(R, 2, n, 2)}, got {tuple(fallback.shape)}")
+        if view is None:
+            return Located(fallback, torch.zeros(R, dtype=torch.bool, device=boxes.device))
+        squares = square_views(boxes, self.enlarge)
+        sides, found = self.sides_in_view(view, to_view(box_sides(boxes, n), squares))
         found = found & usable(sides.detach())
         return Located(torch.where(found[:, None, None, None], from_view(sides, squares), fallback), ~found)
 
@@ -118,6 +140,8 @@ class Locator(nn.Module, ABC):
 class MaskLocator(Locator):
     """Takes the sides that the shape of the predicted outline gives (`dld.strips.sides`): nothing learnt, no cost."""
 
+    needs_sides = False
+
     @configurable
     def __init__(self, *, points: int = 7) -> None:
         super().__init__(points)
@@ -137,18 +161,26 @@ class MaskLocator(Locator):
 NAMES = {"mask": "MaskLocator", "points": "PointLocator", "scrn": "ScRNLocator", "stn": "STNLocator"}
 
 
-def build_locator(cfg, input_shape: ShapeSpec) -> Locator:
-    """Build the locator that MODEL.STRIPS.LOCATOR.NAME names, for a pyramid level of this shape (channels, stride).
+def locator_class(name: str) -> type[Locator]:
+    """Return the locator that a value of MODEL.STRIPS.LOCATOR.NAME names.
 
     Raises:
         KeyError: no locator has this name.
     """
-    name = cfg.MODEL.STRIPS.LOCATOR.NAME
     name = NAMES.get(name, name)
     if name not in LOCATOR_REGISTRY:
         known = sorted(set(NAMES) | ({n for n, _ in LOCATOR_REGISTRY} - set(NAMES.values())))
         raise KeyError(f"MODEL.STRIPS.LOCATOR.NAME {name!r} is unknown; there are {', '.join(known)}")
-    return LOCATOR_REGISTRY.get(name)(cfg, input_shape)
+    return LOCATOR_REGISTRY.get(name)
+
+
+def build_locator(cfg, input_shape: ShapeSpec) -> Locator:
+    """Build the locator that MODEL.STRIPS.LOCATOR.NAME names, for a pyramid level of this shape (channels, stride).
+
+    Raises:
+        KeyError: see :func:`locator_class`.
+    """
+    return locator_class(cfg.MODEL.STRIPS.LOCATOR.NAME)(cfg, input_shape)
 
 
 def view_settings(cfg, input_shape: ShapeSpec) -> dict:

@@ -27,6 +27,8 @@ class PointLocator(Locator):
         points, pooler, enlarge: see :class:`Locator`.
     """
 
+    loss_units = {"loss_points": "word"}
+
     @configurable
     def __init__(
         self,
@@ -94,6 +96,9 @@ class STNLocator(PointLocator):
         fold_weight: weight of this loss.
         least_step: see above, as a share of an even step along the box.
     """
+
+    needs_sides, learns_by_reading = False, True
+    loss_units = {"loss_fold": "word"}
 
     @configurable
     def __init__(self, *, fold_weight: float = 1.0, least_step: float = 0.2, **network) -> None:

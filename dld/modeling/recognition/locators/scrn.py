@@ -36,6 +36,8 @@ class ScRNLocator(Locator):
         points, pooler, enlarge: see :class:`Locator`.
     """
 
+    loss_units = {f"loss_{name}": "word" for name in ("line", "scale", "phi", "theta")}
+
     @configurable
     def __init__(self, *, channels: int, pooler: nn.Module, width: int = 32, points: int = 7, enlarge: float = 0.1) -> None:
         super().__init__(points, pooler, enlarge)
