@@ -194,6 +194,13 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.WEIGHTS = "dld://strip_reader"
     # Weights that were distilled to read strips of 24 and 16 rows; empty: those above read all heights.
     cfg.MODEL.STRIPS.LOW_WEIGHTS = ""
+    # What makes columns of a strip's pixels, in a reader that is trained: "ppocr", the layers of PP-OCRv6; "pyramid", a copy of
+    # the spotter's own backbone and pyramid (MODEL.BACKBONE), whose finest level is read; "stem", a copy of its stem and first
+    # stage, with two convolutions more. Others come by STRIP_ENCODER_REGISTRY. A trained reader's file says which one it has.
+    cfg.MODEL.STRIPS.ENCODER = CN()
+    cfg.MODEL.STRIPS.ENCODER.NAME = "ppocr"
+    # Weights of a spotter with this backbone, from which the copy starts; empty: random. The rest starts from STRIPS.WEIGHTS.
+    cfg.MODEL.STRIPS.ENCODER.WEIGHTS = "dld://teacher_tiny"
     # What reads the columns of a strip: "ctc", or "attention", a decoder, which the weights must hold. ONNX folders have "ctc".
     cfg.MODEL.STRIPS.HEAD = "ctc"
     # Characters that strips are read with: "" those of MODEL.RECOGNITION; "ascii"; "latin", with letters with accents, currency

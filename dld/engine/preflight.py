@@ -24,6 +24,7 @@ from dld.modeling.meta_arch.spotter import spotter_class
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.locators.locator import locator_class
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
+from dld.modeling.recognition.strip_encoder import DEFAULT_ENCODER, named_encoder
 from dld.modeling.recognition.strip_recognizer import HEADS, holds_decoder, no_decoder
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY
 from dld.strips.heights import checked_rows
@@ -58,6 +59,8 @@ def check_run(args: argparse.Namespace) -> None:
         if distils(cfg) and not args.eval_only:
             look(teacher_weights, cfg)
             look(check_teacher_config, cfg)
+        if trains_reader(cfg) and not args.eval_only:
+            look(check_encoder_weights, cfg)
         trains_strips = cfg.MODEL.RECOGNITION.NAME == "StripRecognizer"
         if trains_strips and not args.eval_only:
             look(check_strip_training, cfg)
@@ -95,6 +98,8 @@ def check_names(cfg: CfgNode) -> None:
     named += [("MODEL.RECOGNITION.NAME", cfg.MODEL.RECOGNITION.NAME, RECOGNIZER_REGISTRY)]
     if chooses_scale(cfg):
         named.append(("MODEL.SELECTOR.NAME", cfg.MODEL.SELECTOR.NAME, SELECTOR_REGISTRY))
+    if trains_reader(cfg) or cfg.MODEL.RECOGNITION.NAME == "StripRecognizer":
+        named_encoder(cfg)
     for key, name, registry in named:
         if name not in registry:
             raise ValueError(f"{key} must be one of {', '.join(sorted(known for known, _ in registry))}, got {name!r}")
@@ -136,6 +141,14 @@ def check_strip_training(cfg: CfgNode) -> None:
         raise ValueError("MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive: distillation needs a decoder")
     if cfg.MODEL.STRIPS.WEIGHTS:
         named_weights("MODEL.STRIPS.WEIGHTS", cfg.MODEL.STRIPS.WEIGHTS, True)
+    check_encoder_weights(cfg)
+
+
+def check_encoder_weights(cfg: CfgNode) -> None:
+    """Look for the spotter's weights from which an encoder of strips starts; raise as :func:`named_weights`."""
+    node = cfg.MODEL.STRIPS.ENCODER
+    if node.WEIGHTS and node.NAME != DEFAULT_ENCODER:
+        named_weights("MODEL.STRIPS.ENCODER.WEIGHTS", node.WEIGHTS)
 
 
 def check_locator_training(cfg: CfgNode) -> None:

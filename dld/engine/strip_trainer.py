@@ -56,9 +56,8 @@ class ReaderFile(HookBase):
     def write(self) -> None:
         """Write it, in half precision, whole or not at all."""
         student = self.trainer.unwrapped_model.student
-        save_safetensors(
-            self.path, student.state_dict(), {"source": "training on strips", "iteration": str(self.trainer.iter + 1)}
-        )
+        metadata = {"source": "training on strips", "iteration": str(self.trainer.iter + 1), **student.encoder_metadata}
+        save_safetensors(self.path, student.state_dict(), metadata)
 
 
 class StripTrainer(SpotterTrainer):
@@ -67,7 +66,7 @@ class StripTrainer(SpotterTrainer):
     SOLVER.IMS_PER_BATCH counts images; a step reads all their words, up to INPUT.MAX_READ_WORDS of each.
     """
 
-    start_without_weights = "the student starts as its teacher, MODEL.STRIPS.WEIGHTS"
+    start_without_weights = "the student starts from its teacher, MODEL.STRIPS.WEIGHTS (its encoder: MODEL.STRIPS.ENCODER)"
 
     @classmethod
     def build_train_loader(cls, cfg):

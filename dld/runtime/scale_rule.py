@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dld.strips.grouping import StripSize
-from dld.strips.heights import STRIP_ROWS
+from dld.strips.heights import FORMS, STRIP_ROWS
 from dld.strips.rows_price import RowsPrice, loss_table
 from dld.structures.image_sizes import padded_size, scaled_size
 from dld.structures.scale_options import mu_of
@@ -130,13 +130,16 @@ class ScaleRule:
 def _strip_flops(law: Mapping[str, Any], words: float, strip_sizes: Sequence[StripSize] | None) -> float:
     """Count the FLOPs of reading strips; 0 where crops are read, and for tables older than strips."""
     laws = _strip_laws(law)
+    padded = {int(rows): (int(multiple), cost) for rows, multiple, cost in law.get("padded_strips", ())}
 
-    def flops(rows: int, width: float) -> float:
-        constant, linear, square = laws.get(rows, laws[STRIP_ROWS])
-        return constant + linear * width + square * width**2
+    def flops(rows: int, width: int) -> float:
+        rows = rows if rows in laws else STRIP_ROWS
+        constant, linear, square = laws[rows]
+        multiple, cost = padded.get(rows, (1, 0.0))
+        return constant + linear * width + square * width**2 + cost * (-int(FORMS[rows].columns(width)) % multiple)
 
     if strip_sizes is None:
-        return words * flops(STRIP_ROWS, float(law.get("expected_strip_width", 0)))
+        return words * flops(STRIP_ROWS, int(law.get("expected_strip_width", 0)))
     return sum(flops(rows, width) for rows, width in strip_sizes)
 
 

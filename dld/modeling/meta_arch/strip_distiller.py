@@ -16,7 +16,12 @@ from torch import nn
 
 from dld.data.strip_words import StripWord
 from dld.modeling.meta_arch.step_losses import StepLosses
-from dld.modeling.recognition.strip_recognizer import StripRecognizer, charset_of_strips, load_strip_recognizer
+from dld.modeling.recognition.strip_recognizer import (
+    StripRecognizer,
+    charset_of_strips,
+    load_strip_recognizer,
+    new_student,
+)
 from dld.strips.grouping import StripSize, strip_batches
 from dld.strips.heights import STRIP_ROWS, checked_rows
 
@@ -89,10 +94,10 @@ class StripDistiller(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         node = cfg.MODEL.STRIPS
-        teacher, student = (load_strip_recognizer(node.WEIGHTS) for _ in range(2))
+        teacher = load_strip_recognizer(node.WEIGHTS)
         charset = charset_of_strips(cfg, teacher)
-        for reader in (teacher, student):
-            reader.keep_characters(charset)
+        teacher.keep_characters(charset)
+        student = new_student(cfg, charset)
         training = node.TRAINING
         if training.DECODER_WIDTH and student.decoder is None:
             student.add_decoder(training.DECODER_WIDTH)
@@ -127,10 +132,11 @@ class StripDistiller(nn.Module):
     def start_from(self, reader: StripRecognizer) -> None:
         """Give the student the weights of another reader, cut to the student's characters.
 
-        A decoder of the student that the reader has not got stays as it is.
+        What the student has and the reader has not stays as it is, see :meth:`StripRecognizer.start_from`.
 
         Raises:
-            ValueError: the reader does not know all characters, or has a decoder that the student has not, or of another width.
+            ValueError: the reader does not know all characters, has a decoder that the student has not, or of another width, or
+                has another encoder.
         """
         self.student.start_from(reader)
 

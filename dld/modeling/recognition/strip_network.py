@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import configurable
 from torch import nn
 
+from dld.modeling.recognition.strip_encoder import ENCODER_WIDTH, STRIP_ENCODER_REGISTRY, StripEncoder
 from dld.modeling.text_convnet import TextConvNet
 
 __all__ = ["BODY_WIDTHS", "COLUMN_WIDTH", "ColumnMixer", "StripBody"]
 
 COLUMN_WIDTH = 120
 # input channels of each block, and which blocks see the whole strip; the width grows where the rows are halved
-BODY_WIDTHS = (96, 96, 96, 96, 192, 192, 192, 192, 192, 192, 192, 384, 384, 384)
+BODY_WIDTHS = (96, 96, 96, 96, 192, 192, 192, 192, 192, 192, 192, 384, 384, ENCODER_WIDTH)
 _SQUEEZED = (0, 4, 6, 8, 11)
 _HALVED = (3, 10)
 
 
-class StripBody(TextConvNet):
+@STRIP_ENCODER_REGISTRY.register()
+class StripBody(TextConvNet, StripEncoder):
     """Normalised strips (N, 3, H, W) -> features (N, 384, H / 16, W / 4)."""
 
+    @configurable
     def __init__(self) -> None:
         super().__init__(48, BODY_WIDTHS, _SQUEEZED, _HALVED, (2, 1))
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        return {}
 
 
 class ColumnAttention(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from detectron2.layers import ShapeSpec
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
+from yaml import YAMLError
 
 from dld.config import configured_charset
 from dld.model_zoo import find_weights
@@ -21,6 +23,15 @@ from dld.modeling.recognition.column_decoder import ColumnDecoder
 from dld.modeling.recognition.ctc_beam_search import ctc_beam_search
 from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
+from dld.modeling.recognition.strip_encoder import (
+    DEFAULT_ENCODER,
+    StripEncoder,
+    build_strip_encoder,
+    described_encoder,
+    encoder_description,
+    named_encoder,
+    start_encoder,
+)
 from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
 from dld.strips.collapsing import Characters, allowed_classes, attended, collapse
 from dld.strips.heights import LOW_ROWS
@@ -33,6 +44,7 @@ __all__ = [
     "charset_of_strips",
     "holds_decoder",
     "load_strip_recognizer",
+    "new_student",
     "no_decoder",
 ]
 
@@ -43,7 +55,7 @@ HEADS = ("ctc", "attention")
 
 @RECOGNIZER_REGISTRY.register()
 class StripRecognizer(AnnotatedStrips):
-    """Reads strips with a convolutional body, a mixer of columns, and a CTC head or an attention decoder on the columns.
+    """Reads strips with an encoder, a mixer of columns, and a CTC head or an attention decoder on the columns.
 
     Built from a configuration it is a branch of the spotter (MODEL.RECOGNITION.NAME StripRecognizer) that is trained with it,
     from the weights MODEL.STRIPS.WEIGHTS. Built by itself it is for use at test: in evaluation mode and without gradients
@@ -54,6 +66,8 @@ class StripRecognizer(AnnotatedStrips):
         charset: the characters of the heads. Class 0 is the blank of CTC and the end of the decoder.
         decoder_width: width of the attention decoder; 0: there is none.
         decoder_kind: its class; files of before :class:`ColumnDecoder` hold an `AttentionDecoder`.
+        encoder: makes the features that are mixed; None: :class:`StripBody`.
+        encoder_metadata: what the metadata of a file say of it, see :func:`encoder_description`.
         start: a reader whose weights these start from.
         training: see :class:`AnnotatedStrips`; None: its defaults.
 
@@ -72,12 +86,15 @@ class StripRecognizer(AnnotatedStrips):
         charset: Charset,
         decoder_width: int = 0,
         decoder_kind: type[AttentionDecoder] = ColumnDecoder,
+        encoder: StripEncoder | None = None,
+        encoder_metadata: Mapping[str, str] | None = None,
         start: StripRecognizer | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(**(training or {}))
         self.low, self.head_name = None, HEADS[0]
-        self.body, self.mixer = StripBody(), ColumnMixer()
+        self.body, self.mixer = StripBody() if encoder is None else encoder, ColumnMixer()
+        self.encoder_metadata = dict(encoder_metadata or {})
         self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
         self.decoder = _new_decoder(charset, decoder_width, decoder_kind) if decoder_width else None
         self.charset = charset
@@ -99,9 +116,16 @@ class StripRecognizer(AnnotatedStrips):
             except FileNotFoundError as error:
                 # a trained spotter on another machine: its checkpoint holds the reader; a training has looked before
                 logger.warning("%s: the reader has random weights until a checkpoint is loaded", error)
+        encoder = build_strip_encoder(cfg)
+        try:
+            start_encoder(cfg, encoder)
+        except FileNotFoundError as error:
+            logger.warning("%s: the encoder has random weights until a checkpoint is loaded", error)
         return {
             "charset": configured_charset(cfg),
             "decoder_width": training.DECODER_WIDTH,
+            "encoder": encoder,
+            "encoder_metadata": encoder_description(cfg),
             "start": start,
             "training": {
                 "max_length": node.MAX_LENGTH,
@@ -118,9 +142,13 @@ class StripRecognizer(AnnotatedStrips):
     def start_from(self, reader: StripRecognizer) -> None:
         """Take the weights of another reader, cut to these characters; a decoder that it has not got stays as it is.
 
+        A reader with the default encoder gives one with another encoder all but that.
+
         Raises:
-            ValueError: the reader does not know all characters, or has a decoder that this one has not, or of another width.
+            ValueError: the reader does not know all characters, has a decoder that this one has not, or of another width, or
+                has another encoder.
         """
+        self._check_encoder(reader)
         reader.keep_characters(self.charset)
         own, given = (0 if network.decoder is None else network.decoder.cell.hidden_size for network in (self, reader))
         if given not in (0, own):
@@ -131,10 +159,33 @@ class StripRecognizer(AnnotatedStrips):
         if given:
             self.decoder = _new_decoder(self.charset, given, type(reader.decoder)).to(self.head.weight.device)
             self.decoder.requires_grad_(self.head.weight.requires_grad).train(self.training)
-        # what is missing is the decoder
-        self.load_state_dict(reader.state_dict(), strict=given == own)
+        state = reader.state_dict()
+        if reader.encoder_name != self.encoder_name:
+            state = {name: value for name, value in state.items() if not name.startswith("body.")}
+        # what is missing is the decoder, or the encoder
+        self.load_state_dict(state, strict=given == own and reader.encoder_name == self.encoder_name)
         if own and not given:
             self._start_decoder()
+
+    @property
+    def encoder_name(self) -> str:
+        """Its name in MODEL.STRIPS.ENCODER.NAME."""
+        return self.encoder_metadata.get("encoder", DEFAULT_ENCODER)
+
+    def _check_encoder(self, reader: StripRecognizer) -> None:
+        if reader.encoder_name == self.encoder_name:
+            own, given = ({k: tuple(v.shape) for k, v in x.body.state_dict().items()} for x in (self, reader))
+            odd = next((k for k in [*own, *given] if own.get(k) != given.get(k)), None)
+            if odd is not None:
+                raise ValueError(
+                    f"the reader's encoder {self.encoder_name} is of another configuration: its {odd} is {given.get(odd)}, "
+                    f"that of MODEL.STRIPS.ENCODER {own.get(odd)}"
+                )
+        elif reader.encoder_name != DEFAULT_ENCODER:
+            raise ValueError(
+                f"the reader has the encoder {reader.encoder_name}, the student {self.encoder_name}: "
+                f"set MODEL.STRIPS.ENCODER.NAME {reader.encoder_name}"
+            )
 
     def add_decoder(self, width: int = 160) -> None:
         """Give the reader a new attention decoder, to be trained: random weights but for what it reads at a place."""
@@ -310,8 +361,16 @@ def holds_decoder(file: str) -> bool:
         return True
 
 
+def metadata_of(file: str) -> dict[str, str]:
+    """Return the texts that a .safetensors file carries."""
+    with safe_open(file, "pt") as weights:
+        return weights.metadata() or {}
+
+
 def load_strip_recognizer(path: str) -> StripRecognizer:
     """Return a recogniser of strips from a .safetensors file, named as :func:`dld.model_zoo.find_weights` takes it.
+
+    Its encoder is the one that the file describes, whatever MODEL.STRIPS.ENCODER says.
 
     Raises:
         FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
@@ -322,13 +381,44 @@ def load_strip_recognizer(path: str) -> StripRecognizer:
         raise FileNotFoundError(f"the reader of strips (MODEL.STRIPS.WEIGHTS): {error}") from error
     try:
         state = load_file(file)
+        metadata = metadata_of(file)
         width = len(state.get("decoder.key.bias", ()))
         kind = ColumnDecoder if "decoder.glimpse.bias" in state else AttentionDecoder
-        reader = StripRecognizer(charset=Charset.from_codes(state["charset_codes"]), decoder_width=width, decoder_kind=kind)
+        reader = StripRecognizer(
+            charset=Charset.from_codes(state["charset_codes"]),
+            decoder_width=width,
+            decoder_kind=kind,
+            encoder=described_encoder(metadata),
+            encoder_metadata={k: v for k, v in metadata.items() if k in ("encoder", "encoder_config")},
+        )
         reader.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+    except (SafetensorError, YAMLError, AssertionError, KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not hold a reader of strips: {error}") from error
     return reader
+
+
+def new_student(cfg, charset: Charset) -> StripRecognizer:
+    """Return a reader of the encoder MODEL.STRIPS.ENCODER with the weights MODEL.STRIPS.WEIGHTS, in evaluation mode.
+
+    If those are of a reader with another encoder, only mixer and heads are, and the encoder starts from
+    MODEL.STRIPS.ENCODER.WEIGHTS.
+
+    Raises:
+        ValueError, FileNotFoundError, KeyError: naming the key or the file.
+    """
+    reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
+    reader.keep_characters(charset)
+    if named_encoder(cfg) == reader.encoder_name:
+        return reader
+    encoder = build_strip_encoder(cfg)
+    start_encoder(cfg, encoder)
+    return StripRecognizer(
+        charset=charset,
+        decoder_width=0 if reader.decoder is None else reader.decoder.hidden_dim,
+        encoder=encoder,
+        encoder_metadata=encoder_description(cfg),
+        start=reader,
+    )
 
 
 def charset_of_strips(cfg, reader: StripRecognizer) -> Charset:

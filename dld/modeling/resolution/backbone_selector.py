@@ -10,6 +10,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY
 from torch import nn
 
+from dld.modeling.backbone.first_stages import drop_later_stages
 from dld.modeling.resolution.objective import ImageObjective
 from dld.modeling.resolution.rescale import rescale_images
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY, ScaleSelector
@@ -32,13 +33,7 @@ def early_stages(cfg, name: str, levels: int) -> tuple[nn.Module, tuple[str, ...
     known = list(body.stage_names)
     if name not in known[levels - 1 :]:
         raise ValueError(f"LEVEL of the selector must be one of {known[levels - 1 :]}, got {name!r}")
-    last = known.index(name) + 1
-    for later in known[last:]:
-        delattr(body, later)
-    body.stages, body.stage_names = body.stages[:last], body.stage_names[:last]
-    kept = tuple(known[last - levels : last])
-    body._out_features = list(kept)
-    return body, kept
+    return body, drop_later_stages(body, name, levels)
 
 
 @SELECTOR_REGISTRY.register()

@@ -9,7 +9,8 @@ A spotter's cost is a sum of linear parts:
   * per word and decoding step.
 If the spotter reads strips, a strip of W padded columns (at 48 rows) costs a + b W + c W^2 in place of crop, encoder and
 steps: convolutions are linear, the attention among its columns is quadratic. At a lower height a and b are others, c is the
-same, for all heights have the same columns of text. Each part is counted once on the real network.
+same, for all heights have the same columns of text. An encoder that pads strips inside costs d more for each of those columns.
+Each part is counted once on the real network.
 After that, the cost of any image takes a few multiplications.
 """
 
@@ -26,7 +27,7 @@ from torch import nn
 from dld.modeling.flops import DECODER_STEPS, SpotterFlops, count_flops, evaluating, strip_flops
 from dld.modeling.resolution.rescale import padded_size, scaled_size
 from dld.strips.grouping import StripSize
-from dld.strips.heights import STRIP_ROWS
+from dld.strips.heights import FORMS, STRIP_ROWS
 
 __all__ = ["CostTable", "SpotterCost", "stored_cost"]
 
@@ -64,6 +65,8 @@ class SpotterCost:
     expected_strip_width: int = 0  # columns of the strip of a word of which nothing is known yet
     # of every other height that is read: rows, constant and linear part
     other_strips: tuple[tuple[float, float, float], ...] = ()
+    # of every height at which the reader's encoder pads strips: rows, to what multiple of columns, and what each of them costs
+    padded_strips: tuple[tuple[float, float, float], ...] = ()
 
     @classmethod
     def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
@@ -109,18 +112,29 @@ class SpotterCost:
 
     def numbers(self) -> list[float]:
         """Return the law as a list, for a configuration; see :func:`stored_cost`."""
-        *numbers, others = astuple(self)
-        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(others))]
+        *numbers, others, padded = astuple(self)
+        # a height below 0 is one of those that are padded
+        triples = (*others, *((-rows, *rest) for rows, *rest in padded))
+        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(triples))]
 
     def reading_flops(self, strips: Sequence[StripSize]) -> float:
         """Return the FLOPs of reading these strips; a height that the law does not hold costs as much as 48 rows."""
         laws = self.strip_laws
         parts = [(*laws.get(rows, laws[STRIP_ROWS]), width) for rows, width in strips] if laws else []
-        return float(sum(constant + linear * width + square * width**2 for constant, linear, square, width in parts))
+        reading = sum(constant + linear * width + square * width**2 for constant, linear, square, width in parts)
+        padded = {int(rows): (int(multiple), cost) for rows, multiple, cost in self.padded_strips}
+        for rows, width in strips:
+            # a height that the law does not hold is charged as 48 rows
+            height = rows if int(rows) in laws else STRIP_ROWS
+            if height in padded:
+                multiple, cost = padded[height]
+                reading += cost * _padding(height, width, multiple)
+        return float(reading)
 
     @property
     def strip_laws(self) -> dict[int, tuple[float, float, float]]:
-        """Constant, linear and square part of a strip's FLOPs at each height that the law holds; empty where crops are read."""
+        """Constant, linear and square part of a strip's FLOPs at each height that the law holds, without padding; empty where
+        crops are read."""
         if not self.expected_strip_width:
             return {}
         others = {int(rows): (constant, linear, self.strip_square) for rows, constant, linear in self.other_strips}
@@ -275,7 +289,8 @@ class CostTable:
             if lacking:
                 raise KeyError(f"cost table lacks {', '.join(f'{name}.{key}' for key in lacking)}")
             numbers = {f.name: values[name][f.name] for f in known}
-            numbers["other_strips"] = tuple(tuple(law) for law in numbers.get("other_strips", ()))
+            for key in ("other_strips", "padded_strips"):
+                numbers[key] = tuple(tuple(law) for law in numbers.get(key, ()))
             spotters[name] = SpotterCost(**numbers)
         return cls(scales=tuple(values["scales"]), selector_per_pixel=values["selector_per_pixel"], **spotters)
 
@@ -288,17 +303,22 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
     """
     if not len(numbers):
         return None
-    *names, others = (f.name for f in fields(SpotterCost))
+    *names, others, padded = (f.name for f in fields(SpotterCost))
     more = len(numbers) - len(names)
     if more < 0 or more % 3:
         raise ValueError(
-            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, and three numbers for each of {others}, "
-            f"got {len(numbers)} numbers"
+            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, and three numbers for each of {others} "
+            f"and {padded}, got {len(numbers)} numbers"
         )
     whole = ("divisibility", "expected_strip_width")
     known = {n: int(v) if n in whole else float(v) for n, v in zip(names, numbers, strict=False)}
     rest = iter(float(v) for v in numbers[len(names) :])
-    return SpotterCost(**known, other_strips=tuple(zip(rest, rest, rest, strict=True)))
+    laws = tuple(zip(rest, rest, rest, strict=True))
+    return SpotterCost(
+        **known,
+        other_strips=tuple(law for law in laws if law[0] > 0),
+        padded_strips=tuple((-rows, multiple, cost) for rows, multiple, cost in laws if rows < 0),
+    )
 
 
 def _strip_law(model: nn.Module) -> dict[str, Any]:
@@ -306,27 +326,44 @@ def _strip_law(model: nn.Module) -> dict[str, Any]:
     if model.reader is None:
         return {}
     laws = {rows: _law_of_rows(model.reader, rows) for rows in {STRIP_ROWS, *model.strip_rows}}
-    constant, linear, square = laws.pop(STRIP_ROWS)
+    padded = tuple((float(rows), float(m), d) for rows, (_, _, _, m, d) in sorted(laws.items(), reverse=True) if d)
+    constant, linear, square, *_ = laws.pop(STRIP_ROWS)
     return {
         "strip_constant": constant,
         "strip_linear": linear,
         "strip_square": square,
         "expected_strip_width": model.expected_strip_width,
-        "other_strips": tuple((float(rows), a, b) for rows, (a, b, _) in sorted(laws.items(), reverse=True)),
+        "other_strips": tuple((float(rows), a, b) for rows, (a, b, *_) in sorted(laws.items(), reverse=True)),
+        "padded_strips": padded,
     }
 
 
-def _law_of_rows(reader: nn.Module, rows: int) -> tuple[float, float, float]:
-    """Count the constant, linear and square part of a strip's cost at three widths, and check them at a fourth."""
-    columns = torch.tensor([160.0, 320.0, 480.0], dtype=torch.float64)
-    counted = torch.tensor([strip_flops(reader, int(w), rows) for w in columns], dtype=torch.float64)
-    a, b, c = torch.linalg.solve(columns[:, None] ** torch.arange(3), counted).tolist()
-    law, check = a + b * 96 + c * 96**2, strip_flops(reader, 96, rows)
+def _law_of_rows(reader: nn.Module, rows: int) -> tuple[float, float, float, int, float]:
+    """Count the cost of a strip at three widths that need no padding, and at one that does; check the law at another.
+
+    Returns:
+        constant, linear and square part, to what multiple columns are padded, and what a padded column costs.
+    """
+    multiple = int(reader.at_rows(rows).body.column_multiple)
+    # the first from 160 on that is not padded, and twice and three times as much
+    first = next(width for width in range(160, 160 + 8 * multiple, 8) if not _padding(rows, width, multiple))
+    widths = torch.tensor([first, 2 * first, 3 * first], dtype=torch.float64)
+    counted = torch.tensor([strip_flops(reader, int(w), rows) for w in widths], dtype=torch.float64)
+    a, b, c = torch.linalg.solve(widths[:, None] ** torch.arange(3), counted).tolist()
+    width, padded = first + 8, 0.0
+    if _padding(rows, width, multiple):
+        padded = (strip_flops(reader, width, rows) - (a + b * width + c * width**2)) / _padding(rows, width, multiple)
+    law, check = a + b * 96 + c * 96**2 + padded * _padding(rows, 96, multiple), strip_flops(reader, 96, rows)
     if abs(law - check) > _TOLERANCE * check:
         raise ValueError(
             f"the cost of strips of {rows} rows is not quadratic in their width: {law:.4g} FLOPs expected, {check:.4g} counted"
         )
-    return a, b, c
+    return a, b, c, multiple, padded
+
+
+def _padding(rows: int, width: int, multiple: int) -> int:
+    """Return the columns that are added to a strip of `width` columns at 48 rows, at `rows` rows."""
+    return -int(FORMS[rows].columns(width)) % multiple
 
 
 def _pixels(size: tuple[int, int], scale: float, divisibility: int) -> int:
