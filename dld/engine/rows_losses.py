@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dld.data.strip_words import StripMapper, StripWord
 from dld.modeling.recognition.strip_recognizer import StripRecognizer
+from dld.strips.collapsing import collapse
 from dld.strips.grouping import StripSize, strip_batches
 from dld.strips.heights import STRIP_ROWS
 from dld.strips.rows_price import HEIGHT_EDGES, height_class
@@ -99,6 +100,7 @@ def text_probabilities(reader: StripRecognizer, words: Sequence[StripWord], rows
         columns = torch.full((len(at),), log_p.shape[1])
         nats = F.ctc_loss(log_p.transpose(0, 1), torch.cat(targets), columns, lengths, reduction="none", zero_infinity=False)
         probability[at] = (-nats).exp().numpy()
-        for i, found in zip(at, reader.read(pixels), strict=True):
+        certainty, ids = log_p.exp().max(-1)
+        for i, found in zip(at, collapse(ids.numpy(), certainty.numpy()), strict=True):
             right[i] = "".join(characters[k - 1] for k in found.ids) == words[i].text
     return probability, right

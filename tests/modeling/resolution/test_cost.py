@@ -131,9 +131,10 @@ def test_the_attention_head_is_charged_its_steps(rows, monkeypatch):
             counted = count_flops(lambda pixels=pixels: reader.read(pixels))
         assert law.reading_flops([StripSize(rows, width)] * 3) == pytest.approx(counted.total_flops, rel=0.01)
     step = strip_flops(reader, 160, 48) - ctc.reading_flops([StripSize(48, 160)])
-    # keys, and of each step: query, attention, LSTM cell, output; without the CTC head
+    # keys, and of each step: query, attention, LSTM cell, output, where it has been, what it looks at; without the CTC head
     columns, width, V = 20, 160, 96
     keys, per_step = columns * 120 * width, width * width + columns * (width + 120) + 4 * width * (2 * width + 120) + width * V
+    per_step += columns * (8 * 11 + 8 * width) + 120 * V
     assert step == pytest.approx(2 * (keys + DECODER_STEPS * per_step - columns * 120 * V), rel=1e-3)
 
 
