@@ -21,7 +21,7 @@ from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes, spotting_postprocess
-from dld.modeling.recognition.locators.located_words import StripReading, learned_sides, locator_losses
+from dld.modeling.recognition.locators.located_words import ReadingLoss, learned_sides, locator_losses
 from dld.modeling.recognition.locators.locator import Locator, build_locator
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
@@ -281,16 +281,16 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
 
     def _locator_losses(self, level: torch.Tensor, words: list[Instances], images: ImageList) -> dict[str, torch.Tensor]:
         """Compute the weighted losses of the locator on annotated words, which lie in `images`."""
-        reading = None
+        reading_loss = None
         if self.locator.learns_by_reading:
-            # in training a spotter that reads strips itself has no other reader
+            # a spotter that reads strips itself has no other reader in training: it learns from these strips, too
             reader = self.roi_heads.recognizer if self.reads_photos else self.reader
             if reader.charset != self.charset:
                 raise ValueError(
                     f"MODEL.STRIPS.CHARSET must be empty to train a locator by reading, it gives {reader.charset!r}"
                 )
-            reading = StripReading(reader, images, self.pixel_mean, self.pixel_std)
-        losses = locator_losses(self.locator, level, words, reading)
+            reading_loss = ReadingLoss(reader, images, self.pixel_mean, self.pixel_std)
+        losses = locator_losses(self.locator, level, words, reading_loss)
         return {name: self.locator_weight * value for name, value in losses.items()}
 
     @torch.no_grad()

@@ -20,14 +20,14 @@ from dld.strips.grouping import padded_widths
 from dld.strips.heights import STRIP_ROWS
 from dld.strips.sides import bends, sides_of_outlines
 
-__all__ = ["StripReading", "learned_sides", "locator_losses"]
+__all__ = ["ReadingLoss", "learned_sides", "locator_losses"]
 
 
-class StripReading:
-    """How well a frozen reader reads words between sides that learn from it.
+class ReadingLoss:
+    """How well a reader reads words between sides that learn from it.
 
     Args:
-        reader: its weights get no gradient, the sides do.
+        reader: of strips of 48 rows; frozen, unless it is trained itself.
         images: normalised, from which strips are cut.
         pixel_mean, pixel_std: (3, 1, 1), of their normalisation.
     """
@@ -36,15 +36,12 @@ class StripReading:
         self.reader, self.mean, self.std = reader, pixel_mean, pixel_std
         self.strips = WordStrips(images.tensor.float(), images.image_sizes, how=reader.straightening)
 
-    def loss(self, sides: torch.Tensor, words: Sequence[Instances]) -> torch.Tensor:
+    def __call__(self, sides: torch.Tensor, words: Sequence[Instances]) -> torch.Tensor:
         """Return the CTC loss of the annotated text, per character and a mean over words.
 
         Args:
             sides: (R, 2, n, 2), pixels of the images.
-            words: of each image, R in all, with `gt_text`.
-
-        Raises:
-            ValueError: the reader knows other characters than the annotation is written in.
+            words: of each image, R in all, with `gt_text` in the characters of the reader.
         """
         ids = torch.cat([x.gt_text for x in words])
         if not len(sides):
@@ -65,14 +62,14 @@ class StripReading:
 
 
 def locator_losses(
-    locator: Locator, level: torch.Tensor, words: Sequence[Instances], reading: StripReading | None = None
+    locator: Locator, level: torch.Tensor, words: Sequence[Instances], reading_loss: ReadingLoss | None = None
 ) -> dict[str, torch.Tensor]:
     """Compute the losses of a locator on annotated words, by name.
 
     Args:
         level: pyramid level (N, C, H/stride, W/stride).
         words: of each image, with `gt_read_boxes`, at which it looks, and `gt_fiducials`, where it needs sides.
-        reading: for a locator that learns by it, as `loss_read`.
+        reading_loss: for a locator that learns by reading, as `loss_read`.
 
     Raises:
         ValueError: the words have no sides, or of another number of points.
@@ -89,8 +86,8 @@ def locator_losses(
         sides = torch.cat([p.view(len(p), 2, -1, 2) for p in points]).float() if points else sides
     box = to_view(box_sides(every, n), squares)
     losses = locator.losses(view, box, to_view(sides, squares))
-    if reading is not None:
-        losses["loss_read"] = reading.loss(from_view(locator.sides_in_view(view, box)[0], squares), words)
+    if reading_loss is not None:
+        losses["loss_read"] = reading_loss(from_view(locator.sides_in_view(view, box)[0], squares), words)
     return losses
 
 

@@ -119,20 +119,29 @@ def test_alone_the_locator_learns_and_nothing_else_changes(tiny_cfg, make_batch,
 
 def test_reading_moves_the_sides_and_better_ones_are_read_at_less_loss(tiny_cfg, make_batch, storage):
     """The frozen reader prefers the annotated sides to those of a box twice as high, and says so by a gradient."""
-    from dld.modeling.recognition.locators.located_words import StripReading
+    from dld.modeling.recognition.locators.located_words import ReadingLoss
 
     model = build(tiny_cfg, "stn").train()
     batch = make_batch((("stone", "river"), ()))
     words = [batch[0]["instances"]]
-    reading = StripReading(model.reader, model.preprocess_image(batch), model.pixel_mean, model.pixel_std)
+    reading_loss = ReadingLoss(model.reader, model.preprocess_image(batch), model.pixel_mean, model.pixel_std)
     right = words[0].gt_fiducials.points.view(2, 2, 7, 2)
     wrong = right.clone()
     wrong[:, 0, :, 1] -= 14
     wrong.requires_grad_()
-    loss = reading.loss(wrong, words)
+    loss = reading_loss(wrong, words)
     loss.backward()
-    assert reading.loss(right, words) < 0.5 * loss
+    assert reading_loss(right, words) < 0.5 * loss
     assert wrong.grad.isfinite().all() and wrong.grad.abs().sum() > 0
+
+
+def test_a_spotter_that_reads_strips_itself_may_have_one(tiny_cfg, make_batch, storage):
+    own = ["MODEL.RECOGNITION.NAME", "StripRecognizer", "MODEL.STRIPS.WEIGHTS", "", "MODEL.RECOGNITION.READER", ""]
+    model = build(tiny_cfg, "stn", *own).train()
+    losses = model(make_batch(WORDS))
+    assert set(losses) == {"loss_ctc"} | DETECTION | LOSSES["stn"] and all(torch.isfinite(v) for v in losses.values())
+    sum(losses.values()).backward()
+    assert not [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def test_sides_of_the_locator_are_where_the_strip_is_cut(tiny_cfg, one_bent_one_straight):
