@@ -68,6 +68,27 @@ def test_training_brings_the_student_to_its_teacher_and_ends_as_a_reader(cfg, tm
         torch.testing.assert_close(written.state_dict()[name].float(), value.float(), atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.parametrize("encoder", ["pyramid", "stem"])
+def test_a_reader_with_the_spotters_layers_is_trained_written_and_scored(cfg, encoder):
+    node = cfg.MODEL.STRIPS
+    node.ENCODER.NAME, node.TRAINING.ROWS, node.TRAINING.TEST_ROWS, cfg.SOLVER.MAX_ITER = encoder, [48, 24], [24], 2
+    student = train(cfg).unwrapped_model.student
+    path = os.path.join(cfg.OUTPUT_DIR, READER_FILE)
+    written = load_strip_recognizer(path)
+    assert written.encoder_name == encoder and type(written.body) is type(student.body)
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(written.state_dict()[name].float(), value.float(), atol=2e-3, rtol=2e-3)
+    untouched = StripDistiller(cfg).student.body.trunk.state_dict()
+    moved = [name for name, value in student.body.trunk.state_dict().items() if not torch.equal(value, untouched[name])]
+    assert len(moved) == len(untouched), "the copy of the spotter's layers is trained, too"
+    again = StripDistiller(cfg)
+    again.start_from(written)
+    assert torch.equal(again.student.body.head.out.weight, written.body.head.out.weight)
+    node.ENCODER.NAME = "ppocr"
+    with pytest.raises(ValueError, match=f"set MODEL.STRIPS.ENCODER.NAME {encoder}"):
+        StripDistiller(cfg).start_from(written)
+
+
 def words_of(cfg):
     mapper = StripMapper.from_config(cfg, Charset.default())
     import numpy as np

@@ -69,6 +69,20 @@ def test_a_reader_without_decoder_is_trained_by_its_columns(cfg, make_batch, sto
     assert set(model(make_batch(WORDS))) == {"loss_ctc"} | DETECTION
 
 
+@pytest.mark.parametrize("encoder", ["pyramid", "stem"])
+def test_an_encoder_with_the_spotters_layers_is_a_copy_of_its_own(cfg, make_batch, storage, encoder):
+    model = build(cfg, "MODEL.STRIPS.ENCODER.NAME", encoder, "MODEL.STRIPS.ENCODER.WEIGHTS", "")
+    losses = model(make_batch(WORDS))
+    assert set(losses) == READING | DETECTION
+    (losses["loss_rec"] + losses["loss_ctc"]).backward()
+    recognizer = model.roi_heads.recognizer
+    assert not [n for n, p in recognizer.named_parameters() if p.grad is None]
+    assert all(p.grad is None for p in model.backbone.parameters()), "the spotter's own layers stay as they are"
+    assert model.eval().reader.encoder_name == encoder
+    nothing = build(cfg)(make_batch(SCENES["no words in the batch"][0]))
+    assert nothing["loss_ctc"] == 0
+
+
 def test_words_are_read_from_the_photo_at_every_scale(cfg, make_batch):
     """What is looked for in a small image is read from the large one."""
     model = build(as_distiller(cfg)).student.eval()

@@ -315,6 +315,18 @@ def test_low_strips_are_read_with_the_encoder_of_their_own_weights(tmp_path):
         torch.testing.assert_close(reader.logits(strips(rows)), load_strip_recognizer(files[name]).logits(strips(rows)))
 
 
+def test_a_spotter_reads_with_the_file(reader, tmp_path, make_record):
+    from dld.inference.predictor import TextSpotter
+
+    options = ["MODEL.STRIPS.WEIGHTS", saved(reader, tmp_path / "reader.safetensors"), "MODEL.STRIPS.CHARSET", "all"]
+    options += ["MODEL.STRIPS.SCORE_THRESH", 0.0, "MODEL.STRIPS.ROWS", [32], "MODEL.INFERENCE_DTYPE", "float32"]
+    spotter = TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=options)
+    assert spotter.model.reader.encoder_name == reader.encoder_name
+    torch.testing.assert_close(spotter.model.reader.logits(strips(32)), reader.logits(strips(32)))
+    result = spotter(make_record(("stone", "river"), 200, 320, font=2.0)["image"])
+    assert result.words and set("".join(w.text for w in result.words)) <= set(CHARSET.characters)
+
+
 class Reading:
     """What the law of strips needs of a spotter."""
 
