@@ -71,8 +71,13 @@ def test_training_brings_the_student_to_its_teacher_and_ends_as_a_reader(cfg, tm
 @pytest.mark.parametrize("encoder", ["pyramid", "stem"])
 def test_a_reader_with_the_spotters_layers_is_trained_written_and_scored(cfg, encoder):
     node = cfg.MODEL.STRIPS
-    node.ENCODER.NAME, node.TRAINING.ROWS, node.TRAINING.TEST_ROWS, cfg.SOLVER.MAX_ITER = encoder, [48, 24], [24], 2
-    student = train(cfg).unwrapped_model.student
+    node.ENCODER.NAME, node.TRAINING.ROWS, node.TRAINING.TEST_ROWS, cfg.SOLVER.BASE_LR = encoder, [48, 24], [24], 0.001
+    cfg.SOLVER.MAX_ITER = 20
+    words = words_of(cfg)
+    first = StripDistiller(cfg).losses(words, 24)
+    model = train(cfg).unwrapped_model
+    student, last = model.student, model.losses(words, 24)
+    assert sum(v.item() for v in last.values()) < 0.8 * sum(v.item() for v in first.values())
     path = os.path.join(cfg.OUTPUT_DIR, READER_FILE)
     written = load_strip_recognizer(path)
     assert written.encoder_name == encoder and type(written.body) is type(student.body)

@@ -94,10 +94,10 @@ class StripDistiller(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         node = cfg.MODEL.STRIPS
-        teacher = load_strip_recognizer(node.WEIGHTS)
+        teacher, student = load_strip_recognizer(node.WEIGHTS), new_student(cfg)
         charset = charset_of_strips(cfg, teacher)
-        teacher.keep_characters(charset)
-        student = new_student(cfg, charset)
+        for reader in (teacher, student):
+            reader.keep_characters(charset)
         training = node.TRAINING
         if training.DECODER_WIDTH and student.decoder is None:
             student.add_decoder(training.DECODER_WIDTH)

@@ -95,11 +95,10 @@ def build_strip_encoder(cfg) -> StripEncoder:
 @torch.no_grad()
 def _check_shapes(name: str, encoder: StripEncoder) -> None:
     modes = [(module, module.training) for module in encoder.modules()]
-    device = next(encoder.parameters()).device
     encoder.eval()
     for rows, form in FORMS.items():
         columns = int(form.columns(96))
-        shape = tuple(encoder(torch.zeros(1, 3, rows, columns, device=device)).shape)
+        shape = tuple(encoder(torch.zeros(1, 3, rows, columns)).shape)
         if len(shape) != 4 or shape[:2] != (1, ENCODER_WIDTH) or shape[3] != columns // 4:
             raise ValueError(
                 f"MODEL.STRIPS.ENCODER.NAME {name} gives features {shape} of a strip (1, 3, {rows}, {columns}), "
@@ -140,7 +139,7 @@ def encoder_description(cfg) -> dict[str, str]:
     node.defrost()
     # a network is not described by the files that it started from
     node.MODEL.WEIGHTS = node.MODEL.DISTILLATION.TEACHER_WEIGHTS = node.MODEL.STRIPS.ENCODER.WEIGHTS = ""
-    node.MODEL.STRIPS.WEIGHTS = node.MODEL.STRIPS.LOW_WEIGHTS = ""
+    node.MODEL.STRIPS.WEIGHTS = node.MODEL.STRIPS.LOW_WEIGHTS = node.MODEL.RECOGNITION.CHARSET_FILE = ""
     node.MODEL.DEVICE = "cpu"
     return {"encoder": name, "encoder_config": CfgNode({"MODEL": node.MODEL}).dump()}
 

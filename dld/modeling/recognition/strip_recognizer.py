@@ -397,7 +397,7 @@ def load_strip_recognizer(path: str) -> StripRecognizer:
     return reader
 
 
-def new_student(cfg, charset: Charset) -> StripRecognizer:
+def new_student(cfg) -> StripRecognizer:
     """Return a reader of the encoder MODEL.STRIPS.ENCODER with the weights MODEL.STRIPS.WEIGHTS, in evaluation mode.
 
     If those are of a reader with another encoder, only mixer and heads are, and the encoder starts from
@@ -407,13 +407,12 @@ def new_student(cfg, charset: Charset) -> StripRecognizer:
         ValueError, FileNotFoundError, KeyError: naming the key or the file.
     """
     reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
-    reader.keep_characters(charset)
     if named_encoder(cfg) == reader.encoder_name:
         return reader
     encoder = build_strip_encoder(cfg)
     start_encoder(cfg, encoder)
     return StripRecognizer(
-        charset=charset,
+        charset=reader.charset,
         decoder_width=0 if reader.decoder is None else reader.decoder.hidden_dim,
         encoder=encoder,
         encoder_metadata=encoder_description(cfg),

@@ -33,6 +33,18 @@ def test_a_teacher_of_the_students_architecture_is_no_other(cfg, tmp_path):
     assert teacher_config(cfg) is None, "how it reads and was trained does not make it another network"
 
 
+def test_the_encoder_of_strips_is_the_teachers_own_where_it_is_a_part_of_it(cfg, tmp_path):
+    own = cfg.clone()
+    own.MODEL.META_ARCHITECTURE, own.MODEL.STRIPS.ENCODER.NAME = "TextSpottingRCNN", "stem"
+    for name, encoder in (("TextRecognizer", None), ("StripRecognizer", "stem")):
+        own.MODEL.RECOGNITION.NAME = cfg.MODEL.RECOGNITION.NAME = name
+        SpotterCheckpointer(torch.nn.Linear(1, 1), str(tmp_path), extra={"config": own.dump()}).save(name)
+        cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = str(tmp_path / f"{name}.pth")
+        other = teacher_config(cfg)
+        assert encoder == (None if other is None else other.MODEL.STRIPS.ENCODER.NAME)
+    assert cfg.MODEL.STRIPS.ENCODER.NAME == "ppocr"
+
+
 def test_weights_without_configuration_are_of_the_students_architecture(cfg, tmp_path):
     torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "bare.pth")
     cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS = str(tmp_path / "bare.pth")

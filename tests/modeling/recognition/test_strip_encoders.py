@@ -97,7 +97,7 @@ def test_strips_of_a_batch_do_not_see_each_other(reader):
 
 
 def test_the_default_is_the_reader_of_before():
-    reader = new_student(settings("ppocr"), CHARSET)
+    reader = new_student(settings("ppocr"))
     shipped = load_weights_file("dld://strip_reader")
     assert not {"encoder", "encoder_config"} & set(shipped) and reader.encoder_metadata == {}
     assert reader.encoder_name == "ppocr" and encoder_description(settings("ppocr")) == {}
@@ -267,7 +267,7 @@ def test_mistakes_of_the_configuration_are_named():
     with pytest.raises(
         ValueError, match="MODEL.STRIPS.ENCODER.NAME must be one of ToyEncoder, ppocr, pyramid, stem, got 'resnet'"
     ):
-        new_student(settings("resnet"), CHARSET)
+        new_student(settings("resnet"))
     cfg = settings("ToyEncoder")
     cfg.MODEL.set_new_allowed(True)
     cfg.MODEL.TOY_WIDTH = 32
@@ -275,12 +275,12 @@ def test_mistakes_of_the_configuration_are_named():
         build_strip_encoder(cfg)
     cfg = settings("stem", "MODEL.STRIPS.ENCODER.WEIGHTS", "no/where.pth")
     with pytest.raises(FileNotFoundError, match=r"MODEL\.STRIPS\.ENCODER\.WEIGHTS: .*no/where\.pth"):
-        new_student(cfg, CHARSET)
+        new_student(cfg)
     cfg = settings("stem", "MODEL.BACKBONE.NAME", "build_tiny_resnet_fpn_backbone")
     with pytest.raises(ValueError, match="ENCODER.WEIGHTS dld://teacher_tiny: weights of another backbone"):
-        new_student(cfg, CHARSET)
+        new_student(cfg)
     cfg.MODEL.STRIPS.ENCODER.WEIGHTS = ""
-    assert new_student(cfg, CHARSET).encoder_name == "stem"
+    assert new_student(cfg).encoder_name == "stem"
     cfg = settings("pyramid", "MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.OUT_FEATURES", ["res4"])
     with pytest.raises(ValueError, match="pyramid: MODEL.BACKBONE.NAME gives no level of stride 4"):
         build_strip_encoder(cfg)
