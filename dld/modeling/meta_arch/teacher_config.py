@@ -44,13 +44,14 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
     merged = cfg.clone()
     merged.defrost()
     merged.MODEL = own.MODEL
+    encoder = own.MODEL.STRIPS.ENCODER.NAME
     for name in NOT_THE_NETWORK:
         merged.MODEL[name] = cfg.MODEL[name]
     if own.MODEL.RECOGNITION.NAME == "StripRecognizer":
         # there the encoder is a part of the spotter
         merged.MODEL.STRIPS = cfg.MODEL.STRIPS.clone()
         merged.MODEL.STRIPS.defrost()
-        merged.MODEL.STRIPS.ENCODER.NAME = own.MODEL.STRIPS.ENCODER.NAME
+        merged.MODEL.STRIPS.ENCODER.NAME = encoder
     for name in HOW_WORDS_ARE_READ:
         merged.MODEL.RECOGNITION[name] = cfg.MODEL.RECOGNITION[name]
     return None if _plain(merged.MODEL) == _plain(cfg.MODEL) else merged
