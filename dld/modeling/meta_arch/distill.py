@@ -262,6 +262,9 @@ class DistillMetaArch(DynamicSpotter):
         storage = get_event_storage()
         storage.put_scalar("selector/kl", float(comparison.kl.mean()))
         storage.put_scalar("selector/cost", float(comparison.cost.gather(1, choice[:, None]).mean()))
+        for rows, lost in (comparison.lost_at_rows or {}).items():
+            if len(lost):
+                storage.put_scalar(f"selector/lost_at_{rows}_rows", float(lost.mean()))
         return loss, choice
 
     def train_student(

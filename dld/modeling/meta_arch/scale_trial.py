@@ -37,7 +37,9 @@ def try_scales(
     """Measure what the student loses at every candidate scale against its teacher's reading at full resolution.
 
     One batched pass per scale (and padded size) runs through backbone, top-down path and recogniser. Both decoders are
-    fed the annotated prefix. Words that the teacher itself misreads do not count.
+    fed the annotated prefix. Words that the teacher itself misreads do not count. A student that reads strips of several
+    heights tries these, too: strips are cut from the photos, so a pass for each height takes the place of one for each scale,
+    and what a scale loses of reading is what the largest height loses.
 
     Args:
         batch: N images at the teacher's resolution with R readable words.
@@ -49,10 +51,17 @@ def try_scales(
     """
     ids, inside, image_of = batch.texts, batch.texts != batch.pad, batch.image_of()
     columns, losses, counted = [], [], None
+    finds = word_loss == "spotting"
     with batch_norm_in_eval(student):
+        at_rows = {rows: _logits_at(student, batch, rows, cost_table.scales[0]) for rows in student.trial_rows}
         for scale in cost_table.scales:
-            reading, found = read_annotated(student, batch, scale, find=word_loss == "spotting")
-            logits = student.decoder(reading.context, ids)
+            found = None
+            if at_rows:
+                logits = at_rows[student.trial_rows[0]]
+                found = read_annotated(student, batch, scale, find=True).found if finds else None
+            else:
+                reading, found = read_annotated(student, batch, scale, find=finds)
+                logits = student.decoder(reading.context, ids)
             kl = character_kl(logits, targets.logits, inside)
             per_image, counted = image_kl(kl, image_of, len(batch), targets.correct)
             columns.append(per_image)
@@ -64,4 +73,11 @@ def try_scales(
         loss = torch.stack(losses, 1)
         kept = [(image_of == i) & targets.correct for i in range(len(batch))]
         words = [ScaleWords(boxes[k], loss[k]) for k in kept]
-    return ScaleComparison(torch.stack(columns, 1), cost.to(ids.device), counted, words)
+    lost = {rows: reading_lost(x, targets.logits, ids, batch.pad)[targets.correct] for rows, x in at_rows.items()}
+    return ScaleComparison(torch.stack(columns, 1), cost.to(ids.device), counted, words, lost or None)
+
+
+def _logits_at(student: Spotter, batch: AnnotatedBatch, rows: int, scale: float) -> torch.Tensor:
+    """Return the decoder's logits (R, T, V) of words read from strips of this height; the scale decides nothing."""
+    with student.at_height(rows):
+        return student.decoder(read_annotated(student, batch, scale).features.context, batch.texts)

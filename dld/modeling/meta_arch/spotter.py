@@ -61,6 +61,8 @@ class Spotter(nn.Module, ABC):
         reader: reads strips at test; None: the spotter reads by itself.
         expected_strip_width: number of padded columns to assume for the strip of a word that is not known yet.
         strip_rows: heights at which `reader` reads, from the largest to the smallest.
+        trial_rows: heights of strips at which annotated words can be read, from the largest, of a spotter that is trained to
+            read at several; see :meth:`at_height`.
         reads_photos: whether annotated words are read from the photos at full resolution, not from what the network sees:
             :meth:`losses`, :meth:`recognize` and :meth:`find_and_recognize` then need `photos` where it sees smaller images.
     """
@@ -75,6 +77,7 @@ class Spotter(nn.Module, ABC):
     expected_strip_width: int = 0
     strip_rows: tuple[int, ...] = ()
     reads_photos: bool = False
+    trial_rows: tuple[int, ...] = ()
 
     @property
     @abstractmethod
@@ -92,6 +95,10 @@ class Spotter(nn.Module, ABC):
         """The module from context features to characters, with the methods of
         :class:`~dld.modeling.recognition.decoder.AttentionDecoder`: `prepare`, `initial_state`, `step`, `forward`, `greedy`.
         None: there is none, and the spotter can neither teach nor be taught."""
+
+    def at_height(self, rows: int) -> AbstractContextManager[None]:
+        """Return a context in which annotated words are read from strips of this height, one of :attr:`trial_rows`."""
+        raise ValueError(f"{type(self).__name__} reads at no height of strips that it could be told")
 
     @property
     def has_ctc_head(self) -> bool:

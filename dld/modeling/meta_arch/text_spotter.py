@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,15 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     @property
     def decoder(self) -> nn.Module:
         return self.roi_heads.recognizer.decoder
+
+    @property
+    def trial_rows(self) -> tuple[int, ...]:
+        """Heights of strips at which the recogniser of the heads is trained; empty where it reads crops."""
+        return self.roi_heads.recognizer.train_rows if self.reads_photos else ()
+
+    def at_height(self, rows: int) -> AbstractContextManager[None]:
+        """Read annotated words from strips of this height; see :meth:`Spotter.at_height`."""
+        return self.roi_heads.recognizer.at_height(rows) if self.reads_photos else super().at_height(rows)
 
     @property
     def has_ctc_head(self) -> bool:

@@ -5,7 +5,8 @@ N images, R words, n points of a side, L columns, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,7 @@ class AnnotatedStrips(nn.Module):
         super().__init__()
         self.max_length, self.ctc_weight, self.loss_weight = max_length, ctc_weight, loss_weight
         self.attention_share, self.train_rows, self.straightening = attention_share, checked_rows(train_rows), straightening
+        self.told_rows: int | None = None
         # from the values of the images to those of strips, x / 127.5 - 1
         mean, std = (torch.tensor(list(x), dtype=torch.float32).view(-1, 1, 1) for x in (pixel_mean, pixel_std))
         self.register_buffer("gain", std / 127.5, persistent=False)
@@ -119,7 +121,9 @@ class AnnotatedStrips(nn.Module):
         return F.avg_pool2d(x, (int(x.shape[2]), FORMS[int(strips.shape[2])].pooled))
 
     def _drawn_rows(self, seeds: Sequence[int | None] | None, images: int) -> list[int]:
-        """Draw the height of each image's strips; at test it is the largest there is."""
+        """Draw the height of each image's strips, if none was told; at test it is the largest there is."""
+        if self.told_rows is not None:
+            return [self.told_rows] * images
         if not self.training:
             return [STRIP_ROWS] * images
         drawn = []
@@ -127,6 +131,15 @@ class AnnotatedStrips(nn.Module):
             with random_numbers_of(None if seed is None else seed ^ _HEIGHTS, torch.device("cpu")):
                 drawn.append(self.train_rows[int(torch.randint(len(self.train_rows), ()))])
         return drawn
+
+    @contextmanager
+    def at_height(self, rows: int) -> Iterator[None]:
+        """Read annotated words at this height meanwhile, in training, too."""
+        self.told_rows = rows
+        try:
+            yield
+        finally:
+            self.told_rows = None
 
     @property
     def ctc_head(self) -> nn.Module:

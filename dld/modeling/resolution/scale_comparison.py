@@ -5,7 +5,7 @@ N images, S candidate scales; image i has r_i words that count (readable, and re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,21 +27,24 @@ class ScaleComparison(NamedTuple):
     cost: torch.Tensor  # (N, S) share of the teacher's cost
     counted: torch.Tensor  # bool (N,): images with words that the KL was taken over
     words: Sequence[ScaleWords] | None = None  # N; None where no selector asks for them
+    # of the heights of strips that were tried, `reading_lost` of every word that counts, (sum of r_i,)
+    lost_at_rows: Mapping[int, torch.Tensor] | None = None
 
     def to(self, device: torch.device) -> ScaleComparison:
         """Copy the comparison to another device."""
         words = None if self.words is None else [ScaleWords(*(x.to(device) for x in image)) for image in self.words]
-        return ScaleComparison(self.kl.to(device), self.cost.to(device), self.counted.to(device), words)
+        lost = None if self.lost_at_rows is None else {rows: x.to(device) for rows, x in self.lost_at_rows.items()}
+        return ScaleComparison(self.kl.to(device), self.cost.to(device), self.counted.to(device), words, lost)
 
     def rows(self, index: Sequence[int]) -> ScaleComparison:
-        """Select the rows of the images `index`."""
+        """Select the rows of the images `index`; what heights of strips lose is not told apart by image, and stays behind."""
         index = list(index)
         words = None if self.words is None else [self.words[i] for i in index]
         return ScaleComparison(self.kl[index], self.cost[index], self.counted[index], words)
 
     @staticmethod
     def cat(parts: Sequence[ScaleComparison]) -> ScaleComparison:
-        """Concatenate comparisons; the result has `words` only if all of them have it."""
+        """Concatenate comparisons; the result has `words` only if all of them have it, and nothing of heights of strips."""
         words = None
         if all(part.words is not None for part in parts):
             words = [image for part in parts for image in part.words]

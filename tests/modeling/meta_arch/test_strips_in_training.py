@@ -10,8 +10,10 @@ import dld.modeling  # noqa: F401  only registration
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.trainer import rate_factor, rate_factors
 from dld.modeling.meta_arch.annotated_batch import AnnotatedBatch, read_annotated
+from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval
 from dld.modeling.recognition.recognizer import Photos
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
+from dld.modeling.resolution.scale_comparison import reading_lost
 from dld.structures.padded_polygons import PaddedPolygons
 
 STRIPS = [
@@ -216,6 +218,32 @@ def test_at_one_height_the_student_has_the_features_of_its_twin(cfg, make_batch,
     model.teacher.load_state_dict(model.student.state_dict())
     losses = model(make_batch(WORDS, (("a",), ()), (("letters",), ())))
     assert losses["loss_kd_roi"] < 1e-8 and losses["loss_kd_context"] < 1e-8
+
+
+def test_the_trial_reads_at_every_height_once_and_not_at_every_scale(cfg, make_batch, storage, monkeypatch):
+    model = build(as_distiller(cfg), "MODEL.STRIPS.TRAINING.ROWS", [16, 48, 24])
+    batch = model.annotate(make_batch(WORDS, (("letters",), ())))
+    targets = model.ask_teacher(batch)
+    targets.correct.fill_(True)
+    reader, heights = model.student.roi_heads.recognizer, []
+    cut = reader._features_of
+    monkeypatch.setattr(reader, "_features_of", lambda strips: heights.append(strips.shape[2]) or cut(strips))
+    compared = model.compare_scales(batch, targets)
+    assert set(heights) == {48, 24, 16} and len(heights) <= 2 * 3, "words of two widths at three heights"
+    assert list(compared.lost_at_rows) == [48, 24, 16] and len(model.scales) == 3
+    assert torch.equal(compared.kl, compared.kl[:, :1].expand_as(compared.kl)), "the photo is read, whatever the scale"
+    ids, pad = batch.texts, batch.pad
+    for rows, lost in compared.lost_at_rows.items():
+        with torch.no_grad(), model.student.at_height(rows), batch_norm_in_eval(model.student):
+            logits = model.student.decoder(read_annotated(model.student, batch, 0.7).features.context, ids)
+        torch.testing.assert_close(lost, reading_lost(logits, targets.logits, ids, pad))
+    model.train_selector(batch.padded(32), compared)
+    for rows, lost in compared.lost_at_rows.items():
+        assert storage.latest()[f"selector/lost_at_{rows}_rows"][0] == pytest.approx(float(lost.mean()))
+    assert compared.rows([0]).lost_at_rows is None
+    with pytest.raises(ValueError, match="reads at no height of strips"):
+        cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
+        build(cfg, "MODEL.META_ARCHITECTURE", "TextSpottingRCNN").at_height(48)
 
 
 def test_distillation_needs_a_decoder(cfg):
