@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> float:
     weights = weights_address(args.weights)
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output must end in .safetensors, got {args.output}")
+    if args.rows_from == args.dataset:
+        raise ValueError(f"--rows-from must be another data set than --dataset, {args.dataset}")
     spotter = StudiedSpotter.load("spotter", weights, args.opts)
     if not spotter.selects:
         raise ValueError(f"{args.weights} has no resolution selector: it reads every image at one scale")
@@ -70,7 +72,9 @@ def run(args: argparse.Namespace) -> float:
         measured = _measure_rows(spotter, args.rows_from)
     scores = gather_scores(spotter.model, records, images.count)
     saved = None
-    if spotter.model.prices_rows and spotter.model.height_shares:
+    if spotter.model.prices_rows and not spotter.model.height_shares:
+        raise ValueError("MODEL.STRIPS.ROWS_LOSSES need HEIGHT_SHARES, too, to keep to a budget: give --rows-from")
+    if spotter.model.prices_rows:
         saved = ReadingSaved(spotter.model, [images.mapper(images.images[i])["image"].shape[-2:] for i in range(images.count)])
     mu = budget.calibrate(scores, saved)
 

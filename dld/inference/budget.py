@@ -20,6 +20,8 @@ __all__ = ["DEAREST", "Budget", "ReadingSaved", "ScaleScores", "calibrate_mu", "
 
 # a mu beyond which nothing becomes cheaper
 DEAREST = 1e4
+# values of mu at which what strips save is looked at
+_GRID = 200
 # The model keeps mu in float32: steps that lie closer than this are one step.
 _DECIMALS = 6
 
@@ -92,7 +94,8 @@ def calibrate_mu(
         wanted_mean_cost: in the unit of `spent`.
         spent: what is averaged (N, S), larger where the image's cost is; None: the costs.
         saved: by how much the mean is less at a mu, whatever scales are chosen, and never less at a larger one: what lower
-            strips save. The bisection is then over the steps of the scales alone, and may spend a little less than it may.
+            strips save. The bisection is then over the steps of the scales and a grid beside them, and may spend a little less
+            than it may, never more.
 
     Raises:
         ValueError: shapes that do not fit, values that are not finite, or a cost that no choice of scales has; the
@@ -106,8 +109,12 @@ def calibrate_mu(
     if not all(np.isfinite(table).all() for table in (scores, costs, spent)):
         raise ValueError("scores and costs must be finite")
     low, high = float(spent.min(1).mean()), float(spent.max(1).mean())
+    steps = _steps(scores, costs)
     if saved is not None:
-        low -= saved(DEAREST)
+        # strips save between the steps of the scales, too, and go on where every image has its cheapest scale
+        dearest = max(DEAREST, 2 * float(steps[-1])) if len(steps) else DEAREST
+        steps = np.unique(np.concatenate([steps, np.geomspace(1e-3, dearest, _GRID)]))
+        low -= saved(_between(steps, len(steps)))
     slack = 1e-9 * max(abs(high), 1.0)
     if not low - slack <= wanted_mean_cost <= high + slack:
         side = "below" if wanted_mean_cost < low else "above"
@@ -120,20 +127,18 @@ def calibrate_mu(
         mean = float(spent[rows, choose_scales(scores, costs, mu)].mean())
         return mean if saved is None else mean - saved(mu)
 
-    steps = _steps(scores, costs)
-    if saved is not None:
-        # strips may go on saving where every image has its cheapest scale
-        first = max(float(steps[-1]) if len(steps) else 0.0, 1.0)
-        steps = np.concatenate([steps, np.geomspace(first, DEAREST, 64)[1:]])
+    def candidate(k: int) -> float:
+        before, after = (steps[k - 1] if k else -np.inf), (steps[k] if k < len(steps) else np.inf)
+        return 0.0 if before < 0 < after else _between(steps, k)
+
     first, last = 0, len(steps)  # the wanted stretch between two steps; the last costs least
     while first < last:
         middle = (first + last) // 2
-        if mean_cost(_between(steps, middle)) <= wanted_mean_cost + slack:
+        if mean_cost(candidate(middle)) <= wanted_mean_cost + slack:
             last = middle
         else:
             first = middle + 1
-    before, after = (steps[first - 1] if first else -np.inf), (steps[first] if first < len(steps) else np.inf)
-    return 0.0 if before < 0 < after else _between(steps, first)
+    return candidate(first)
 
 
 def _steps(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:

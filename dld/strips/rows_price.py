@@ -31,14 +31,17 @@ def loss_table(rows: Sequence[Sequence[float]]) -> dict[int, np.ndarray]:
     """
     table: dict[int, np.ndarray] = {}
     for numbers in rows:
-        losses = np.array(numbers[1:], dtype=np.float64)
-        fits = len(numbers) == len(HEIGHT_EDGES) + 2 and numbers[0] in FORMS and int(numbers[0]) not in table
-        if not (fits and ((losses >= 0) & (losses <= 1)).all()):
+        try:
+            given = np.array(numbers, dtype=np.float64)
+        except (TypeError, ValueError):
+            given = np.empty(0)
+        fits = given.shape == (len(HEIGHT_EDGES) + 2,) and given[0] in FORMS and int(given[0]) not in table
+        if not (fits and ((given[1:] >= 0) & (given[1:] <= 1)).all()):
             raise ValueError(
                 f"MODEL.STRIPS.ROWS_LOSSES must hold, once for each of {', '.join(map(str, FORMS))}, the rows and "
-                f"{len(HEIGHT_EDGES) + 1} losses from 0 to 1, got {list(numbers)}"
+                f"{len(HEIGHT_EDGES) + 1} losses from 0 to 1, got {numbers}"
             )
-        table[int(numbers[0])] = losses
+        table[int(given[0])] = given[1:]
     return table
 
 
@@ -48,7 +51,10 @@ def checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
     Raises:
         ValueError: another number of them, one below 0, or a sum that is not 1.
     """
-    given = tuple(float(share) for share in shares)
+    try:
+        given = tuple(float(share) for share in shares)
+    except (TypeError, ValueError):
+        given = (-1.0,)
     if given and not (len(given) == len(HEIGHT_EDGES) + 1 and min(given) >= 0 and abs(sum(given) - 1) < 1e-3):
         raise ValueError(
             f"MODEL.STRIPS.HEIGHT_SHARES must be empty or {len(HEIGHT_EDGES) + 1} shares that add up to 1, got {list(shares)}"

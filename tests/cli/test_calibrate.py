@@ -74,14 +74,15 @@ def test_a_plain_spotter_has_no_budget(arguments, tiny_weights, capsys):
     assert "has no resolution selector" in capsys.readouterr().err
 
 
-def test_a_budget_over_scales_and_heights_of_strips(small_set, make_record, tmp_path, capsys):
-    weights = {"--weights": "dld_tiny", "--dataset": small_set, "--rows-from": small_set, "--budget": "0.6"}
+def test_a_budget_over_scales_and_heights_of_strips(small_set, register_records, make_record, tmp_path, capsys):
+    words = register_records("words_of_heights", [make_record(seed=seed) for seed in (7, 8)])
+    weights = {"--weights": "dld_tiny", "--dataset": small_set, "--rows-from": words, "--budget": "0.6"}
     outputs = {name: str(tmp_path / f"{name}.safetensors") for name in ("both", "scales")}
     assert run({**weights, "--output": outputs["both"]}) == 0
     node = config_from_checkpoint(outputs["both"]).MODEL
     assert {int(losses[0]) for losses in node.STRIPS.ROWS_LOSSES} == {48, 32, 24, 16} and len(node.STRIPS.HEIGHT_SHARES) == 7
     about = json.loads(load_weights_file(outputs["both"])["budget"])
-    assert about["rows_from"] == small_set and sum(about["words_of_heights"]) > 0 and about["mean_cost"] <= 0.6
+    assert about["rows_from"] == words and sum(about["words_of_heights"]) > 0 and about["mean_cost"] <= 0.6
     both, mus = TextSpotter.from_checkpoint(outputs["both"]), [about["mu"]]
     assert both.model.prices_rows and both.model.mu > 0
     del weights["--rows-from"]
@@ -90,12 +91,14 @@ def test_a_budget_over_scales_and_heights_of_strips(small_set, make_record, tmp_
     assert mus[0] <= mus[1], "what strips save is spent on scales"
     # at a price at which any loss is worth it, the lowest strips are read
     both.model.mu.fill_(1e4)
-    words = both(make_record(words=("stone", "river"), height=240, width=640, font=2.0)["image"]).words
-    assert words and {w.rows for w in words} == {16}
+    read = both(make_record(words=("stone", "river"), height=240, width=640, font=2.0)["image"]).words
+    assert read and {w.rows for w in read} == {16}
     assert run({**weights, "--rows-from": "nothing", "--output": outputs["both"]}) == 2
     assert "unknown data set 'nothing'" in capsys.readouterr().err
 
 
 def test_heights_are_only_chosen_where_strips_are_read(arguments, small_set, capsys):
     assert run({**arguments, "--rows-from": small_set}) == 2
+    assert f"--rows-from must be another data set than --dataset, {small_set}" in capsys.readouterr().err
+    assert run({**arguments, "--rows-from": "dld_samples"}) == 2
     assert "--rows-from is for spotters that read strips" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from dld.modeling.resolution.cost import CostTable, stored_cost
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
 from dld.strips.grouping import StripSize
+from dld.strips.heights import STRIP_ROWS
 from dld.strips.rows_price import RowsPrice, checked_shares, loss_table
 from dld.text.charset import Charset
 
@@ -127,7 +128,8 @@ class DynamicSpotter(nn.Module):
     @property
     def prices_rows(self) -> bool:
         """Whether heights of strips are chosen for their cost where the selector chooses scales."""
-        return bool(self.rows_losses) and getattr(self.selector, "words_per_score", None) is not None
+        reads_strips = bool(self.cost_table.student.strip_laws)
+        return reads_strips and bool(self.rows_losses) and getattr(self.selector, "words_per_score", None) is not None
 
     def rows_price(self, full: float, mu: float) -> RowsPrice:
         """Return what chooses heights of strips for an image whose reading costs the teacher `full` FLOPs.
@@ -145,7 +147,9 @@ class DynamicSpotter(nn.Module):
         law, student = self.cost_table.student, self.student
         price = self.rows_price(full, mu)
         spent = price.expected_flops(self.height_shares, law.expected_strip_width, student.strip_rows, student.most_enlarged)
-        return self.expected_words * (law.expected_reading - spent)
+        constant, linear, square = law.strip_laws[STRIP_ROWS]
+        width = law.expected_strip_width
+        return self.expected_words * (constant + linear * width + square * width**2 - spent)
 
     def groups(self, images: list[torch.Tensor], scales: list[float]) -> dict[tuple, list[int]]:
         """Return the positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""
