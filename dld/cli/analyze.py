@@ -86,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sides",
         action="store_true",
         help="instead of all that: how far the sides between which words are read lie from the annotated ones, and how many "
-        "words are read between either (DIR/sides.json, DIR/sides.md); spotters that read strips",
+        "words are read between either, and between sides that only end as the annotated ones do (DIR/sides.json, "
+        "DIR/sides.md); spotters that read strips",
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor, recorded with the times")
     parser.add_argument("--output", required=True, metavar="DIR")
@@ -180,11 +181,13 @@ def _sides(spotters: list[StudiedSpotter], args: argparse.Namespace, command: st
     from dld.utils.atomic_write import atomic_write_text
 
     register_datasets(spotters[0].cfg)
-    images = study_set(spotters[0].cfg, args.dataset, args.limit)
+    images = study_set(spotters[0].cfg, args.dataset, args.limit, args.punctuation)
     rows = [row for spotter in spotters for row in sides_rows(spotter.name, *measure_sides(spotter, images))]
     if not rows:
         raise ValueError(f"no annotated word of {args.dataset} was found: there are no sides to compare")
     about = {"dataset": args.dataset, "images": images.count, "command": command}
+    if args.punctuation != "kept":
+        about["punctuation"] = args.punctuation
     rows = [{**row, **about} for row in rows]
     table, output = sides_table(rows), Path(args.output)
     atomic_write_text(output / "sides.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")

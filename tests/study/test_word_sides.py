@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dld.cli import analyze
-from dld.study.word_sides import MeasuredWord, side_gap, sides_rows, sides_table
+from dld.study.word_sides import MeasuredWord, cut_at_ends, side_gap, sides_rows, sides_table
 
 
 def level(x0, y0, x1, y1, n=7):
@@ -25,11 +25,26 @@ def test_the_gap_is_a_distance_in_heights_whichever_way_sides_run_and_however_ma
     assert side_gap(level(10, 20, 130, 60), word) == pytest.approx(10 / 40)
 
 
+def test_sides_are_cut_at_annotated_ends_and_stay_where_they_were_across():
+    word = level(10, 20, 110, 60)
+    # 8 pixels too high and 10 % too tall, with 15 pixels too few at the beginning and 30 too many at the end
+    found = level(25, 10, 140, 54, 17)
+    for given in (found, found[::-1, ::-1]):
+        cut = cut_at_ends(given, word)
+        assert cut.shape == (2, 17, 2) and np.abs(cut - level(10, 10, 110, 54, 17)).max() < 0.5
+    # an arc: a quarter of it is missing at the end, and the rest goes on straight
+    turn = np.linspace(-2.2, -1.0, 17)
+    arc = np.stack([np.stack([200 + r * np.cos(turn), 200 + r * np.sin(turn)], 1) for r in (120, 80)])
+    cut = cut_at_ends(arc[:, :13], arc)
+    assert np.linalg.norm(cut.mean(0)[0] - arc.mean(0)[0]) < 1 and np.linalg.norm(cut.mean(0)[-1] - arc.mean(0)[-1]) < 8
+    assert cut_at_ends(found, level(300, 20, 400, 60)) is None
+
+
 def test_rows_are_of_all_straight_and_bent_words():
     words = [
-        MeasuredWord(0.0, 0.1, False, True, True),
-        MeasuredWord(0.1, 0.3, False, True, False),
-        MeasuredWord(0.5, 0.2, True, False, False),
+        MeasuredWord(0.0, 0.1, False, True, True, True),
+        MeasuredWord(0.1, 0.3, False, True, True, False),
+        MeasuredWord(0.5, 0.2, True, False, False, False),
     ]
     rows = sides_rows("mask", words, 5)
     assert [(row["kind"], row["words"], row["annotated"]) for row in rows] == [
@@ -39,8 +54,9 @@ def test_rows_are_of_all_straight_and_bent_words():
     ]
     assert rows[0]["gap_median"] == pytest.approx(0.2) and rows[0]["gap_mean"] == pytest.approx(0.2)
     assert (rows[1]["read_annotated"], rows[1]["read_predicted"], rows[2]["learned"]) == (1.0, 0.5, 1.0)
+    assert [row["read_ends"] for row in rows] == [pytest.approx(2 / 3), 1.0, 0.0]
     assert [row["kind"] for row in sides_rows("mask", words[:2], 5)] == ["all", "straight"]
-    assert "| mask | bent | 1 | 100.0 | 0.200 | 0.200 | 0.200 | 0.0 | 0.0 |" in sides_table(rows).splitlines()
+    assert "| mask | bent | 1 | 100.0 | 0.200 | 0.200 | 0.200 | 0.0 | 0.0 | 0.0 |" in sides_table(rows).splitlines()
 
 
 def test_the_command_measures_a_spotter_that_reads_strips(small_set, tiny_weights, tmp_path, capsys):
