@@ -283,6 +283,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.TRAINING.TEST_ROWS = [48, 32, 24, 16]
     # Most images of a test set; 0: all.
     cfg.MODEL.STRIPS.TRAINING.TEST_IMAGES = 0
+    # By itself: DATASETS.TEST is scored whenever so many more words were read in training, into curve.json and curve.png of
+    # OUTPUT_DIR; 0: never.
+    cfg.MODEL.STRIPS.TRAINING.CURVE_WORDS = 250_000
     # By how much of a word's height its annotated sides move: at test they are predicted ones.
     cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER = 0.05
     # Losses: CTC to the annotation; to the frozen reader characters, softened by each temperature, and column features.
