@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dld.data.synthesis.fonts import RASTER_SIZES, FontFace, load_faces
 
-if TYPE_CHECKING:
-    from dld.data.synthesis.lettering import Line
-
 __all__ = ["CachedFace", "load_cached_faces"]
 
-# letters that leave room beside them; between others faces kern by less than is seen
-_KERNED = frozenset("AFJLPTVWYfrvwy.,-'\"")
+# letters that leave room behind or before them; between others faces kern by less than is seen
+_OPEN_BEHIND, _OPEN_BEFORE = frozenset("AFLPTVWY"), frozenset("ATVWY.,'")
 
 
 class CachedFace:
@@ -28,7 +23,6 @@ class CachedFace:
     Attributes:
         capital_px: height of its capitals, in pixels.
         script, characters: as in :class:`~dld.data.synthesis.fonts.FontFace`.
-        lines: lines that were set in it and are wanted again, by whatever names them.
     """
 
     def __init__(self, face: FontFace, size: int = RASTER_SIZES[1]) -> None:
@@ -38,7 +32,6 @@ class CachedFace:
         self.script, self.characters = face.script, face.characters
         self._glyphs: dict[str, tuple[np.ndarray, int, int]] = {}
         self._steps: dict[str, float] = {}
-        self.lines: dict[Hashable, Line] = {}
 
     def can_draw(self, text: str) -> bool:
         return self.face.can_draw(text)
@@ -85,7 +78,7 @@ class CachedFace:
     def _step(self, pair: str) -> float:
         """Return how far the pen moves for the first of two letters, kerning included where it can be seen."""
         first, last = pair[0], pair[-1]
-        if first not in _KERNED and last not in _KERNED:
+        if first not in _OPEN_BEHIND and last not in _OPEN_BEFORE:
             pair = first
         found = self._steps.get(pair)
         if found is None:

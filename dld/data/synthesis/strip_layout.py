@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -97,15 +98,18 @@ def draw_warps(rng: np.random.Generator, n: int, amount: float) -> Warps:
         return amount * np.clip(sigma * rng.standard_normal((n, *shape)), -most, most)
 
     turn = normal(0.025, 0.08, 1) * (-1.0, 1.0)
+    shear, fan = normal(0.1, 0.35), normal(0.08, 0.3) * (rng.random(n) < 0.4)
+    # who cuts a slanted word leaves room for its slant
+    ends = amount * rng.uniform(-0.05, 0.14, (n, 2)) + 0.3 * (np.abs(shear) + np.abs(fan))[:, None]
     waves = np.stack([normal(0.012, 0.04), rng.uniform(0.5, 2.5, n), rng.uniform(0, 2 * math.pi, n)], 1)
     return Warps(
         top=turn + normal(0.03, 0.1, 2),
         bottom=turn + normal(0.03, 0.1, 2),
-        ends=amount * rng.uniform(-0.06, 0.16, (n, 2)),
+        ends=ends,
         bend=normal(0.03, 0.12) * (rng.random(n) < 0.5),
         waves=waves,
-        shear=normal(0.1, 0.35),
-        fan=normal(0.08, 0.3) * (rng.random(n) < 0.4),
+        shear=shear,
+        fan=fan,
         perspective=normal(0.12, 0.35),
         stretch=np.exp(normal(0.14, 0.45)),
     )
@@ -167,17 +171,16 @@ def _choose(
     return face, text, list(filter(face.can_draw, before)), list(filter(face.can_draw, behind))
 
 
+@lru_cache(maxsize=4096)
 def _filler(vocabulary: Vocabulary, face: CachedFace, number: int) -> Line:
     """Return a line of words whose texts nobody asks for; each is set once in a process."""
-    line = face.lines.get((vocabulary, number))
-    if line is None:
-        rng = np.random.default_rng([20250, number])
-        style = vocabulary.case_style(rng)
-        words = [set_case(vocabulary.dictionary_word(rng), style) for _ in range(40)]
-        # every face has capitals
-        words = [*filter(face.can_draw, words), "MN"]
-        line, _ = set_line(face, words, face.capital_px, 0.0, 0.45, _FILLER_WIDTH)
-        face.lines[vocabulary, number] = line
+    rng = np.random.default_rng([20250, number])
+    style = vocabulary.case_style(rng)
+    words = [set_case(vocabulary.dictionary_word(rng), style) for _ in range(40)]
+    # every face has capitals
+    words = [*filter(face.can_draw, words), "MN"]
+    line, _ = set_line(face, words, face.capital_px, 0.0, 0.45, _FILLER_WIDTH)
+    assert line is not None
     return line
 
 

@@ -29,7 +29,7 @@ __all__ = ["SyntheticStrip", "render_strips"]
 # beside those of synthwords, which are 0 and 1
 _SPLITS = {"train": 2, "val": 3}
 _GROUP = 8
-_SCENE = (320, 640)
+_SCENE = (240, 480)
 # columns around each strip of a canvas: what blur and JPEG of a neighbour may reach into
 _BEYOND = 8
 # shares of the words
