@@ -35,7 +35,8 @@ def get_dld_cfg() -> CN:
 def forget_training_pages(cfg: CN) -> None:
     """Let the generated pages of a configuration look as by default, in place: how those of its last training looked does not
     matter for reading, and synthwords_val is one set for all weights."""
-    cfg.DATASETS.SYNTHWORDS = get_dld_cfg().DATASETS.SYNTHWORDS
+    plain = get_dld_cfg().DATASETS
+    cfg.DATASETS.SYNTHWORDS, cfg.DATASETS.SYNTHSTRIPS = plain.SYNTHWORDS, plain.SYNTHSTRIPS
 
 
 def configured_charset(cfg: CN) -> Charset:
@@ -98,6 +99,17 @@ def _add_data(cfg: CN) -> None:
     cfg.DATASETS.SYNTHWORDS.BACKGROUNDS_DIR = ""
     # Any other field of dld.data.synthesis.config.SynthWordsConfig as [name, value], for example [['curved_rate', 0.0]].
     cfg.DATASETS.SYNTHWORDS.OPTIONS = []
+
+    # The generated strips of single words, for the reader of strips; fonts, backgrounds and words_file are those of SYNTHWORDS.
+    cfg.DATASETS.SYNTHSTRIPS = CN()
+    # Words of an item, which counts as an image.
+    cfg.DATASETS.SYNTHSTRIPS.WORDS = 32
+    # Items in synthstrips_val.
+    cfg.DATASETS.SYNTHSTRIPS.VAL_LENGTH = 200
+    # Another stream of words for another seed.
+    cfg.DATASETS.SYNTHSTRIPS.SEED = 0
+    # Any other field of dld.data.synthesis.config.SynthStripsConfig as [name, value], for example [['warp', 0.5]].
+    cfg.DATASETS.SYNTHSTRIPS.OPTIONS = []
 
     # Random crop of the training image that cuts no readable word. SIZE is height, width in pixels after resizing.
     cfg.INPUT.TEXT_CROP = CN()
@@ -271,6 +283,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.TRAINING.TEST_ROWS = [48, 32, 24, 16]
     # Most images of a test set; 0: all.
     cfg.MODEL.STRIPS.TRAINING.TEST_IMAGES = 0
+    # By itself: DATASETS.TEST is scored whenever so many more words were read in training, into curve.json and curve.png of
+    # OUTPUT_DIR; 0: never.
+    cfg.MODEL.STRIPS.TRAINING.CURVE_WORDS = 250_000
     # By how much of a word's height its annotated sides move: at test they are predicted ones.
     cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER = 0.05
     # Losses: CTC to the annotation; to the frozen reader characters, softened by each temperature, and column features.

@@ -33,9 +33,14 @@ def read_dict_image(dataset_dict: dict) -> np.ndarray:
     """Return the image of a dataset dict, uint8 BGR (H, W, 3): the one it carries, or its file read upright as in inference.
 
     Raises:
-        ValueError: the file cannot be read as an image, or is not of the annotated size (the message names it).
+        ValueError: the file cannot be read as an image, or is not of the annotated size (the message names it); the dict holds
+            strips and no image.
     """
     image = dataset_dict.get("image")
+    if image is None and "strips" in dataset_dict:
+        raise ValueError(
+            f"{dataset_dict['file_name']} holds strips of single words, not a picture: only a reader of strips takes it"
+        )
     if image is None:
         name, size = dataset_dict["file_name"], (dataset_dict.get("width"), dataset_dict.get("height"))
         try:

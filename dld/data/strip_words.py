@@ -1,4 +1,4 @@
-"""Words for the reader of strips: cut out of generated pages and photos along their annotated sides, at several heights."""
+"""Words for the reader of strips, at several heights: cut from pages and photos along annotated sides, or drawn as strips."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from dld.data.dataset_mapper import read_dict_image
+from dld.data.synthesis.strip_scene import SyntheticStrip
 from dld.strips.cutting import PhotoPyramid, cut_strips, strip_widths, word_heights
 from dld.strips.grouping import padded_widths
-from dld.strips.heights import STRIP_ROWS, checked_rows
+from dld.strips.heights import FORMS, STRIP_ROWS, checked_rows
 from dld.structures.polygon import polygon_area
 from dld.structures.sides import MOST_JITTER, jittered, word_sides
 from dld.text.charset import Charset
@@ -38,6 +39,9 @@ class StripWord(NamedTuple):
 
 class StripMapper:
     """Turns a dataset dict into the strips of its words: {"words": list of StripWord}, at test with "skipped", a Counter.
+
+    A dict with "strips" (:class:`~dld.data.synthesis.synthstrips.SynthStripsDataset`) holds its words as strips of 48 rows,
+    from which the lower ones are made.
 
     In training the sides are moved a little, the strips of the student are distorted, and at most `most_words` words of an
     image are taken; the strip of 48 rows is what the teacher sees, and stays clean. At test nothing is drawn at random. Words
@@ -89,6 +93,9 @@ class StripMapper:
             ValueError: the image cannot be read; the message names it.
         """
         rng = np.random.default_rng() if rng is None else rng
+        if "strips" in dataset_dict:
+            words, skipped = self._take_strips(dataset_dict["strips"], rng)
+            return {"words": words} if self.is_train else {"words": words, "skipped": skipped}
         skipped: Counter = Counter()
         chosen = []
         for annotation in dataset_dict.get("annotations", ()):
@@ -96,25 +103,47 @@ class StripMapper:
             skipped[reason] += 1
             if sides is not None:
                 chosen.append((annotation, sides))
-        if self.is_train and len(chosen) > self.most_words:
-            chosen = [chosen[i] for i in np.sort(rng.permutation(len(chosen))[: self.most_words])]
+        chosen = self._at_most(chosen, rng)
         out: dict = {"words": self._cut(read_dict_image(dataset_dict), chosen, rng) if chosen else []}
         if not self.is_train:
             del skipped["taken"]
             out["skipped"] = skipped
         return out
 
+    def _at_most(self, words: list, rng: np.random.Generator) -> list:
+        """Draw the words of an image that are taken in training; in their order."""
+        if not self.is_train or len(words) <= self.most_words:
+            return words
+        return [words[i] for i in np.sort(rng.permutation(len(words))[: self.most_words])]
+
+    def _why_not(self, text: str, ignore: bool) -> str:
+        """Return why a word is left out, empty for one that is taken."""
+        if ignore or not text:
+            return "don't care"
+        if len(text) > self.max_length:
+            return "too long"
+        return "" if self.charset.covers(text) else "outside the charset"
+
     def _look_at(self, annotation: dict) -> tuple[str, np.ndarray | None]:
         """Return the sides of a word (2, n, 2), or why there are none."""
-        text = annotation["text"]
-        if annotation["ignore"] or not text:
-            return "don't care", None
-        if len(text) > self.max_length:
-            return "too long", None
-        if not self.charset.covers(text):
-            return "outside the charset", None
-        sides = word_sides(annotation["polygon"], characters=len(text))
+        reason = self._why_not(annotation["text"], annotation["ignore"])
+        if reason:
+            return reason, None
+        sides = word_sides(annotation["polygon"], characters=len(annotation["text"]))
         return ("without sides", None) if sides is None else ("taken", sides)
+
+    def _take_strips(self, drawn: list[SyntheticStrip], rng: np.random.Generator) -> tuple[list[StripWord], Counter]:
+        """Return the words that were drawn as strips, and how many were left out why."""
+        reasons = [self._why_not(strip.text, strip.ignore) for strip in drawn]
+        taken = self._at_most([strip for strip, reason in zip(drawn, reasons, strict=True) if not reason], rng)
+        words = []
+        for strip in taken:
+            width = strip.pixels.shape[1]
+            own = {rows: _lowered(strip.pixels, rows) for rows in self.rows}
+            if self.is_train:
+                own = {rows: pixels if rows == STRIP_ROWS else distort(pixels, rng) for rows, pixels in own.items()}
+            words.append(StripWord(strip.text, own, int(padded_widths([width])[0]), strip.height, 1.0))
+        return words, Counter(filter(None, reasons))
 
     def _cut(self, photo: np.ndarray, words: list[tuple[dict, np.ndarray]], rng: np.random.Generator) -> list[StripWord]:
         sides = np.stack([points for _, points in words])
@@ -132,6 +161,14 @@ class StripMapper:
             box = np.prod(np.maximum(np.ptp(polygon, axis=0), 1e-6))
             found.append(StripWord(annotation["text"], own, widths[i], float(heights[i]), float(polygon_area(polygon) / box)))
         return found
+
+
+def _lowered(strip: np.ndarray, rows: int) -> np.ndarray:
+    """Reduce a strip uint8 (48, W, 3) to another height of :data:`~dld.strips.heights.FORMS`."""
+    if rows == STRIP_ROWS:
+        return strip
+    columns = int(FORMS[rows].columns(strip.shape[1]))
+    return cv2.resize(strip, (columns, rows), interpolation=cv2.INTER_AREA)
 
 
 def distort(strip: np.ndarray, rng: np.random.Generator) -> np.ndarray:

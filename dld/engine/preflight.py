@@ -17,6 +17,7 @@ from detectron2.modeling import (
 import dld.modeling  # noqa: F401  the names that can be chosen
 from dld.config import chooses_scale, configured_charset, distils, trains_reader
 from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
+from dld.data.synthesis.synthstrips import holds_strips
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
@@ -73,6 +74,8 @@ def check_run(args: argparse.Namespace) -> None:
             look(check_locator_training, cfg)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
+        if not trains_reader(cfg):
+            look(check_pictures, cfg, args.eval_only)
         look(check_prepared, [name for name in names if name in BUILTIN])
         for name in names:
             if name not in BUILTIN:
@@ -227,6 +230,17 @@ def registered_sets(cfg: CfgNode, eval_only: bool) -> list[str]:
     if weights and len(weights) != len(train):
         raise ValueError(f"DATASETS.TRAIN_WEIGHTS has {len(weights)} numbers for the {len(train)} sets of DATASETS.TRAIN")
     return list(dict.fromkeys([*train, *cfg.DATASETS.TEST]))
+
+
+def check_pictures(cfg: CfgNode, eval_only: bool) -> None:
+    """Raise ValueError for a data set that holds strips where pictures are asked for; the message names the key."""
+    for key in ("TEST",) if eval_only else ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            if holds_strips(name):
+                raise ValueError(
+                    f"DATASETS.{key}: {name} holds strips of single words, not pictures: only a reader of strips takes them "
+                    "(configs/reader_ppocr.yaml)"
+                )
 
 
 def check_batch(cfg: CfgNode, processes: int) -> None:

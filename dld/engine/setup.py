@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -17,6 +18,7 @@ from dld.config import get_dld_cfg
 from dld.config_files import merge_file, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
+from dld.data.synthesis.synthstrips import register_synthstrips
 from dld.data.synthesis.synthwords import register_synthwords
 from dld.utils.device import present_device
 
@@ -66,26 +68,38 @@ def find_config(name: str) -> str:
 
 
 def register_datasets(cfg: CfgNode) -> None:
-    """Register the built-in data sets, the generated one as configured, and those of DATASETS.REGISTER.
+    """Register the built-in data sets, the generated ones as configured, and those of DATASETS.REGISTER.
 
     Raises:
-        ValueError: an entry of DATASETS.REGISTER is not [name, json, image folder] or with a protocol as fourth.
+        KeyError, ValueError: an option of a generated one is unknown, out of range or no [name, value]; an entry of
+            DATASETS.REGISTER is not [name, json, image folder] or with a protocol as fourth.
     """
     register_all()
-    node = cfg.DATASETS.SYNTHWORDS
+    node, strips = cfg.DATASETS.SYNTHWORDS, cfg.DATASETS.SYNTHSTRIPS
+    options = named_options("DATASETS.SYNTHWORDS.OPTIONS", node.OPTIONS)
+    looks = {"fonts_dir": node.FONTS_DIR or None, "backgrounds_dir": node.BACKGROUNDS_DIR or None}
     register_synthwords(
-        size=tuple(node.SIZE),
-        val_length=node.VAL_LENGTH,
-        seed=node.SEED,
-        dense=node.DENSE,
-        fonts_dir=node.FONTS_DIR or None,
-        backgrounds_dir=node.BACKGROUNDS_DIR or None,
-        **dict(node.OPTIONS),
+        size=tuple(node.SIZE), val_length=node.VAL_LENGTH, seed=node.SEED, dense=node.DENSE, **{**looks, **options}
     )
+    shared = {**looks, **{name: options[name] for name in ("fonts_dir", "backgrounds_dir", "words_file") if name in options}}
+    own = named_options("DATASETS.SYNTHSTRIPS.OPTIONS", strips.OPTIONS)
+    register_synthstrips(val_length=strips.VAL_LENGTH, **{"words": strips.WORDS, "seed": strips.SEED, **shared, **own})
     for entry in cfg.DATASETS.REGISTER:
         if not isinstance(entry, (list, tuple)) or len(entry) not in (3, 4):
             raise ValueError(f"DATASETS.REGISTER: {entry!r} is not [name, json file, image folder] or [.., .., .., protocol]")
         register_text_dataset(*entry)
+
+
+def named_options(key: str, pairs: object) -> dict[str, Any]:
+    """Return the options that a key of the configuration lists as [name, value].
+
+    Raises:
+        ValueError: it is no list of pairs; the message names the key and the form.
+    """
+    for pair in pairs if isinstance(pairs, (list, tuple)) else [pairs]:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise ValueError(f"{key} must be a list of [name, value] such as [['effects', 0.5]], got {pairs!r}")
+    return dict(pairs)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

@@ -8,11 +8,12 @@ import os
 from collections import Counter
 
 import torch
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
 from dld.data.build import build_train_loader, get_text_dataset
 from dld.data.strip_words import StripMapper
+from dld.engine.learning_curve import LearningCurve
 from dld.engine.run_folder import tidy_run_folder
 from dld.engine.trainer import SpotterTrainer
 from dld.evaluation.strip_accuracy import strip_accuracy
@@ -90,7 +91,16 @@ class StripTrainer(SpotterTrainer):
 
     @classmethod
     def test(cls, cfg, model, evaluators=None) -> dict:
-        """Score every set of DATASETS.TEST at every height of MODEL.STRIPS.TRAINING.TEST_ROWS; log and write the shares.
+        """Score the reader as :meth:`scores` does, and write the shares."""
+        results = cls.scores(cfg, model)
+        if comm.is_main_process() and results:
+            text = json.dumps(results, indent=2)
+            atomic_write(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE), lambda f: f.write(text.encode()))
+        return results
+
+    @classmethod
+    def scores(cls, cfg, model) -> dict:
+        """Score every set of DATASETS.TEST at every height of MODEL.STRIPS.TRAINING.TEST_ROWS; log the shares.
 
         Returns:
             {set: {rows: {kind: per cent of words read}}}.
@@ -101,14 +111,16 @@ class StripTrainer(SpotterTrainer):
             results[name] = read_set(cfg, reader, name)
             for rows, shares in results[name].items():
                 logger.info("%s, %s rows: %s", name, rows, "  ".join(f"{k} {v:.1f}" for k, v in shares.items()))
-        if comm.is_main_process() and results:
-            text = json.dumps(results, indent=2)
-            atomic_write(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE), lambda f: f.write(text.encode()))
         return results
 
     def build_hooks(self) -> list:
-        """Build the hooks of SpotterTrainer, and that of the reader's file."""
-        ret = super().build_hooks()
+        """Build the hooks of SpotterTrainer, that of the learning curve, and that of the reader's file."""
+        ret, words = super().build_hooks(), self.cfg.MODEL.STRIPS.TRAINING.CURVE_WORDS
+        if words and self.cfg.DATASETS.TEST:
+            curve = LearningCurve(words, lambda: self.scores(self.cfg, self.model), self.cfg.OUTPUT_DIR)
+            # in front of the checkpoints, which hold its rows
+            at = [i for i, hook in enumerate(ret) if isinstance(hook, hooks.PeriodicWriter)]
+            ret.insert(at[0] if at else len(ret), curve)
         if comm.is_main_process():
             ret.append(ReaderFile(self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.OUTPUT_DIR))
         return ret

@@ -61,6 +61,7 @@ class StepTrainer(SimpleTrainer):
 
     Attributes:
         last_scales: the scales at which the images of the last step were read, where the model chooses them.
+        last_counts: number of each unit that the losses of the last step were taken over, in this process.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class StepTrainer(SimpleTrainer):
         self.clip_norms = [clip_norm] * len(self.clip_groups) if isinstance(clip_norm, (int, float)) else list(clip_norm)
         scaled = dtype == torch.float16
         self.last_scales: list[float] | None = None
+        self.last_counts: dict = {}
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
 
     def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
@@ -96,6 +98,7 @@ class StepTrainer(SimpleTrainer):
                 self._stop(f"forward pass ({error})", {}, data)
                 raise
         self.last_scales = getattr(loss_dict, "scales", None)
+        self.last_counts = getattr(loss_dict, "counts", {})
         loss_dict = averaged_over_processes(loss_dict)
         total = sum(loss_dict.values())
         self._check(total, loss_dict, data, "loss")

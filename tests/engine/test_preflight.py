@@ -42,6 +42,8 @@ def run(launched, tmp_path, monkeypatch, capsys):
 def test_a_run_that_is_right_starts(run, launched, tmp_path):
     assert run("--num-gpus=2", "MODEL.WEIGHTS", "dld://teacher_tiny") == (0, "")
     assert run("MODEL.DISTILLATION.TEACHER_WEIGHTS", "teacher_tiny", config="dld_tiny") == (0, "")
+    assert run("DATASETS.TRAIN", "('synthstrips_train',)", config="reader_ppocr") == (0, "")
+    launched.pop()
     assert run("--eval-only", "MODEL.WEIGHTS", "teacher_tiny", config="dld_tiny") == (0, ""), "to score needs no teacher"
     assert [(work, gpus) for work, gpus, *_ in launched] == [(train.work, count) for count in (2, 1, 1)]
     assert not (tmp_path / "out").exists(), "looking writes nothing"
@@ -89,6 +91,16 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
         (["DATASETS.TRAIN", "('icdar2051_train',)"], "teacher_tiny", "unknown data set 'icdar2051_train'; registered"),
         (["DATASETS.TEST", "('icdar2015_val',)"], "teacher_tiny", "icdar2015_val is not prepared"),
         (["DATASETS.TRAIN", "()"], "teacher_tiny", "DATASETS.TRAIN is empty"),
+        (
+            ["DATASETS.TRAIN", "('synthwords_train', 'synthstrips_train')"],
+            "teacher_tiny",
+            "DATASETS.TRAIN: synthstrips_train holds strips of single words, not pictures",
+        ),
+        (
+            ["--eval-only", "MODEL.WEIGHTS", "teacher_tiny", "DATASETS.TEST", "('synthstrips_val',)"],
+            "teacher_tiny",
+            "DATASETS.TEST: synthstrips_val holds strips of single words, not pictures",
+        ),
         (["DATASETS.TRAIN_WEIGHTS", "[1, 2]"], "teacher_tiny", "DATASETS.TRAIN_WEIGHTS has 2 numbers for the 1 sets"),
         (["--num-gpus=3", "SOLVER.IMS_PER_BATCH", "4"], "teacher_tiny", "must be a multiple of the 3 processes"),
         (

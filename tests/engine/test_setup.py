@@ -3,6 +3,7 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from dld.data.synthesis.config import SynthStripsConfig
 from dld.engine.setup import load_config, register_datasets
 
 
@@ -79,6 +80,28 @@ def test_a_json_of_ones_own_is_registered_from_the_command_line(tmp_path):
 def test_an_entry_of_another_shape_is_shown(entry):
     with pytest.raises(ValueError, match="DATASETS.REGISTER.*own"):
         register_datasets(load_config("", ["DATASETS.REGISTER", entry]))
+
+
+def test_generated_strips_follow_the_configuration_and_the_looks_of_pages(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("caf\u00e9 na\u00efve")
+    options = [["words_file", str(words)], ["curved_rate", 0.1]]
+    given = ["DATASETS.SYNTHWORDS.OPTIONS", str(options), "DATASETS.SYNTHSTRIPS.WORDS", "5", "DATASETS.SYNTHSTRIPS.SEED", "3"]
+    try:
+        register_datasets(load_config("", [*given, "DATASETS.SYNTHSTRIPS.OPTIONS", "[['warp', 0.5]]"]))
+        val = DatasetCatalog.get("synthstrips_val")
+        assert len(val) == 200 and val.config == SynthStripsConfig(words=5, seed=3, warp=0.5, words_file=str(words))
+    finally:
+        register_datasets(load_config(""))
+    assert DatasetCatalog.get("synthstrips_train").config == SynthStripsConfig()
+
+
+@pytest.mark.parametrize("options", ["['curved_rate', 0.2]", "[['curved_rate']]", "[['curved_rate', 1, 2]]"])
+@pytest.mark.parametrize("node", ["SYNTHWORDS", "SYNTHSTRIPS"])
+def test_options_of_another_form_are_shown(node, options):
+    message = rf"^DATASETS\.{node}\.OPTIONS must be a list of \[name, value\] such as .*, got .*curved_rate.*$"
+    with pytest.raises(ValueError, match=message):
+        register_datasets(load_config("", [f"DATASETS.{node}.OPTIONS", options]))
 
 
 def test_the_generated_set_follows_the_configuration():

@@ -3,12 +3,14 @@
 import json
 import os
 
+import cv2
 import pytest
 import torch
 from distilling import same
 
 from dld.config import get_dld_cfg
 from dld.data.strip_words import StripMapper
+from dld.engine.setup import register_datasets
 from dld.engine.strip_trainer import READER_FILE, StripTrainer, holds_reader, read_set
 from dld.evaluation.strip_accuracy import strip_accuracy
 from dld.modeling.meta_arch.strip_distiller import StripDistiller, column_distillation_losses
@@ -117,6 +119,61 @@ def test_a_resumed_run_is_the_unbroken_one(cfg, tmp_path):
     assert resumed.start_iter == 2
     resumed.train()
     assert same(whole, resumed.unwrapped_model.state_dict())
+
+
+def curve_of(cfg):
+    with open(os.path.join(cfg.OUTPUT_DIR, "curve.json")) as f:
+        return json.load(f)
+
+
+def test_a_curve_has_a_row_whenever_so_many_words_were_read_and_goes_on(cfg, tmp_path):
+    node = cfg.MODEL.STRIPS.TRAINING
+    node.CURVE_WORDS, node.TEST_ROWS = 6, [24, 16]
+    # two pictures of two words a step: 4, 8, 12, 16 words
+    trainer = train(cfg)
+    whole = curve_of(cfg)
+    assert [(row["words"], row["iteration"]) for row in whole] == [(8, 2), (12, 3)]
+    assert all(set(row) == {"words", "iteration", "drawn_words"} for row in whole)
+    assert all(set(row["drawn_words"]) == {"24", "16"} and "all" in row["drawn_words"]["16"] for row in whole)
+    assert trainer.state_dict()["hooks"]["LearningCurve"]["words"] == 16
+    assert cv2.imread(os.path.join(cfg.OUTPUT_DIR, "curve.png")) is not None
+    again = cfg.clone()
+    again.OUTPUT_DIR = str(tmp_path / "broken")
+    os.makedirs(again.OUTPUT_DIR)
+    broken = StripTrainer(again)
+    broken.max_iter = 2
+    broken.resume_or_load(False)
+    broken.train()
+    assert curve_of(again) == whole[:1]
+    with open(os.path.join(again.OUTPUT_DIR, "curve.json"), "w") as f:
+        json.dump([*whole[:1], {"words": 99, "iteration": 3}], f)  # behind the last checkpoint
+    assert train(again, resume=True).iter == 4
+    assert curve_of(again) == whole
+
+
+def test_no_curve_without_words_or_sets_and_none_of_less_than_a_word(cfg):
+    node = cfg.MODEL.STRIPS.TRAINING
+    node.CURVE_WORDS, cfg.SOLVER.MAX_ITER = 0, 1
+    train(cfg)
+    node.CURVE_WORDS, tests, cfg.DATASETS.TEST = 1, cfg.DATASETS.TEST, ()
+    train(cfg)
+    assert not os.path.exists(os.path.join(cfg.OUTPUT_DIR, "curve.json"))
+    node.CURVE_WORDS, cfg.DATASETS.TEST = -5, tests
+    with pytest.raises(ValueError, match=r"^MODEL\.STRIPS\.TRAINING\.CURVE_WORDS must be positive, or 0 for no curve, got -5$"):
+        StripTrainer(cfg)
+
+
+def test_generated_strips_train_and_score_a_reader(cfg, small_set):
+    cfg.DATASETS.SYNTHSTRIPS.WORDS, cfg.DATASETS.SYNTHSTRIPS.VAL_LENGTH = 6, 2
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_WEIGHTS = ("synthstrips_train", small_set), [1, 1]
+    cfg.DATASETS.TEST, cfg.SOLVER.MAX_ITER = ("synthstrips_val",), 2
+    register_datasets(cfg)
+    try:
+        trainer = train(cfg)
+    finally:
+        register_datasets(get_dld_cfg())
+    scores = trainer._last_eval_results["synthstrips_val"]
+    assert set(scores) == {"48", "32", "24", "16"} and scores["48"]["all"] >= 30, "as the teacher reads"
 
 
 def test_scores_come_by_set_height_and_kind_and_are_written(cfg):

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from dld.data.datasets.synth_text import RECORDS, SynthTextRecords
 from dld.data.datasets.text_json import load_text_json, register_text_dataset, set_text_metadata
 from dld.data.samples import ANNOTATIONS, IMAGES, NAME
+from dld.data.synthesis.synthstrips import register_synthstrips
 from dld.data.synthesis.synthwords import register_synthwords
 
 __all__ = [
@@ -114,10 +115,11 @@ def load_builtin(name: str) -> list[dict] | Dataset:
 
 
 def register_all() -> None:
-    """Register every built-in data set, the generated words and the sample pictures included; a second call does nothing."""
+    """Register every built-in data set, the generated ones and the sample pictures included; a second call does nothing."""
     for name, protocol in BUILTIN.items():
         if name not in DatasetCatalog:
             set_text_metadata(name, *dataset_files(name), protocol)
             DatasetCatalog.register(name, lambda name=name: load_builtin(name))
     register_synthwords()
+    register_synthstrips()
     register_text_dataset(NAME, ANNOTATIONS, IMAGES)

@@ -1,8 +1,8 @@
-"""The knobs of synthwords, checked where they are set."""
+"""The knobs of synthwords and synthstrips, checked where they are set."""
 
 from dataclasses import dataclass, fields
 
-__all__ = ["SynthWordsConfig"]
+__all__ = ["SynthStripsConfig", "SynthWordsConfig"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,55 @@ class SynthWordsConfig:
         if self.effects < 0 or self.seed < 0:
             raise ValueError(f"effects {self.effects} and seed {self.seed} must not be negative")
         for name in ("curved_rate", "plate_rate", "empty_rate", "cut_rate", "phrase_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1]")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))
+
+
+@dataclass(frozen=True)
+class SynthStripsConfig:
+    """What the strips look like. The same values, seed, split and index always give the same strips.
+
+    Attributes:
+        words: of an item.
+        min_height, max_height: range of the height, in pixels, that a word has in the photo it seems to come from
+            (log-uniform); it is reduced to that and enlarged again.
+        neighbour_rate, lines_rate: fraction of words with words beside them, and with lines above or below.
+        plate_rate: fraction on an even or mottled ground; the others stand on a background.
+        warp: how far straightening went wrong; 0: not at all.
+        effects: strength of light, blur, noise and JPEG; 0 leaves the drawing clean.
+        seed: first component of every item's random seed.
+        fonts_dir, backgrounds_dir, words_file: as in :class:`SynthWordsConfig`.
+    """
+
+    words: int = 32
+    min_height: float = 6.0
+    max_height: float = 64.0
+    neighbour_rate: float = 0.35
+    lines_rate: float = 0.3
+    plate_rate: float = 0.5
+    warp: float = 1.0
+    effects: float = 1.0
+    seed: int = 0
+    fonts_dir: str | None = None
+    backgrounds_dir: str | None = None
+    words_file: str | None = None
+
+    def __post_init__(self):
+        if self.words < 1:
+            raise ValueError(f"words {self.words} is below 1")
+        if not 4 <= self.min_height <= self.max_height:
+            raise ValueError(
+                f"min_height {self.min_height} and max_height {self.max_height}: need 4 <= min_height <= max_height"
+            )
+        if not 0 <= self.warp <= 2:
+            raise ValueError(f"warp {self.warp} is not in [0, 2]")
+        if self.effects < 0 or self.seed < 0:
+            raise ValueError(f"effects {self.effects} and seed {self.seed} must not be negative")
+        for name in ("neighbour_rate", "lines_rate", "plate_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1]")
 

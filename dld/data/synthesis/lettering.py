@@ -8,8 +8,9 @@ import numpy as np
 
 from dld.data.synthesis.fonts import FontFace
 from dld.data.synthesis.geometry import Arc, Wave, box_outline
+from dld.data.synthesis.glyph_cache import CachedFace
 
-__all__ = ["Lettering", "Line", "arrange_arc", "arrange_badge", "arrange_lines", "arrange_wave", "set_line"]
+__all__ = ["Lettering", "Line", "arrange_arc", "arrange_badge", "arrange_lines", "arrange_wave", "padded_box", "set_line"]
 
 _RADIANS_PER_EDGE = math.radians(14)
 
@@ -58,7 +59,7 @@ def _margin(height: float) -> float:
 
 
 def set_line(
-    face: FontFace, words: list[str], capital_px: float, tracking: float, gap: float, max_width: float
+    face: FontFace | CachedFace, words: list[str], capital_px: float, tracking: float, gap: float, max_width: float
 ) -> tuple[Line | None, int]:
     """Set as many of ``words`` as fit into ``max_width`` pixels (at least the first, if that fits).
 
@@ -99,7 +100,8 @@ def set_line(
     return Line(mask, left, top, boxes, [text for *_, text in placed]), used
 
 
-def _padded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def padded_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Return the box (x0, y0, x1, y1) that is annotated for a word with this box around its ink."""
     x0, y0, x1, y1 = box
     m = _margin(y1 - y0)
     return x0 - m, y0 - m, x1 + m, y1 + m
@@ -121,7 +123,7 @@ def arrange_lines(lines: list[Line], align: str, spacing: float, pad: tuple[int,
         x = pad[0] + {"left": 0, "center": free // 2, "right": free}[align]
         ink[y : y + line.height, x : x + line.width] = line.mask
         for box, text in zip(line.boxes, line.texts, strict=True):
-            words.append((box_outline(_padded(box)) + (x - line.left, y - line.top), text))
+            words.append((box_outline(padded_box(box)) + (x - line.left, y - line.top), text))
         y += line.height + round(spacing)
     return Lettering(ink, words)
 
@@ -133,7 +135,7 @@ def _bent(line: Line, bend: Arc | Wave, ink: np.ndarray, words: list) -> None:
     np.maximum(ink, bent, out=ink)
     for box, text in zip(line.boxes, line.texts, strict=True):
         edges = math.ceil(bend.turn(box[2] - box[0]) / _RADIANS_PER_EDGE)
-        words.append((bend.forward(box_outline(_padded(box), min(max(edges + 1, 3), 8))), text))
+        words.append((bend.forward(box_outline(padded_box(box), min(max(edges + 1, 3), 8))), text))
 
 
 def arrange_arc(line: Line, turn: float, over: bool, pad: tuple[int, int]) -> Lettering:

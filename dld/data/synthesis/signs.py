@@ -1,13 +1,16 @@
 """One sign: what it says, in which face, arranged how, and turned how towards the camera. Colour comes later."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from dld.data.synthesis.config import SynthWordsConfig
 from dld.data.synthesis.fonts import FontFace
 from dld.data.synthesis.geometry import plane_homography, project
+from dld.data.synthesis.glyph_cache import CachedFace
 from dld.data.synthesis.lettering import (
     Lettering,
     Line,
@@ -19,7 +22,9 @@ from dld.data.synthesis.lettering import (
 )
 from dld.data.synthesis.vocabulary import Vocabulary, set_case
 
-__all__ = ["Camera", "Sign", "design_sign"]
+__all__ = ["Camera", "Sign", "choose_face", "design_sign", "face_for"]
+
+Face = TypeVar("Face", FontFace, CachedFace)
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,20 @@ class Sign:
         return Sign(self.lettering, shift @ self.homography, self.capital_px, self.plated)
 
 
-def _face(rng: np.random.Generator, families: dict[str, list[FontFace]]) -> FontFace:
+def choose_face(rng: np.random.Generator, families: Mapping[str, list[Face]]) -> Face:
+    """Draw a family, then one of its faces."""
     names = list(families)
     faces = families[names[int(rng.integers(len(names)))]]
     return faces[int(rng.integers(len(faces)))]
 
 
-def _face_with(rng: np.random.Generator, families: dict[str, list[FontFace]], face: FontFace, words: list[str]) -> FontFace:
+def face_for(rng: np.random.Generator, families: Mapping[str, list[Face]], face: Face, words: list[str]) -> Face:
     """Return the face if it draws all the words, else one that does, if there is one: few have every script."""
     if all(map(face.can_draw, words)):
         return face
     able = {name: fit for name, faces in families.items() if (fit := [f for f in faces if all(map(f.can_draw, words))])}
     upright = {name: faces for name, faces in able.items() if not faces[0].script}  # words may be in capitals by now
-    return _face(rng, upright or able) if able else face
+    return choose_face(rng, upright or able) if able else face
 
 
 def _texts(rng: np.random.Generator, vocabulary: Vocabulary, face: FontFace, phrase: bool, most: int) -> list[str]:
@@ -118,12 +124,12 @@ def design_sign(
     most: int,
 ) -> Sign | None:
     """Design a sign of at most ``most`` words with capitals of ``capital_px`` image pixels; return None when nothing fits."""
-    face = _face(rng, families)
+    face = choose_face(rng, families)
     phrase = most > 1 and rng.random() < config.phrase_rate
     curved = rng.random() < config.curved_rate
     words = _texts(rng, vocabulary, face, phrase, most)
     if vocabulary.beyond_ascii:
-        face = _face_with(rng, families, face, words)
+        face = face_for(rng, families, face, words)
     tracking = rng.uniform(0.05, 0.45) if rng.random() < 0.15 and not face.script else 0.0
     gap = rng.uniform(0.35, 0.7) + tracking
     limit = 0.95 * config.size[1]

@@ -27,7 +27,7 @@ def prepare(root, name, image_id):
 
 def test_every_name_is_registered_and_scored_by_its_protocol():
     assert list(BUILTIN) == NAMES
-    for name in (*NAMES, "synthwords_train", "synthwords_val"):
+    for name in (*NAMES, "synthwords_train", "synthwords_val", "synthstrips_train", "synthstrips_val"):
         assert name in DatasetCatalog
         metadata = MetadataCatalog.get(name)
         assert metadata.thing_classes == ["text"] and metadata.evaluator_type == "text_spotting"
