@@ -121,6 +121,10 @@ PROJECT = {
         append="--opts MODEL.DEVICE cpu DATASETS.SYNTHWORDS.SIZE [320,320]",
         leaves=("output/sides/sides.json", "output/sides/sides.md"),
     ),
+    "dld analyze --parts --teacher dld://teacher_tiny --words 8 --output output/parts": Run(
+        append="--size 96 128 --repeats 1 --opts MODEL.DEVICE cpu", leaves=("output/parts/parts.json", "output/parts/parts.md"),
+        says="by the cost law",
+    ),
     f"{TOOLS}/demo.py --input photo.jpg --output out --weights output/teacher_tiny/model_best.pth": Run(
         append=f"--opts {SMALL}", leaves=("out/photo.jpg",),
     ),
