@@ -16,6 +16,7 @@ from torch import nn
 
 from dld.modeling.flops import SpotterFlops, evaluating, run_parts, spotter_flops
 from dld.modeling.graph_part import GraphPart
+from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.step_losses import StepLosses
@@ -147,6 +148,18 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     @classmethod
     def from_config(cls, cfg) -> dict:
         ret = super().from_config(cfg)
+        heads = ret["roi_heads"]
+        crops = None if heads.recognizer.reads_strips else heads.recognizer
+        check_places(
+            cfg,
+            {
+                "fpn": ret["backbone"],
+                "rpn": ret["proposal_generator"],
+                "stem": getattr(crops, "stem", None),
+                "encoder": getattr(crops, "encoder", None),
+                "mask": getattr(heads, "mask_head", None),
+            },
+        )
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
         ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
