@@ -19,7 +19,7 @@ __all__ = ["FitBlocks", "FittedBlock", "block_pairs", "fit_blocks", "run_teacher
 
 logger = logging.getLogger(__name__)
 
-RATE = 0.005
+RATE = 0.02
 LOG_PERIOD = 20
 
 
@@ -34,19 +34,25 @@ class Misfit:
     """Squared error of a block and variance of what it should give, over all calls."""
 
     def __init__(self) -> None:
-        self.error = self.variance = 0.0
+        self.error = self.variance = self.given = 0.0
         self.count = 0
 
     def add(self, given: torch.Tensor, wanted: torch.Tensor) -> None:
         """Add a call's outputs (N, C, H, W)."""
         self.error += float((given - wanted).square().sum())
         self.variance += float((wanted - wanted.mean((0, 2, 3), keepdim=True)).square().sum())
+        self.given += float((given - given.mean((0, 2, 3), keepdim=True)).square().sum())
         self.count += wanted.numel()
 
     @property
     def share(self) -> float:
         """The error as a share of the variance about the mean of each channel."""
         return self.error / max(self.variance, 1e-12)
+
+    @property
+    def gain(self) -> float:
+        """What makes the block's outputs vary as they should."""
+        return (self.variance / self.given) ** 0.5 if self.given > 0 and self.variance > 0 else 1.0
 
     @property
     def scale(self) -> float:
@@ -110,6 +116,9 @@ def fit_blocks(
     """
     first = next(batches)
     before = _measure(pairs, first, run)
+    for name, pair in pairs.items():
+        # blocks begin with outputs that vary as much as those of the convolutions
+        _scale_outputs(pair.block, before[name].gain)
     modes = [(m, m.training) for pair in pairs.values() for m in pair.block.modules()]
     weights = [p for pair in pairs.values() for p in pair.block.parameters()]
     frozen = [p for p in weights if not p.requires_grad]
@@ -147,6 +156,13 @@ def fit_blocks(
         module.training = mode
     after = _measure(pairs, first, run)
     return {name: (before[name].share, after[name].share) for name in pairs}
+
+
+@torch.no_grad()
+def _scale_outputs(block: ParsimoniousConv, gain: float) -> None:
+    """Multiply the weights of the two layers whose results a block adds."""
+    for layer in (block.spatial[-1], block.pointwise):
+        layer.weight.mul_(gain)
 
 
 def _measure(pairs: dict[str, FittedBlock], batch: Any, run: Callable[[Any], object]) -> dict[str, Misfit]:

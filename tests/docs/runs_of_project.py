@@ -85,6 +85,10 @@ PROJECT = {
     f"{TRAIN}/dld_ppocr.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_ppocr/config.yaml",), slow=True,
     ),
+    f"{TRAIN}/dld_parsimonious_tiny.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
+        append=f"{ONE} DATASETS.TEST '()' MODEL.PARSIMONIOUS.FIT_BATCHES 1", says="fitted backbone.fpn_output2: error",
+        leaves=("output/dld_parsimonious_tiny/config.yaml",), slow=True,
+    ),
     f"{TOOLS}/analyze_model.py --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset synthwords_val "
     "--limit 100 --scales 0.5 1.0 --budgets 0.6 --output output/first_study": Run(
         append=f"--limit 2 --opts {SMALL_WORDS}", slow=True,
