@@ -164,6 +164,17 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TINY_RESNET.BLOCKS = [2, 2, 2, 2]
     cfg.MODEL.TINY_RESNET.NORM = "BN"
 
+    # Blocks of 1x1 and depth-wise convolutions (dld.modeling.layers.parsimonious) in the place of 3x3 convolutions of the same
+    # width: a list of "fpn" (output convolutions of the pyramid), "rpn", "stem" and "encoder" (of the recogniser of crops) and
+    # "mask".
+    cfg.MODEL.PARSIMONIOUS = CN()
+    cfg.MODEL.PARSIMONIOUS.WHERE = []
+    # p and m: one p-th of the channels sees its neighbours, in layers of a p m-th of them.
+    cfg.MODEL.PARSIMONIOUS.GROUPS = 2
+    cfg.MODEL.PARSIMONIOUS.REDUCTION = 2
+    # Batches on which a student's new blocks are fitted to its teacher's convolutions before distillation; 0: they stay random.
+    cfg.MODEL.PARSIMONIOUS.FIT_BATCHES = 200
+
     cfg.MODEL.RECOGNITION = CN()
     # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights
     # MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS, and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).

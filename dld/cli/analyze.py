@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL=NAME|FILE",
         help="one or several times: what it is called, and its weights",
     )
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="registered text data set, synthwords_val say")
+    parser.add_argument("--dataset", metavar="NAME", help="registered text data set, synthwords_val say; --parts goes without")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
     add_punctuation(parser)
     parser.add_argument("--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales")
@@ -89,6 +89,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words are read between either, and between sides that only end as the annotated ones do (DIR/sides.json, "
         "DIR/sides.md); spotters that read strips",
     )
+    parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="instead of all that: what each module computes, holds and takes, on an empty image at full size (DIR/parts.json, "
+        "DIR/parts.md)",
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="its size for --parts; default: a 4:3 picture at the size of test"
+    )
+    parser.add_argument("--words", type=int, default=8, help="number of words in it (8)")
+    parser.add_argument(
+        "--depth", type=int, default=2, help="parts of the names of modules: 3 divides backbone.bottom_up, say (2)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="runs of which --parts takes the median time (5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor, recorded with the times")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
@@ -97,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: str = "") -> list[dict]:
-    """Measure, print the table, write everything; return the rows of results.json (with --sides: of sides.json).
+    """Measure, print the table, write everything; return the rows of results.json (of sides.json, parts.json).
 
     Raises:
         ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
@@ -114,6 +128,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
 
     students = _students(args.student)
     weights = {name: weights_address(given) for name, given in {"teacher": args.teacher, **students}.items()}
+    if not (args.dataset or args.parts):
+        raise ValueError("--dataset NAME is missing: only --parts goes without")
     if args.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {args.threads}")
     if args.html:
@@ -121,6 +137,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     torch.set_num_threads(args.threads)
     output = Path(args.output)
     spotters = [StudiedSpotter.load(n, p, args.opts) for n, p in weights.items()]
+    if args.parts:
+        return _parts(spotters, args, command)
     if args.sides:
         return _sides(spotters, args, command)
     study = Study(
@@ -196,6 +214,25 @@ def _sides(spotters: list[StudiedSpotter], args: argparse.Namespace, command: st
         f"\n{args.dataset}: {images.count} images, {rows[0]['annotated']} words with sides\n\n{table}\n\n-> {output}/sides.json"
     )
     return rows
+
+
+def _parts(spotters: list[StudiedSpotter], args: argparse.Namespace, command: str) -> list[dict]:
+    from dld.study.parts import default_size, measure_parts, parts_table
+    from dld.utils.atomic_write import atomic_write_text
+
+    about = {"threads": args.threads, "device": spotters[0].model.device.type, "command": command}
+    measured, tables, output = [], [], Path(args.output)
+    for spotter in spotters:
+        size = tuple(args.size or default_size(spotter.cfg))
+        parts = measure_parts(spotter.model.student, size, args.words, args.depth, args.repeats)
+        measured.append({"name": spotter.name, **parts, **about})
+        height, width = parts["size"]
+        tables.append(f"{spotter.name}: {height} x {width}, {args.words} words\n\n{parts_table(parts)}")
+    text = "\n\n".join(tables)
+    atomic_write_text(output / "parts.json", json.dumps(measured, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(output / "parts.md", text + "\n")
+    print(f"\n{text}\n\n-> {output}/parts.json, parts.md")
+    return measured
 
 
 def _students(given: list[str]) -> dict[str, str]:

@@ -9,9 +9,11 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from dld.engine.checkpoint import WholeSpotterCheckpointer
+from dld.engine.fit_blocks import FitBlocks
 from dld.engine.preflight import teacher_weights
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
+from dld.modeling.layers.parsimonious import ParsimoniousConv
 from dld.weights import load_weights_file
 
 __all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "SelectorSchedule"]
@@ -124,7 +126,8 @@ class DistillTrainer(SpotterTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume or load as SpotterTrainer does; with nothing to resume and no MODEL.WEIGHTS the student starts as the teacher.
 
-        MODEL.WEIGHTS may be a student with its selector, or a plain spotter for the student to start from.
+        MODEL.WEIGHTS may be a student with its selector, or a plain spotter for the student to start from. Parsimonious blocks
+        that none of them holds are fitted to the teacher's convolutions before the first step.
         """
         super().resume_or_load(resume)
         path, model = self.cfg.MODEL.WEIGHTS, self.unwrapped_model
@@ -132,11 +135,16 @@ class DistillTrainer(SpotterTrainer):
             return
         if not path:
             start_as(model.student, model.teacher)
-        elif not any(name.startswith("student.") for name in load_weights_file(path, self.cfg.MODEL.TRUST_PICKLE)["model"]):
-            logger.info("the student starts from the spotter %s", path)
-            self._load_spotter(model.student, path)
         else:
-            return
+            given = load_weights_file(path, self.cfg.MODEL.TRUST_PICKLE)["model"]
+            whole = any(name.startswith("student.") for name in given)
+            if not whole:
+                logger.info("the student starts from the spotter %s", path)
+                self._load_spotter(model.student, path)
+            blocks = [name for name, part in model.student.named_modules() if isinstance(part, ParsimoniousConv)]
+            self._fit.names = [name for name in blocks if whole and f"student.{name}.pointwise.weight" not in given]
+            if whole:
+                return
         if model.selector is not None:
             model.selector.start_from_spotter(self.cfg, model.student.backbone.bottom_up.state_dict())
 
@@ -152,8 +160,10 @@ class DistillTrainer(SpotterTrainer):
         return norms if not cfg.MODEL.SELECTOR.ENABLED else [*norms, cfg.MODEL.SELECTOR.CLIP_VALUE]
 
     def build_hooks(self) -> list:
-        """Build the hooks of SpotterTrainer, with temperature and scale histogram in front of the writers."""
+        """Build the hooks of SpotterTrainer, with the fit of new blocks before all else, and temperature and scale histogram in
+        front of the writers."""
         model = self.unwrapped_model
         ours = [*([SelectorSchedule()] if model.selects else []), ScaleHistogram(model.scales)]
         inherited = super().build_hooks()
-        return [*inherited[:2], *ours, *inherited[2:]]
+        self._fit = FitBlocks(self.cfg.MODEL.PARSIMONIOUS.FIT_BATCHES)
+        return [self._fit, *inherited[:2], *ours, *inherited[2:]]

@@ -21,6 +21,7 @@ from dld.data.synthesis.synthstrips import holds_strips
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
+from dld.modeling.layers.parsimonious import Parsimony
 from dld.modeling.meta_arch.spotter import spotter_class
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.locators.locator import locator_class
@@ -57,6 +58,7 @@ def check_run(args: argparse.Namespace) -> None:
     if cfg is not None:
         look(check_weights, cfg, args.eval_only, args.resume)
         look(check_names, cfg)
+        look(Parsimony.of, cfg)
         if distils(cfg) and not args.eval_only:
             look(teacher_weights, cfg)
             look(check_teacher_config, cfg)

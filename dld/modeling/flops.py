@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from dld.modeling.poolers.channels_last_roi_align import float_level
+from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.strips.heights import FORMS, STRIP_ROWS
 
 __all__ = [
@@ -37,8 +37,11 @@ __all__ = [
     "SpotterFlops",
     "count_flops",
     "evaluating",
+    "flops_by_module",
+    "run_parts",
     "spotter_flops",
     "strip_flops",
+    "watched_modules",
 ]
 
 aten = torch.ops.aten
@@ -88,6 +91,9 @@ _FORMULAS = {
     aten.upsample_bilinear2d: _bilinear_flops,
     aten._upsample_bilinear2d_aa: _antialiased_bilinear_flops,
 }
+
+# fields of SpotterFlops that `run_parts` names, and first the trunk: bottom-up network and pyramid
+PARTS = ("trunk", "rpn", "boxes", "masks", "stem", "recognition", "decoding", "locating")
 
 # Operators that move, make or look at numbers without computing on them.
 _MOVES = frozenset(
@@ -146,6 +152,49 @@ def count_flops(call: Callable[[], Any]) -> FlopCount:
     by_op = {str(op): flops for op, flops in counter.get_flop_counts().get("Global", {}).items()}
     total = modules.pop("Global", 0)
     return FlopCount(total, by_op, modules, dict(uncounted.calls))
+
+
+def flops_by_module(call: Callable[[], Any], modules: Mapping[str, nn.Module]) -> tuple[int, dict[str, int]]:
+    """Count a call as :func:`count_flops` does; return all FLOPs, and those of each module without the modules inside it.
+
+    Args:
+        modules: by name; those of them that run inside another one count for themselves alone.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    own, running, since = Counter(dict.fromkeys(modules, 0)), [], 0
+
+    def turn() -> None:
+        nonlocal since
+        now = counter.get_total_flops()
+        if running:
+            own[running[-1]] += now - since
+        since = now
+
+    with torch.no_grad(), counter, watched_modules(modules, running, turn):
+        call()
+    return counter.get_total_flops(), dict(own)
+
+
+@contextlib.contextmanager
+def watched_modules(modules: Mapping[str, nn.Module], running: list[str], turn: Callable[[], None]) -> Iterator[None]:
+    """Keep in `running`, inside, the names of the modules that run, the innermost last; `turn` is called before each change."""
+
+    def enter(name: str) -> Callable:
+        def before(*_: Any) -> None:
+            turn()
+            running.append(name)
+
+        return before
+
+    def leave(*_: Any) -> None:
+        turn()
+        running.pop()
+
+    with contextlib.ExitStack() as hooks:
+        for name, module in modules.items():
+            for handle in (module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)):
+                hooks.callback(handle.remove)
+        yield
 
 
 @contextlib.contextmanager
@@ -219,33 +268,62 @@ def spotter_flops(
     Raises:
         ValueError: the backbone never gets an image of this size.
     """
+    counts: Counter[str] = Counter()
+
+    def count(part: str, call: Callable[[], Any]) -> Any:
+        flops, result = _counted(call)
+        counts[part] += flops
+        return result
+
+    with evaluating(model):
+        run_parts(model, image_size, num_words, count, num_proposals, num_steps)
+        backbone, _ = _counted(lambda: model.backbone.bottom_up(_empty_image(model, image_size)))
+    return SpotterFlops(backbone, counts["trunk"] - backbone, **{part: counts[part] for part in PARTS[1:]})
+
+
+def run_parts(
+    model: nn.Module,
+    image_size: tuple[int, int],
+    num_words: int,
+    run: Callable[[str, Callable[[], Any]], Any],
+    num_proposals: int | None = None,
+    num_steps: int = DECODER_STEPS,
+) -> None:
+    """Run every part of a text spotter on an empty image, in the order of reading; arguments and errors as `spotter_flops`.
+
+    Strips are those of `num_words` words of the expected width. What chooses among boxes is no part.
+
+    Args:
+        model: in evaluation mode.
+        run: gets the name of a part (one of `PARTS`; some come several times) and the call, and returns the call's result.
+    """
     step = max(model.backbone.size_divisibility, 1)
     if image_size[0] % step or image_size[1] % step:
         raise ValueError(f"image_size must be multiples of {step}, got {tuple(image_size)}")
     heads, rpn = model.roi_heads, model.proposal_generator
     if num_proposals is None:
         num_proposals = rpn.post_nms_topk[False]
-    image = torch.zeros(1, 3, *image_size, device=model.device)
-    with evaluating(model):
-        trunk, features = _counted(lambda: model.backbone(image))
-        backbone, _ = _counted(lambda: model.backbone.bottom_up(image))
-        proposing, _ = _counted(lambda: rpn.rpn_head([features[f] for f in rpn.in_features]))
-        boxes, _ = _counted(lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_proposals))))
-        masks = locating = stem = recognition = decoding = 0
-        if num_words:
-            masks, _ = _counted(lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
-            # the kept boxes are asked about again
-            again, _ = _counted(lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_words))))
-            masks += (heads.box_rounds - 1) * again
-        if num_words and model.locator is not None:
-            level = float_level(features[heads.recognizer_feature])
-            locating, _ = _counted(lambda: model.locator(level, [_boxes(num_words, level.device)]))
-        if num_words and model.reader is not None:
-            recognition = num_words * strip_flops(model.reader, model.expected_strip_width, STRIP_ROWS)
-        elif num_words:
-            stem, level = _counted(lambda: heads.recognizer.stem(features[heads.recognizer_feature]))
-            recognition, decoding = _reading_flops(heads.recognizer, level, num_words, num_steps)
-    return SpotterFlops(backbone, trunk - backbone, proposing, boxes, masks, stem, recognition, decoding, locating)
+    image = _empty_image(model, image_size)
+    features = run("trunk", lambda: model.backbone(image))
+    run("rpn", lambda: rpn.rpn_head([features[f] for f in rpn.in_features]))
+    features = float_levels(features)
+    run("boxes", lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_proposals))))
+    if not num_words:
+        return
+    for _ in range(heads.box_rounds - 1):
+        # the kept boxes are asked about again
+        run("masks", lambda: heads.box_predictor(heads.box_head(_pooled(heads, "box", features, num_words))))
+    run("masks", lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
+    level = features[heads.recognizer_feature]
+    if model.locator is not None:
+        run("locating", lambda: model.locator(level, [_boxes(num_words, level.device)]))
+    if model.reader is not None:
+        run("recognition", lambda: _read_strips(model.reader, model.expected_strip_width, STRIP_ROWS, num_words))
+        return
+    level = run("stem", lambda: heads.recognizer.stem(level))
+    context = run("recognition", lambda: _encode(heads.recognizer, level, num_words))
+    memory = run("recognition", lambda: heads.recognizer.decoder.prepare(context))
+    run("decoding", lambda: _decode(heads.recognizer.decoder, memory, num_words, num_steps))
 
 
 def strip_flops(reader: nn.Module, width: int, rows: int) -> int:
@@ -253,14 +331,22 @@ def strip_flops(reader: nn.Module, width: int, rows: int) -> int:
 
     An attention head is charged `DECODER_STEPS` steps: of width 160 each takes less than 0.1 % of a strip of 48 rows.
     """
+    return count_flops(lambda: _read_strips(reader, width, rows, 1)).total_flops
+
+
+def _read_strips(reader: nn.Module, width: int, rows: int, count: int) -> torch.Tensor:
     weight = reader.head.weight
-    columns = int(FORMS[rows].columns(width))
-    strip = torch.zeros(1, 3, rows, columns, device=weight.device, dtype=weight.dtype)
+    strips = torch.zeros(count, 3, rows, int(FORMS[rows].columns(width)), device=weight.device, dtype=weight.dtype)
     if reader.head_name == "ctc":
-        return count_flops(lambda: reader.logits(strip)).total_flops
+        return reader.logits(strips)
     network = reader.at_rows(rows)
-    ids = torch.zeros(1, DECODER_STEPS, dtype=torch.int64, device=weight.device)
-    return count_flops(lambda: network.decoder(network.columns(strip), ids)).total_flops
+    ids = torch.zeros(count, DECODER_STEPS, dtype=torch.int64, device=weight.device)
+    return network.decoder(network.columns(strips), ids)
+
+
+def _empty_image(model: nn.Module, size: tuple[int, int]) -> torch.Tensor:
+    image = torch.zeros(1, 3, *size, device=model.device)
+    return image.contiguous(memory_format=torch.channels_last) if model.channels_last else image
 
 
 def _counted(call: Callable[[], Any]) -> tuple[int, Any]:
@@ -278,14 +364,14 @@ def _pooled(heads: nn.Module, kind: str, features: dict[str, torch.Tensor], coun
     return getattr(heads, f"{kind}_pooler")(levels, [Boxes(_boxes(count, levels[0].device))])
 
 
-def _reading_flops(recognizer: nn.Module, level: torch.Tensor, R: int, T: int) -> tuple[int, int]:
-    """Count the FLOPs of reading R words up to the attention keys, and those of T decoding steps."""
+def _encode(recognizer: nn.Module, level: torch.Tensor, R: int) -> torch.Tensor:
     masks = level.new_ones(R, *recognizer.pooler.output_size)
     lying = torch.zeros(R, dtype=torch.bool, device=level.device)
-    boxes = [_boxes(R, level.device)]
-    encoding, context = _counted(lambda: recognizer.encoder(recognizer.pooler(level, boxes, masks, lying)))
-    keys, _ = _counted(lambda: recognizer.decoder.prepare(context))
-    ids = torch.zeros(R, T, dtype=torch.int64, device=level.device)
-    # a forced reading computes the same per step as greedy decoding, and its number of steps is known
-    decoding, _ = _counted(lambda: recognizer.decoder(context, ids))
-    return encoding + keys, decoding - keys
+    return recognizer.encoder(recognizer.pooler(level, [_boxes(R, level.device)], masks, lying))
+
+
+def _decode(decoder: nn.Module, memory: Any, R: int, T: int) -> None:
+    state = decoder.initial_state(memory)
+    ids = torch.zeros(R, 1, dtype=torch.int64, device=memory.keys.device)
+    for _ in range(T):
+        _, state = decoder.step(ids, state, memory)

@@ -85,6 +85,10 @@ PROJECT = {
     f"{TRAIN}/dld_ppocr.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_ppocr/config.yaml",), slow=True,
     ),
+    f"{TRAIN}/dld_parsimonious_tiny.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
+        append=f"{ONE} DATASETS.TEST '()' MODEL.PARSIMONIOUS.FIT_BATCHES 1", says="fitted backbone.fpn_output2: error",
+        leaves=("output/dld_parsimonious_tiny/config.yaml",), slow=True,
+    ),
     f"{TOOLS}/analyze_model.py --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset synthwords_val "
     "--limit 100 --scales 0.5 1.0 --budgets 0.6 --output output/first_study": Run(
         append=f"--limit 2 --opts {SMALL_WORDS}", slow=True,
@@ -120,6 +124,10 @@ PROJECT = {
         change=(("totaltext_val", "synthwords_val --limit 1"),),
         append="--opts MODEL.DEVICE cpu DATASETS.SYNTHWORDS.SIZE [320,320]",
         leaves=("output/sides/sides.json", "output/sides/sides.md"),
+    ),
+    "dld analyze --parts --teacher dld://teacher_tiny --words 8 --output output/parts": Run(
+        append="--size 96 128 --repeats 1 --opts MODEL.DEVICE cpu", leaves=("output/parts/parts.json", "output/parts/parts.md"),
+        says="by the cost law",
     ),
     f"{TOOLS}/demo.py --input photo.jpg --output out --weights output/teacher_tiny/model_best.pth": Run(
         append=f"--opts {SMALL}", leaves=("out/photo.jpg",),

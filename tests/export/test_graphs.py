@@ -93,3 +93,20 @@ def test_selectors_need_no_masks_where_images_are_of_one_size(tiny_cfg, name):
     scores = SelectorGraph(selector)(reduced)
     assert scores.std() > 0
     torch.testing.assert_close(scores, selector(images, [size, size]), atol=1e-4, rtol=1e-4)
+
+
+def test_graphs_of_parsimonious_convolutions_compute_what_their_modules_do(tiny_cfg, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from dld.export.exporter import export_spotter
+    from dld.runtime.onnx_spotter import OnnxTextSpotter
+
+    tiny_cfg.MODEL.PARSIMONIOUS.WHERE = ["fpn", "rpn", "stem", "encoder", "mask"]
+    torch.manual_seed(0)
+    model = build_model(tiny_cfg).eval()
+    export_spotter(model, tiny_cfg, tmp_path / "graphs")
+    run = OnnxTextSpotter(tmp_path / "graphs", "cpu", threads=1).run
+    report = compare_graphs(spotter_parts(model, (96, 160), 2, seed=1), run)
+    assert {"detector", "masks", "reader"} <= set(report)
+    for name, outputs in report.items():
+        assert max(outputs.values()) < (1e-3 if name in ("detector", "boxes") else 1e-4), (name, outputs)

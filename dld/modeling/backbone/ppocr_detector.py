@@ -29,6 +29,8 @@ def read_ppocr_detector(
 ) -> None:
     """Fill the bottom-up network, the lateral and the depth-wise output convolutions; the rest stays as it is.
 
+    Parsimonious output convolutions are a part of that rest.
+
     Args:
         path: PP-OCRv6_det_small.onnx.
         fpn: of any number of output channels.
@@ -70,10 +72,11 @@ def _fill(fpn: TextConvNetFPN, graph: OnnxGraph) -> None:
         for lateral in laterals:
             lateral.squeeze.expand.weight.mul_(_NECK_SLOPE)
             lateral.squeeze.expand.bias.mul_(_NECK_SLOPE)
-    outputs: list[SeparableOutput] = list(fpn.output_convs)
+    outputs = list(fpn.output_convs)
     wide = [n for n in nodes[len(layers) :] if tuple(graph.values[n.input[1]].shape) == (NECK, 1, 7, 7)]
     for output, node in zip(outputs, wide, strict=True):
-        set_weights(output[0], graph.values[node.input[1]], graph.bias_of(node))
+        if isinstance(output, SeparableOutput):  # else it is a block that no detector has
+            set_weights(output[0], graph.values[node.input[1]], graph.bias_of(node))
 
 
 def _squeezing(module: nn.Module) -> list[nn.Module]:

@@ -14,6 +14,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import nn
 
 from dld.modeling.backbone.finest_fpn import FinestFPN
+from dld.modeling.layers.parsimonious import Parsimony
 from dld.modeling.text_convnet import SqueezeExcitation, TextConvNet
 
 __all__ = ["TextConvNetFPN", "TextConvNetStages", "build_text_convnet_fpn_backbone"]
@@ -98,4 +99,8 @@ def build_text_convnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> TextConvNetF
     """
     if input_shape.channels != 3:
         raise ValueError(f"build_text_convnet_fpn_backbone takes images of 3 channels, got {input_shape.channels}")
-    return TextConvNetFPN(TextConvNetStages(), cfg.MODEL.FPN.OUT_CHANNELS)
+    fpn, parsimony = TextConvNetFPN(TextConvNetStages(), cfg.MODEL.FPN.OUT_CHANNELS), Parsimony.of(cfg)
+    if "fpn" in parsimony.where:
+        # these are no 3x3 convolutions, but the block is cheaper than they are
+        fpn.change_outputs(lambda _: parsimony.conv(NECK, cfg.MODEL.FPN.OUT_CHANNELS))
+    return fpn

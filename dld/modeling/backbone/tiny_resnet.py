@@ -9,7 +9,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import BasicBlock, ResNet
 from torch import nn
 
-from dld.modeling.backbone.finest_fpn import FinestFPN
+from dld.modeling.backbone.finest_fpn import FinestFPN, parsimonious_outputs
 
 __all__ = ["MIN_WIDTH", "TwoConvStem", "build_tiny_resnet_fpn_backbone"]
 
@@ -80,4 +80,5 @@ def build_tiny_resnet_fpn_backbone(cfg, input_shape):
         channels = width
     names = [f"res{i + 2}" for i in range(len(stages))]
     bottom_up = ResNet(stem, stages, out_features=names, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
-    return FinestFPN(bottom_up, names, cfg.MODEL.FPN.OUT_CHANNELS, norm=cfg.MODEL.FPN.NORM, top_block=LastLevelMaxPool())
+    fpn = FinestFPN(bottom_up, names, cfg.MODEL.FPN.OUT_CHANNELS, norm=cfg.MODEL.FPN.NORM, top_block=LastLevelMaxPool())
+    return parsimonious_outputs(cfg, fpn)

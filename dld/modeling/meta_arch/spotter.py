@@ -190,6 +190,12 @@ class Spotter(nn.Module, ABC):
             proposals: number of proposals that are scored; None: the most at test. Spotters without proposals ignore it.
         """
 
+    def run_parts(
+        self, image_size: tuple[int, int], words: int, steps: int, run: Callable[[str, Callable[[], Any]], Any]
+    ) -> None:
+        """Run, once each, what :meth:`count_parts` counts; see :func:`~dld.modeling.flops.run_parts`."""
+        raise ValueError(f"{type(self).__name__} does not say how its parts are run: they cannot be measured one by one")
+
     def learning_rate_factors(self, cfg) -> dict[str, float]:
         """Return factors of the learning rate by the beginning of parameters' names. Of several that fit, the longest counts;
         where none does, the factor is 1."""

@@ -44,6 +44,7 @@ def teacher_config(cfg: CfgNode) -> CfgNode | None:
     merged = cfg.clone()
     merged.defrost()
     merged.MODEL = own.MODEL
+    merged.MODEL.PARSIMONIOUS.FIT_BATCHES = cfg.MODEL.PARSIMONIOUS.FIT_BATCHES
     encoder = own.MODEL.STRIPS.ENCODER.NAME
     for name in NOT_THE_NETWORK:
         merged.MODEL[name] = cfg.MODEL[name]

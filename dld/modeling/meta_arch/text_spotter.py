@@ -14,8 +14,9 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
-from dld.modeling.flops import SpotterFlops, evaluating, spotter_flops
+from dld.modeling.flops import SpotterFlops, evaluating, run_parts, spotter_flops
 from dld.modeling.graph_part import GraphPart
+from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.step_losses import StepLosses
@@ -147,6 +148,18 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     @classmethod
     def from_config(cls, cfg) -> dict:
         ret = super().from_config(cfg)
+        heads = ret["roi_heads"]
+        crops = None if heads.recognizer.reads_strips else heads.recognizer
+        check_places(
+            cfg,
+            {
+                "fpn": ret["backbone"],
+                "rpn": ret["proposal_generator"],
+                "stem": getattr(crops, "stem", None),
+                "encoder": getattr(crops, "encoder", None),
+                "mask": getattr(heads, "mask_head", None),
+            },
+        )
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
         ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
@@ -340,6 +353,12 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
         """Count the FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
         return spotter_flops(self, image_size, words, proposals, steps)
+
+    def run_parts(
+        self, image_size: tuple[int, int], words: int, steps: int, run: Callable[[str, Callable[[], Any]], Any]
+    ) -> None:
+        """Run backbone, pyramid, proposals, boxes, masks and reading; see :meth:`Spotter.run_parts`."""
+        run_parts(self, image_size, words, run, num_steps=steps)
 
     def graph_parts(self, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
         """Return the parts of `dld.modeling.spotter_graphs`; see :meth:`Spotter.graph_parts`."""

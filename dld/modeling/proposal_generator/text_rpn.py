@@ -10,6 +10,7 @@ from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_p
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import pairwise_intersection
 
+from dld.modeling.layers.parsimonious import make_parsimonious
 from dld.modeling.sampling import random_numbers_of
 
 __all__ = ["TextRPN", "covered_by_ignored", "split_ignored"]
@@ -69,6 +70,7 @@ class TextRPN(RPN):
     @classmethod
     def from_config(cls, cfg, input_shape):
         ret = super().from_config(cfg, input_shape)
+        ret["head"] = make_parsimonious(cfg, "rpn", ret["head"], "")
         ret["ignore_overlap"] = cfg.MODEL.TEXT.IGNORE_OVERLAP
         return ret
 

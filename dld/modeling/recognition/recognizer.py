@@ -13,6 +13,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from dld.config import configured_charset
+from dld.modeling.layers.parsimonious import make_parsimonious
 from dld.modeling.losses.recognition import attention_loss, ctc_loss
 from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler
 from dld.modeling.recognition.decoder import AttentionDecoder
@@ -105,10 +106,13 @@ class TextRecognizer(nn.Module):
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
         node = cfg.MODEL.RECOGNITION
         charset = configured_charset(cfg)
+        stem = conv_norm_relu(input_shape.channels, node.STEM_DIM, node.NORM, padding=1)
+        encoder = RecognitionEncoder(node.STEM_DIM, node.WIDTH, node.NORM)
+        make_parsimonious(cfg, "encoder", encoder.convs, node.NORM)
         return {
-            "stem": conv_norm_relu(input_shape.channels, node.STEM_DIM, node.NORM, padding=1),
+            "stem": make_parsimonious(cfg, "stem", stem, node.NORM),
             "pooler": MaskedRoIPooler(tuple(node.POOLER_RESOLUTION), input_shape.stride, node.POOLER_SAMPLING_RATIO),
-            "encoder": RecognitionEncoder(node.STEM_DIM, node.WIDTH, node.NORM),
+            "encoder": encoder,
             "decoder": AttentionDecoder(
                 node.WIDTH, node.WIDTH, charset.num_inputs, charset.num_outputs, charset.start, charset.end
             ),

@@ -16,6 +16,7 @@ from torch import nn
 
 from dld.modeling.backbone.finest_fpn import FinestFPN
 from dld.modeling.backbone.first_stages import drop_later_stages, stages_of
+from dld.modeling.layers.parsimonious import without_parsimony
 from dld.modeling.recognition.strip_encoder import ENCODER_WIDTH, STRIP_ENCODER_REGISTRY, StripEncoder
 
 __all__ = ["BandHead", "PyramidEncoder", "StemEncoder"]
@@ -120,7 +121,11 @@ class PyramidEncoder(SpotterEncoder):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        return {"backbone": build_backbone(cfg), "pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
+        return {
+            "backbone": build_backbone(without_parsimony(cfg)),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
 
     def start_from(self, spotter: Mapping[str, torch.Tensor]) -> None:
         """Copy backbone and pyramid; see :meth:`StripEncoder.start_from`."""
@@ -175,7 +180,7 @@ class StemEncoder(SpotterEncoder):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        backbone = build_backbone(cfg)
+        backbone = build_backbone(without_parsimony(cfg))
         bottom_up = getattr(backbone, "bottom_up", backbone)
         return {"bottom_up": bottom_up, "pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
 

@@ -9,6 +9,7 @@ from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 
+from dld.modeling.layers.parsimonious import make_parsimonious
 from dld.modeling.losses.finding_distillation import BoxReadings, FindingTargets
 from dld.modeling.poolers.channels_last_roi_align import float_levels, read_channels_last
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
@@ -76,6 +77,8 @@ class TextROIHeads(StandardROIHeads):
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         ret = super().from_config(cfg, input_shape)
+        if ret.get("mask_head") is not None:
+            make_parsimonious(cfg, "mask", ret["mask_head"], cfg.MODEL.ROI_MASK_HEAD.NORM)
         feature = cfg.MODEL.RECOGNITION.IN_FEATURE
         ret["recognizer"] = build_recognizer(cfg, input_shape[feature])
         ret["recognizer_feature"] = feature
