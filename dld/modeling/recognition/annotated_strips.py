@@ -131,7 +131,10 @@ class AnnotatedStrips(KeepsLayers, nn.Module):
         return {"crops": self.body.last_layer_group, "columns": self.mixer.layer_group}
 
     def losses_from(self, group: str, features: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return :meth:`losses` where the last layer of a group, "crops" or "columns", gave these features."""
+        """Return :meth:`losses` where the last layer of a group, "crops" or "columns", gave these features.
+
+        The mixer sees the repeated columns at the end of shorter words, which strips of the width of each word have not.
+        """
         context = self.mixer(features) if group == "crops" else features
         return self.losses(RecognitionFeatures(features, context), targets)
 
