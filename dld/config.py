@@ -345,6 +345,30 @@ def _add_distillation(cfg: CN) -> None:
     # Keep the teacher's batch-norm statistics in the student, whose images come at mixed scales.
     cfg.MODEL.DISTILLATION.FREEZE_NORM = True
 
+    # Every so many steps the share of each loss in the gradient is logged: at the student's pyramid of those of finding, at its
+    # crops of those of reading (of a reader of strips: its columns). 0: never.
+    cfg.MODEL.DISTILLATION.GRADIENT_SHARES_PERIOD = 0
+    # "gradient_share": the losses of distillation are scaled so that each has the share that BALANCE_SHARES, pairs like
+    # ["loss_kd_roi", 0.2], gives it of the gradient there; it is measured every GRADIENT_SHARES_PERIOD steps. Empty: not.
+    cfg.MODEL.DISTILLATION.BALANCE = ""
+    cfg.MODEL.DISTILLATION.BALANCE_SHARES = []
+
+    # Instead of single features the student learns from weighted sums of the teacher's layers, of its crops (ROI_WEIGHT) and of
+    # its columns (CONTEXT_WEIGHT), which a search of SEARCH_STEPS steps finds at the beginning of the training (DFA,
+    # dld.modeling.meta_arch.layer_aggregation).
+    cfg.MODEL.DISTILLATION.AGGREGATION = CN()
+    cfg.MODEL.DISTILLATION.AGGREGATION.ENABLED = False
+    cfg.MODEL.DISTILLATION.AGGREGATION.SEARCH_STEPS = 1000
+    # Learning rate (Adam) of the weights of the layers.
+    cfg.MODEL.DISTILLATION.AGGREGATION.BETA_LR = 0.05
+    # Weights, in the search, of the student's distance to the sum, and of the losses of reading from the sum.
+    cfg.MODEL.DISTILLATION.AGGREGATION.GAMMA_ST = 1.0
+    cfg.MODEL.DISTILLATION.AGGREGATION.GAMMA_TS = 1.0
+    # Given weights, a list for the crops and one for the columns, the shallowest layer first; empty: they are searched.
+    cfg.MODEL.DISTILLATION.AGGREGATION.BETA = []
+    # Each scale of the selector has weights of its own.
+    cfg.MODEL.DISTILLATION.AGGREGATION.BY_SCALE = False
+
     # Finding: the student learns what the teacher's box and mask heads say of the teacher's proposals and finds at full size
     # (dld.modeling.losses.finding_distillation). Weights of the four losses; all 0: off.
     cfg.MODEL.DISTILLATION.FINDING = CN()

@@ -22,6 +22,8 @@ SCENES = {
 DETECTION = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}
 READING = {"loss_rec", "loss_ctc"}
 DISTILLATION = {"loss_kd_roi", "loss_kd_context", "loss_kd_sequence"}
+# where the teacher's layers are aggregated
+AGGREGATED = {"loss_kd_crops", "loss_kd_columns", "loss_kd_sequence"}
 
 
 def as_distiller(cfg):

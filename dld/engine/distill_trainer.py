@@ -1,33 +1,126 @@
-"""Training loop of DLD: asks the frozen teacher, hands its targets to the model, anneals, logs the chosen scales."""
+"""Training loop of DLD: asks the frozen teacher, hands its targets to the model, anneals, searches among the teacher's layers,
+measures and balances the losses' gradients, logs the chosen scales."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 from detectron2.engine import HookBase
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.engine.fit_blocks import FitBlocks
+from dld.engine.gradient_shares import ShareBalance, configured_balance, gradient_norms, gradient_shares
 from dld.engine.preflight import teacher_weights
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
 from dld.modeling.layers.parsimonious import ParsimoniousConv
+from dld.modeling.meta_arch.layer_aggregation import LayerAggregation
 from dld.weights import load_weights_file
 
-__all__ = ["DistillStep", "DistillTrainer", "ScaleHistogram", "SelectorSchedule"]
+__all__ = ["DistillStep", "DistillTrainer", "LayerShares", "ScaleHistogram", "SelectorSchedule"]
 
 logger = logging.getLogger(__name__)
 
 
 class DistillStep(StepTrainer):
-    """One step: the teacher's targets of the batch first (beams, character logits, features), then the model."""
+    """One step: the teacher's targets of the batch first (beams, character logits, features), then the model.
+
+    Where layers are aggregated every second step of the search is of beta alone.
+
+    Attributes:
+        shares_period: steps from one measurement of the losses' gradients to the next; 0: none.
+        balance: scales losses by what was measured; None: they keep their weights.
+    """
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.shares_period = 0
+        self.balance: ShareBalance | None = None
+        self.beta_optimizer: torch.optim.Optimizer | None = None
+
+    def search_layers(self, rate: float) -> None:
+        """Let beta of the model learn by Adam at this rate; it is a buffer, which the optimizer of the weights leaves alone."""
+        aggregation = self.unwrapped_model.aggregation
+        if aggregation is not None and aggregation.searched:
+            self.beta_optimizer = torch.optim.Adam([aggregation.beta(name) for name in aggregation.searched], rate)
+
+    def run_step(self) -> None:
+        model = self.unwrapped_model
+        if model.aggregation is not None:
+            model.aggregation.begin_step(self.iter)
+        model.keeps_shared = bool(self.shares_period) and self.iter % self.shares_period == 0
+        super().run_step()
+
+    @property
+    def moves_beta(self) -> bool:
+        """Whether this step is of beta, not of the weights."""
+        aggregation = self.unwrapped_model.aggregation
+        return aggregation is not None and aggregation.moves_beta
 
     def losses(self, data: list[dict]) -> dict[str, torch.Tensor]:
         model = self.unwrapped_model
         batch = model.annotate(data)
-        return self.model(batch, model.ask_teacher(batch))
+        targets = model.ask_teacher(batch)
+        # past the distributed wrapper, which would wait for gradients of the weights
+        return model.search_losses(batch, targets) if self.moves_beta else self.model(batch, targets)
+
+    def weighted(
+        self, losses: dict[str, torch.Tensor], shared: Mapping[str, list[torch.Tensor]] | None
+    ) -> dict[str, torch.Tensor]:
+        """Measure the shares of the gradient where it is time for it; scale the losses that have a wanted share."""
+        factors = {} if self.balance is None or self.moves_beta else self.balance.factors
+        if shared is not None:
+            reading, scale = self.unwrapped_model.reading_losses, self.grad_scaler.get_scale()
+            norms = gradient_norms(losses, shared, reading, scale)
+            if self.balance is not None:
+                self.balance.update(norms)
+            scaled = {kind: {k: v * factors.get(k, 1.0) for k, v in found.items()} for kind, found in norms.items()}
+            for name, share in gradient_shares(scaled).items():
+                get_event_storage().put_scalar(f"gradient_share/{name}", share, smoothing_hint=False)
+            for name, factor in factors.items():
+                get_event_storage().put_scalar(f"balance/{name}", factor, smoothing_hint=False)
+        return {name: factors[name] * value if name in factors else value for name, value in losses.items()}
+
+    def update(self, total: torch.Tensor, loss_dict: dict[str, torch.Tensor], data: list[dict]) -> None:
+        """Learn as always, or, in a step of beta, move beta alone: its gradient is the mean over the processes."""
+        if not self.moves_beta:
+            super().update(total, loss_dict, data)
+            return
+        aggregation = self.unwrapped_model.aggregation
+        assert self.beta_optimizer is not None, "search_layers was called"
+        beta, scale = aggregation.beta(aggregation.group), self.grad_scaler.get_scale()
+        (gradient,) = torch.autograd.grad(total * scale, [beta])
+        gradient = gradient / scale
+        if comm.get_world_size() > 1:
+            dist.all_reduce(gradient)
+            gradient /= comm.get_world_size()
+        if self.grad_scaler.is_enabled() and not gradient.isfinite().all():
+            return  # too large for float16: the scaler lowers its factor at the next step of the weights
+        self._check(gradient.sum(), loss_dict, data, "gradient")
+        self.beta_optimizer.zero_grad()
+        beta.grad = gradient
+        self.beta_optimizer.step()
+
+    def state_dict(self) -> dict:
+        ret = super().state_dict()
+        if self.beta_optimizer is not None:
+            ret["beta_optimizer"] = self.beta_optimizer.state_dict()
+        if self.balance is not None:
+            ret["balance"] = self.balance.state_dict()
+        return ret
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        if self.beta_optimizer is not None and "beta_optimizer" in state_dict:
+            self.beta_optimizer.load_state_dict(state_dict["beta_optimizer"])
+        if self.balance is not None:
+            self.balance.load_state_dict(state_dict.get("balance", {}))
 
 
 class SelectorSchedule(HookBase):
@@ -64,6 +157,36 @@ class ScaleHistogram(HookBase):
         self.counts = dict.fromkeys(self.counts, 0)
 
 
+class LayerShares(HookBase):
+    """Shares of the teacher's layers in the aggregates, the shallowest first, as scalars and as one line a group and scale.
+
+    They are logged every `period` steps of the search and at its end; where nothing is searched, before the first step.
+    """
+
+    def __init__(self, aggregation: LayerAggregation, period: int = 100) -> None:
+        self.aggregation, self.period = aggregation, period
+
+    def before_train(self) -> None:
+        if self.trainer.start_iter >= self.aggregation.search_steps:
+            self.log()
+
+    def after_step(self) -> None:
+        done, steps = self.trainer.iter + 1, self.aggregation.search_steps
+        if done <= steps and (done % self.period == 0 or done == steps):
+            self.log()
+
+    def log(self) -> None:
+        """Write the present shares."""
+        scales = [f"{scale:g}" for scale in self.aggregation.scales] or [""]
+        for group in self.aggregation.groups:
+            for scale, shares in zip(scales, self.aggregation.shares(group).tolist(), strict=True):
+                for i, share in enumerate(shares, 1):
+                    name = "/".join(part for part in ("layers", group, scale, str(i)) if part)
+                    self.trainer.storage.put_scalar(name, share, smoothing_hint=False)
+                where = f" at scale {scale}" if scale else ""
+                logger.info("layers of the %s%s: %s", group, where, "  ".join(f"{share:.1%}" for share in shares))
+
+
 def start_as(student: nn.Module, teacher: nn.Module) -> None:
     """Give the student the teacher's weights of the same name and shape; the others stay as they are, with a warning.
 
@@ -95,9 +218,11 @@ class DistillTrainer(SpotterTrainer):
     start_without_weights = "the student starts from the teacher's weights, the selector undecided"
 
     def __init__(self, cfg) -> None:
-        path = teacher_weights(cfg)
+        path, balance = teacher_weights(cfg), configured_balance(cfg)
         super().__init__(cfg)
-        model = self.unwrapped_model
+        model, node = self.unwrapped_model, cfg.MODEL.DISTILLATION
+        self._trainer.shares_period, self._trainer.balance = node.GRADIENT_SHARES_PERIOD, balance
+        self._trainer.search_layers(node.AGGREGATION.BETA_LR)
         self._load_spotter(model.teacher, path, ctc_head=cfg.MODEL.DISTILLATION.BEAMS == "ctc")
         if model.cost_table.teacher != model.cost_table.student:
             stored = cfg.clone()
@@ -152,7 +277,10 @@ class DistillTrainer(SpotterTrainer):
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:
         """Return student and selector apart: straight-through gradients of the selector would shrink the student's."""
         groups = [model.student, *([model.selector] if model.selector is not None else [])]
-        return [[p for p in group.parameters() if p.requires_grad] for group in groups]
+        trained = [[p for p in group.parameters() if p.requires_grad] for group in groups]
+        if model.aggregation is not None:
+            trained[0] += model.aggregation.parameters()
+        return trained
 
     def clip_norms(self) -> list[float]:
         cfg = self.cfg
@@ -164,6 +292,8 @@ class DistillTrainer(SpotterTrainer):
         front of the writers."""
         model = self.unwrapped_model
         ours = [*([SelectorSchedule()] if model.selects else []), ScaleHistogram(model.scales)]
+        if model.aggregation is not None:
+            ours.append(LayerShares(model.aggregation))
         inherited = super().build_hooks()
         self._fit = FitBlocks(self.cfg.MODEL.PARSIMONIOUS.FIT_BATCHES)
         return [self._fit, *inherited[:2], *ours, *inherited[2:]]

@@ -18,11 +18,13 @@ import dld.modeling  # noqa: F401  the names that can be chosen
 from dld.config import chooses_scale, configured_charset, distils, trains_reader
 from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
 from dld.data.synthesis.synthstrips import holds_strips
+from dld.engine.gradient_shares import configured_balance
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
 from dld.modeling.layers.parsimonious import Parsimony
-from dld.modeling.meta_arch.spotter import spotter_class
+from dld.modeling.meta_arch.layer_aggregation import checked_aggregation
+from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, spotter_class
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.locators.locator import locator_class
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
@@ -62,6 +64,8 @@ def check_run(args: argparse.Namespace) -> None:
         if distils(cfg) and not args.eval_only:
             look(teacher_weights, cfg)
             look(check_teacher_config, cfg)
+            look(check_aggregation, cfg)
+            look(configured_balance, cfg)
         if trains_reader(cfg) and not args.eval_only:
             look(check_encoder_weights, cfg)
         trains_strips = cfg.MODEL.RECOGNITION.NAME == "StripRecognizer"
@@ -131,6 +135,20 @@ def check_teacher_config(cfg: CfgNode) -> None:
     other = teacher_config(own)
     if other is not None:
         check_names(other)
+
+
+def check_aggregation(cfg: CfgNode) -> None:
+    """Check that layers can be aggregated where MODEL.DISTILLATION.AGGREGATION is on.
+
+    Raises:
+        ValueError: the message names the key.
+    """
+    # names that are unknown have been reported
+    if not checked_aggregation(cfg) or cfg.MODEL.RECOGNITION.NAME not in RECOGNIZER_REGISTRY:
+        return
+    for network in (spotter_class(cfg.MODEL.SPOTTER), RECOGNIZER_REGISTRY.get(cfg.MODEL.RECOGNITION.NAME)):
+        if getattr(network, "layer_groups", None) in (None, Spotter.layer_groups):
+            raise ValueError(f"{network.__name__} {NO_LAYERS}")
 
 
 def check_strip_training(cfg: CfgNode) -> None:

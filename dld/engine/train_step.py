@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 
 import torch
 from detectron2.engine import SimpleTrainer
@@ -82,7 +83,7 @@ class StepTrainer(SimpleTrainer):
         return self.model(data)
 
     def run_step(self) -> None:
-        """Draw a batch, compute losses and gradients, clip, update."""
+        """Draw a batch, compute losses, learn from them."""
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
@@ -99,16 +100,30 @@ class StepTrainer(SimpleTrainer):
                 raise
         self.last_scales = getattr(loss_dict, "scales", None)
         self.last_counts = getattr(loss_dict, "counts", {})
-        loss_dict = averaged_over_processes(loss_dict)
+        loss_dict = self.weighted(averaged_over_processes(loss_dict), getattr(loss_dict, "shared", None))
         total = sum(loss_dict.values())
         self._check(total, loss_dict, data, "loss")
+        self.update(total, loss_dict, data)
+        self._write_metrics(loss_dict, data_time)
+
+    def weighted(
+        self, losses: dict[str, torch.Tensor], shared: Mapping[str, list[torch.Tensor]] | None
+    ) -> dict[str, torch.Tensor]:
+        """Return the losses as they are learned from; here as they are.
+
+        Args:
+            shared: see `StepLosses`.
+        """
+        return losses
+
+    def update(self, total: torch.Tensor, loss_dict: dict[str, torch.Tensor], data: list[dict]) -> None:
+        """Compute the gradients of the sum of the losses, clip them, update the weights."""
         self.optimizer.zero_grad()
         self.grad_scaler.scale(total).backward()
         self.after_backward()
         self._clip(loss_dict, data)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
-        self._write_metrics(loss_dict, data_time)
 
     def _clip(self, loss_dict, data) -> None:
         if not self.clip_groups:

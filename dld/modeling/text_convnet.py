@@ -84,6 +84,13 @@ class TextConvNet(nn.Module):
             x = F.relu(layer(x))
         return x
 
+    def last_layers(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Compute the features of the blocks that have the shape of the last one, in their order, from images (N, 3, H, W)."""
+        outputs = [self.stem_features(x)]
+        for block in self.blocks:
+            outputs.append(block(outputs[-1]))
+        return tuple(y for y in outputs[1:] if y.shape == outputs[-1].shape)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the features of the last block from normalised images (N, 3, H, W)."""
         return self.blocks(self.stem_features(x))

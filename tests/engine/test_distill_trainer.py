@@ -42,7 +42,8 @@ class Notes(HookBase):
     def after_step(self):
         latest = self.trainer.storage.latest()
         self.losses.append({k: v[0] for k, v in latest.items() if "loss" in k})
-        self.temperatures.append(self.trainer.unwrapped_model.selector.objective.gumbel_temperature)
+        selector = self.trainer.unwrapped_model.selector
+        self.temperatures.append(None if selector is None else selector.objective.gumbel_temperature)
         self.scales.append(self.trainer.last_scales)
 
 
@@ -270,6 +271,57 @@ def test_a_resumed_run_is_the_unbroken_one(cfg, tmp_path, form):
     assert all(torch.equal(again.unwrapped_model.teacher.state_dict()[n], v) for n, v in teacher.items())
 
 
+def test_a_search_among_layers_goes_on_where_it_was_broken_off(cfg, tmp_path, caplog):
+    """Two steps of the weights and two of beta take turns, then two of stage 2; shares of the gradient are balanced."""
+    node = cfg.MODEL.DISTILLATION
+    node.AGGREGATION.ENABLED, node.AGGREGATION.BY_SCALE, node.AGGREGATION.SEARCH_STEPS, node.ROI_WEIGHT = True, True, 4, 0.0
+    node.GRADIENT_SHARES_PERIOD, node.BALANCE, node.BALANCE_SHARES = 2, "gradient_share", [["loss_kd_sequence", 0.25]]
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.MODEL.SELECTOR.ENABLED = 6, 2, False
+    weights, seen = {}, {}
+
+    class Watch(HookBase):
+        def after_step(self):
+            state, i = self.trainer.unwrapped_model.state_dict(), self.trainer.iter
+            weights[i] = {n: v.clone() for n, v in state.items() if n.startswith(("student.", "aggregation."))}
+            seen[i] = {name for name, (_, at) in self.trainer.storage.latest().items() if at == i}
+
+    def run(cfg, **options):
+        DistillTrainer.build_hooks, build = lambda self: [*build(self), Watch()], DistillTrainer.build_hooks
+        try:
+            return train(cfg, **options)
+        finally:
+            DistillTrainer.build_hooks = build
+
+    with caplog.at_level(logging.INFO, logger="dld.engine"):
+        whole = run(cfg)
+    name = "aggregation.beta_columns"
+
+    def changed(i):
+        return {n for n, v in weights[i].items() if not torch.equal(v, weights[i - 1][n])}
+
+    assert changed(1) == changed(3) == {name} and name not in changed(2) | changed(4) | changed(5)
+    assert "aggregation.to_student.columns.weight" in changed(2) and any("backbone" in n for n in changed(2))
+    assert weights[0][name].shape == (3, 3) and not weights[0][name].any()
+    bridge, final = {"loss_kd_st", "loss_kd_ts_rec"}, "loss_kd_columns"
+    assert all(bridge <= seen[i] and final not in seen[i] for i in range(4))
+    assert "loss_rpn_cls" in seen[2] and "loss_rpn_cls" not in seen[3]
+    assert all(final in seen[i] and not bridge & seen[i] for i in (4, 5))
+    assert {"gradient_share/loss_rec", "gradient_share/loss_cls", "balance/loss_kd_sequence"} <= seen[4]
+    assert not any(n.startswith("gradient_share") for n in seen[1] | seen[5])
+    assert {"layers/columns/0.4/1", "layers/columns/1/3"} <= seen[3] and "layers of the columns at scale 0.7: " in caplog.text
+    file = stored(cfg)
+    assert torch.equal(file["model"][name], weights[5][name]) and file["model"][name].any()
+
+    broken = cfg.clone()
+    broken.OUTPUT_DIR = str(tmp_path / "broken")
+    os.makedirs(broken.OUTPUT_DIR)
+    train(broken, stop_before=2)
+    again = train(broken, resume=True)
+    ours, theirs = again.model.state_dict(), whole.model.state_dict()
+    assert again.start_iter == 2 and not [n for n, v in theirs.items() if not torch.equal(ours[n], v)]
+    assert again._trainer.balance.state_dict() == whole._trainer.balance.state_dict()
+
+
 def test_a_distilled_checkpoint_is_scored_without_its_teacher(cfg, small_set, tmp_path):
     train(cfg)
     cfg.DATASETS.TEST = (small_set,)
@@ -286,7 +338,7 @@ def test_a_distilled_checkpoint_is_scored_without_its_teacher(cfg, small_set, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ablation", ["", "selector_gumbel", "skd_only", "vanilla_multiscale"])
+@pytest.mark.parametrize("ablation", ["", "selector_gumbel", "skd_only", "vanilla_multiscale", "dfa"])
 def test_two_processes_distil(cfg, make_record, tmp_path, ablation):
     """One of the two sees a picture without words at every step: no weight may wait for a gradient."""
     images = []
@@ -303,6 +355,11 @@ def test_two_processes_distil(cfg, make_record, tmp_path, ablation):
     options = kinds.get(ablation, ["MODEL.SELECTOR.ENABLED", "False"])
     if ablation == "vanilla_multiscale":
         options += [v for n in ("ROI", "CONTEXT", "SEQUENCE") for v in (f"MODEL.DISTILLATION.{n}_WEIGHT", "0.0")]
+    if ablation == "dfa":
+        node = "MODEL.DISTILLATION"
+        options += [f"{node}.AGGREGATION.ENABLED", "True", f"{node}.AGGREGATION.SEARCH_STEPS", "4"]
+        options += [f"{node}.GRADIENT_SHARES_PERIOD", "1", f"{node}.BALANCE", "gradient_share"]
+        options += [f"{node}.BALANCE_SHARES", "[['loss_kd_sequence', 0.2]]"]
     (tmp_path / "pair.yaml").write_text(cfg.dump())
     command = [sys.executable, "projects/DLD/train_net.py", "--config-file", str(tmp_path / "pair.yaml")]
     environment = dict(os.environ, PYTHONPATH=os.getcwd(), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")

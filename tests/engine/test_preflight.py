@@ -9,6 +9,8 @@ from dld.cli import train
 from dld.cli.train import main
 from dld.engine import launch
 from dld.engine.preflight import check_output
+from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
+from dld.modeling.recognition.recognizer import TextRecognizer
 
 TAUGHT = ("MODEL.DISTILLATION.TEACHER_WEIGHTS", "teacher_tiny")
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
@@ -49,6 +51,17 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
     assert not (tmp_path / "out").exists(), "looking writes nothing"
 
 
+def test_layers_that_a_spotter_does_not_keep_cannot_be_aggregated(run, launched, monkeypatch):
+    argv = [*TAUGHT, "MODEL.DISTILLATION.AGGREGATION.ENABLED", "True"]
+    assert run(*argv, config="dld_tiny") == (0, "")
+    launched.clear()
+    for network in (TextRecognizer, TextSpottingRCNN):
+        monkeypatch.delattr(network, "layer_groups")
+        code, error = run(*argv, config="dld_tiny")
+        assert code == 2 and error.count("\n") == 1 and not launched
+        assert f"{network.__name__} keeps no layers to aggregate: MODEL.DISTILLATION.AGGREGATION.ENABLED must be False" in error
+
+
 @pytest.mark.parametrize(
     ("argv", "config", "message"),
     [
@@ -79,6 +92,12 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
             "locator_ppocr",
             "INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, 7, to train it, got 5",
         ),
+        (
+            [*TAUGHT, "MODEL.DISTILLATION.AGGREGATION.ENABLED", "True"],
+            "dld_ppocr",
+            "AGGREGATION.ENABLED needs MODEL.DISTILLATION.ROI_WEIGHT or CONTEXT_WEIGHT above 0",
+        ),
+        ([*TAUGHT, "MODEL.DISTILLATION.BALANCE", "share"], "dld_tiny", "BALANCE must be empty or gradient_share, got 'share'"),
         (["MODEL.STRIPS.TRAINING.ROWS", "[40]"], "teacher_strips", "must be of 48, 32, 24, 16, got [40]"),
         ([*TAUGHT, "MODEL.STRIPS.TRAINING.DECODER_WIDTH", "0"], "dld_strips", "DECODER_WIDTH must be positive: distillation"),
         (["MODEL.STRIPS.WEIGHTS", "no/r.safetensors"], "teacher_strips", "MODEL.STRIPS.WEIGHTS"),

@@ -143,5 +143,4 @@ def read_annotated(spotter: Spotter, batch: AnnotatedBatch, scale: float, find: 
         readings.append(reading)
         order.append(batch.word_index(members))
     back = torch.cat(order).argsort()
-    features = RecognitionFeatures(*(None if part is None else part[back] for part in join_features(readings)))
-    return AnnotatedReading(features, torch.cat(found)[back] if find else None)
+    return AnnotatedReading(join_features(readings).at(back), torch.cat(found)[back] if find else None)

@@ -7,6 +7,8 @@ by the trainer), :meth:`~DistillMetaArch.compare_scales`, :meth:`~DistillMetaArc
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
@@ -20,8 +22,9 @@ from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.losses.sequence_distillation import sequence_distillation_loss
 from dld.modeling.meta_arch.annotated_batch import AnnotatedBatch, read_annotated
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
-from dld.modeling.meta_arch.scale_trial import try_scales
-from dld.modeling.meta_arch.spotter import Spotter, build_spotter
+from dld.modeling.meta_arch.layer_aggregation import GROUP_LOSSES, LayerAggregation, checked_aggregation
+from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval, try_scales
+from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, build_spotter
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.recognizer import RecognitionFeatures
@@ -38,6 +41,8 @@ DISTILLATION_LOSSES = ("loss_kd_roi", "loss_kd_context", "loss_kd_sequence")
 FINDING_LOSSES = ("class", "box", "mask", "feature")
 # units of the reading losses that MODEL.DISTILLATION.REC_WEIGHT weights
 READING_UNITS = ("word", "step")
+# losses of reading that the annotation gives; in a search each has a counterpart that reads the aggregate
+ANNOTATED_READING = ("loss_rec", "loss_ctc")
 SEQUENCE_TARGETS = ("beams", "right_beams", "forced_top1")
 
 
@@ -68,7 +73,12 @@ class DistillMetaArch(DynamicSpotter):
         freeze_norm: batch norm of the student keeps the teacher's statistics (its inputs come at mixed scales).
         training_scale: train every image at this scale; a selector, if there is one, is then not trained. None: ask the
             selector, or draw uniformly from the candidates if there is none.
+        aggregation: keywords of :class:`LayerAggregation`, whose targets then take the place of the teacher's crops and context
+            features; their weights stay those of `roi` and `context`. None: single features are distilled.
         student: see :class:`DynamicSpotter`, as for all other arguments.
+
+    Attributes:
+        keeps_shared: whether the losses of a step say from which features they come, see `StepLosses.shared`.
 
     Raises:
         ValueError: `sequence_targets` or `beams` is unknown or does not fit the teacher, or teacher and student differ in their
@@ -89,6 +99,7 @@ class DistillMetaArch(DynamicSpotter):
         finding: tuple[int, int, float] = (100, 24, 0.3),
         freeze_norm: bool = True,
         training_scale: float | None = None,
+        aggregation: dict | None = None,
         **spotter,
     ) -> None:
         super().__init__(**spotter)
@@ -120,7 +131,19 @@ class DistillMetaArch(DynamicSpotter):
         if self.selector is not None and training_scale is not None:
             # no loss reaches it, and distributed training would wait forever for its gradient
             self.selector.requires_grad_(False)
+        self.aggregation = None if aggregation is None else self._aggregation(aggregation)
+        self.keeps_shared = False
         self.loss_units = {**self.student.loss_units, **dict.fromkeys(DISTILLATION_LOSSES, "word")}
+        if self.aggregation is not None:
+            self.loss_units |= dict.fromkeys(("loss_kd_st", *(f"loss_kd_{group}" for group in GROUP_LOSSES)), "word")
+            annotated = {name: self.student.loss_units.get(name, "word") for name in ANNOTATED_READING}
+            self.loss_units |= {f"loss_kd_ts_{name.removeprefix('loss_')}": unit for name, unit in annotated.items()}
+
+    def _aggregation(self, options: dict) -> LayerAggregation:
+        for spotter in (self.teacher, self.student):
+            if not spotter.layer_groups:
+                raise ValueError(f"{type(spotter).__name__} {NO_LAYERS}")
+        return LayerAggregation(self.student.layer_groups, self.teacher.layer_groups, **options)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -157,6 +180,16 @@ class DistillMetaArch(DynamicSpotter):
             freeze_norm=node.FREEZE_NORM,
             training_scale=selector.FIXED_SCALE or None,
         )
+        groups, aggregation = checked_aggregation(cfg), node.AGGREGATION
+        if groups:
+            ret["aggregation"] = {
+                "groups": groups,
+                "search_steps": aggregation.SEARCH_STEPS,
+                "gamma_st": aggregation.GAMMA_ST,
+                "gamma_ts": aggregation.GAMMA_TS,
+                "shares": aggregation.BETA,
+                "scales": tuple(selector.SCALES) if aggregation.BY_SCALE else (),
+            }
         return ret
 
     @property
@@ -188,6 +221,15 @@ class DistillMetaArch(DynamicSpotter):
         return any(self.weights[k] > 0 for k in FINDING_LOSSES)
 
     @property
+    def reading_losses(self) -> set[str]:
+        """Names of the losses of reading, those of the annotation included."""
+        own = {name for name in self.loss_units if name.startswith("loss_kd_")}
+        return {*ANNOTATED_READING, *own}
+
+    def _keeping_layers(self, spotter: Spotter) -> AbstractContextManager[None]:
+        return nullcontext() if self.aggregation is None else spotter.keeping_layers()
+
+    @property
     def selects(self) -> bool:
         """Whether a selector is trained."""
         return self.selector is not None and self.training_scale is None
@@ -206,7 +248,8 @@ class DistillMetaArch(DynamicSpotter):
         """
         if not (self.distills or self.selects):
             return None
-        features = read_annotated(self.teacher, batch, 1.0).features
+        with self._keeping_layers(self.teacher):
+            features = read_annotated(self.teacher, batch, 1.0).features
         return teacher_targets(self.teacher, features, batch.texts, self.num_sequences, self.beam_width, self.beams)
 
     @torch.no_grad()
@@ -239,13 +282,17 @@ class DistillMetaArch(DynamicSpotter):
             loss, choice = self.train_selector(images, self.compare_scales(batch, targets), generators)
             losses["loss_selector"] = self.weights["selector"] * loss
             scales = [self.scales[i] for i in choice.tolist()]
-        elif self.training_scale is not None:
-            scales = [self.training_scale] * len(batch)
         else:
-            undecided = torch.zeros(len(batch), len(self.scales), device=self.device)
-            scales = [self.scales[i] for i in draw_scales(undecided, generators, uniform_share=1.0).tolist()]
+            scales = self._given_scales(batch, generators)
         student = self.train_student(batch, scales, targets, self.ask_where(batch))
-        return StepLosses({**losses, **student}, self.loss_units, student.counts, scales)
+        return StepLosses({**losses, **student}, self.loss_units, student.counts, scales, student.shared)
+
+    def _given_scales(self, batch: AnnotatedBatch, generators: list[torch.Generator] | None) -> list[float]:
+        """Return the scale of each image without a selector: the fixed one, or a candidate that is drawn."""
+        if self.training_scale is not None:
+            return [self.training_scale] * len(batch)
+        undecided = torch.zeros(len(batch), len(self.scales), device=self.device)
+        return [self.scales[i] for i in draw_scales(undecided, generators, uniform_share=1.0).tolist()]
 
     def compare_scales(self, batch: AnnotatedBatch, targets: TeacherTargets) -> ScaleComparison:
         """Step 2: the student reads the annotated words at every candidate scale, without gradient; see `try_scales`."""
@@ -284,17 +331,33 @@ class DistillMetaArch(DynamicSpotter):
             finding: the result of :meth:`ask_where`.
         """
         steps, groups = batch.steps, []
+        shared: dict[str, list[torch.Tensor]] = {"finding": [], "reading": []}
         for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
             part = batch.at_scale(members, scale, self.student)
-            student = self.student.losses(part.images, part.words, part.seeds, part.photos)
+            with self._keeping_layers(self.student):
+                student = self.student.losses(part.images, part.words, part.seeds, part.photos)
             found, index = student.losses, batch.word_index(members)
+            if self.keeps_shared:
+                shared["finding"] += (student.pyramid or {}).values()
+                if student.features is not None:
+                    # crops are what all losses of reading come from; strips of several widths come together behind them
+                    shared["reading"].append(student.features.context if self.student.reads_photos else student.features.roi)
             if self.distills:
                 assert student.features is not None, "students read"
-                found.update(self.distillation_losses(student.features, targets, index, batch.texts))
+                found.update(self.distillation_losses(student.features, targets, index, batch.texts, scale))
             if finding is not None:
                 seen = zip(members, part.images.image_sizes, strict=True)
                 found.update(self.finding_losses(student.pyramid, [finding[i].resized(size) for i, size in seen]))
             groups.append((found, {"image": len(members), "word": len(index), "step": steps[index].sum(), **student.counts}))
+        return self._put_together(groups, scales, shared if self.keeps_shared else None)
+
+    def _put_together(
+        self,
+        groups: list[tuple[dict[str, torch.Tensor], dict]],
+        scales: list[float],
+        shared: dict[str, list[torch.Tensor]] | None = None,
+    ) -> StepLosses:
+        """Return the losses of the batch from those of groups of its images, each with its number of units."""
         total = {unit: sum(counts[unit] for _, counts in groups) for unit in groups[0][1]}
         losses: dict[str, torch.Tensor] = {}
         for found, counts in groups:
@@ -304,23 +367,43 @@ class DistillMetaArch(DynamicSpotter):
                 if self.student.loss_units.get(name) in READING_UNITS:
                     weight = self.weights["rec"] * weight
                 losses[name] = losses[name] + weight * value if name in losses else weight * value
-        return StepLosses(losses, self.loss_units, {unit: n for unit, n in total.items() if unit != "image"}, scales)
+        counted = {unit: n for unit, n in total.items() if unit != "image"}
+        return StepLosses(losses, self.loss_units, counted, scales, shared)
+
+    def search_losses(self, batch: AnnotatedBatch, targets: TeacherTargets) -> StepLosses:
+        """Return the bridge loss of a batch of which only beta learns; scales are drawn uniformly where none is fixed."""
+        scales, groups = self._given_scales(batch, image_generators(batch.seeds)), []
+        for (scale, _), members in batch.groups(scales, self.student.size_divisibility).items():
+            part, index = batch.at_scale(members, scale, self.student), batch.word_index(members)
+            with torch.no_grad(), self._keeping_layers(self.student), batch_norm_in_eval(self.student):
+                reading = self.student.recognize(part.images, part.words, part.photos)[0]
+            found = self.aggregated_losses(reading, targets, index, batch.texts, scale)
+            groups.append((found, {"image": len(members), "word": len(index), "step": batch.steps[index].sum()}))
+        return self._put_together(groups, scales)
 
     def distillation_losses(
-        self, reading: RecognitionFeatures, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor
+        self,
+        reading: RecognitionFeatures,
+        targets: TeacherTargets,
+        index: torch.Tensor,
+        texts: torch.Tensor,
+        scale: float = 1.0,
     ) -> dict[str, torch.Tensor]:
         """Return feature and sequence losses of the student's words against the teacher's words `index` (R',).
 
         Args:
             texts: annotated ids (R, T) of all words of the batch.
+            scale: at which the student read them.
         """
         losses = {}
-        if self.weights["roi"] > 0:
+        if self.aggregation is not None:
+            losses.update(self.aggregated_losses(reading, targets, index, texts, scale))
+        elif self.weights["roi"] > 0:
             wanted = targets.roi[index]
             if self.student.reads_photos:
                 wanted = wanted[..., : reading.roi.shape[-1]]
             losses["loss_kd_roi"] = self.weights["roi"] * roi_feature_loss(reading.roi, wanted)
-        if self.weights["context"] > 0:
+        if self.aggregation is None and self.weights["context"] > 0:
             wanted = targets.context[index]
             if self.student.reads_photos:
                 # columns beyond the longest of these words are repeated ones
@@ -339,6 +422,37 @@ class DistillMetaArch(DynamicSpotter):
                 )
             )
         return losses
+
+    def aggregated_losses(
+        self, reading: RecognitionFeatures, targets: TeacherTargets, index: torch.Tensor, texts: torch.Tensor, scale: float
+    ) -> dict[str, torch.Tensor]:
+        """Return the losses against aggregates of the teacher's layers: in a search the bridge loss, else a distance by group.
+
+        Arguments as of :meth:`distillation_losses`.
+        """
+        aggregation, own, columns = self.aggregation, reading.layers, reading.context.shape[1]
+        assert aggregation is not None and own is not None and targets.layers is not None, "they were asked for"
+        wanted = {name: tuple(x[index] for x in group) for name, group in targets.layers.items()}
+        if self.student.reads_photos:
+            # columns beyond the longest of these words are repeated ones
+            wanted = {
+                name: tuple(x[..., :columns] if x.dim() == 4 else x[:, :columns] for x in group)
+                for name, group in wanted.items()
+            }
+
+        def read(group: str, features: torch.Tensor) -> dict[str, torch.Tensor]:
+            with batch_norm_in_eval(self.student):
+                return self.student.losses_from(group, features, texts[index])
+
+        if aggregation.group is not None:
+            losses = aggregation.bridge_losses(own, wanted, scale, read)
+        else:
+            losses = {
+                f"loss_kd_{group}": self.weights[GROUP_LOSSES[group]] * aggregation.distance(group, own, wanted, scale)
+                for group in aggregation.groups
+            }
+        first = next(iter(losses))
+        return {**losses, first: losses[first] + aggregation.nothing()}
 
     def finding_losses(self, pyramid: dict[str, torch.Tensor] | None, targets: list[FindingTargets]) -> dict[str, torch.Tensor]:
         """Return the weighted losses of finding of images at one scale; see :meth:`Spotter.finding_losses`.

@@ -21,7 +21,9 @@ from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 
-__all__ = ["Spotter", "SpotterLosses", "WordsToRead", "build_spotter", "spotter_class"]
+__all__ = ["NO_LAYERS", "Spotter", "SpotterLosses", "WordsToRead", "build_spotter", "spotter_class"]
+
+NO_LAYERS = "keeps no layers to aggregate: MODEL.DISTILLATION.AGGREGATION.ENABLED must be False"
 
 
 class SpotterLosses(NamedTuple):
@@ -99,6 +101,24 @@ class Spotter(nn.Module, ABC):
     def at_height(self, rows: int) -> AbstractContextManager[None]:
         """Return a context in which annotated words are read from strips of this height, one of :attr:`trial_rows`."""
         raise ValueError(f"{type(self).__name__} reads at no height of strips that it could be told")
+
+    @property
+    def layer_groups(self) -> Mapping[str, tuple[int, int]]:
+        """Groups of layers of one shape that the recogniser can keep, in the order in which they run: number of layers and
+        channels of each. Empty: it keeps none."""
+        return {}
+
+    def keeping_layers(self) -> AbstractContextManager[None]:
+        """Return a context in which recognition features hold what the layers of :attr:`layer_groups` gave."""
+        raise ValueError(f"{type(self).__name__} {NO_LAYERS}")
+
+    def losses_from(self, group: str, features: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the losses of reading where the last layer of a group gave these features of R words.
+
+        Args:
+            texts: annotated ids, int64 (R, T).
+        """
+        raise ValueError(f"{type(self).__name__} {NO_LAYERS}")
 
     @property
     def has_ctc_head(self) -> bool:

@@ -25,6 +25,7 @@ class StepLosses(dict[str, torch.Tensor]):
         counts: number of each unit that the losses were taken over. A unit that is not named was not counted, and its losses
             are weighted as means over images.
         scales: scale at which each image was read, if scales are chosen.
+        shared: features that several losses come from, by the kind of losses ("finding", "reading"), if they are asked for.
 
     Raises:
         ValueError: an unknown unit.
@@ -36,9 +37,10 @@ class StepLosses(dict[str, torch.Tensor]):
         units: Mapping[str, str] | None = None,
         counts: Mapping[str, float | torch.Tensor] | None = None,
         scales: list[float] | None = None,
+        shared: Mapping[str, list[torch.Tensor]] | None = None,
     ) -> None:
         super().__init__(losses)
-        self.units, self.counts, self.scales = dict(units or {}), dict(counts or {}), scales
+        self.units, self.counts, self.scales, self.shared = dict(units or {}), dict(counts or {}), scales, shared
         unknown = ({*self.units.values()} | {*self.counts}) - {*UNITS}
         if unknown:
             raise ValueError(f"a loss is a mean over images or {', '.join(UNITS)}, not over {', '.join(sorted(unknown))}")

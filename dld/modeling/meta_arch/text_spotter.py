@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -206,6 +206,19 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     def at_height(self, rows: int) -> AbstractContextManager[None]:
         """Read annotated words from strips of this height; see :meth:`Spotter.at_height`."""
         return self.roi_heads.recognizer.at_height(rows) if self.reads_photos else super().at_height(rows)
+
+    @property
+    def layer_groups(self) -> Mapping[str, tuple[int, int]]:
+        """Those of the recogniser of the heads; see :attr:`Spotter.layer_groups`."""
+        return getattr(self.roi_heads.recognizer, "layer_groups", {})
+
+    def keeping_layers(self) -> AbstractContextManager[None]:
+        """Keep what the recogniser's layers give; see :meth:`Spotter.keeping_layers`."""
+        return self.roi_heads.recognizer.keeping_layers() if self.layer_groups else super().keeping_layers()
+
+    def losses_from(self, group: str, features: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the losses of the recogniser; see :meth:`Spotter.losses_from`."""
+        return self.roi_heads.recognizer.losses_from(group, features, texts)
 
     @property
     def has_ctc_head(self) -> bool:

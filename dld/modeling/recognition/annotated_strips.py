@@ -15,7 +15,9 @@ from torch import nn
 
 from dld.modeling.losses.recognition import attention_loss, ctc_loss
 from dld.modeling.recognition.decoder import AttentionDecoder
-from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, join_features, trim
+from dld.modeling.recognition.recognizer import KeepsLayers, Photos, RecognitionFeatures, join_features, trim
+from dld.modeling.recognition.strip_encoder import StripEncoder
+from dld.modeling.recognition.strip_network import ColumnMixer
 from dld.modeling.recognition.word_strips import WordStrips
 from dld.modeling.sampling import random_numbers_of
 from dld.strips.cutting import strip_widths, word_heights
@@ -29,7 +31,7 @@ __all__ = ["AnnotatedStrips", "annotated_sides"]
 _HEIGHTS = 0x57_21_95
 
 
-class AnnotatedStrips(nn.Module):
+class AnnotatedStrips(KeepsLayers, nn.Module):
     """Reads annotated words for :class:`~dld.modeling.roi_heads.text_roi_heads.TextROIHeads`; a base of `StripRecognizer`.
 
     Args:
@@ -43,8 +45,8 @@ class AnnotatedStrips(nn.Module):
 
     reads_strips = True
     charset: Charset
-    body: nn.Module
-    mixer: nn.Module
+    body: StripEncoder
+    mixer: ColumnMixer
     head: nn.Linear
     decoder: AttentionDecoder | None
 
@@ -108,17 +110,33 @@ class AnnotatedStrips(nn.Module):
             parts.append(self._features_of(pixels))
             order.append(alike)
         back = torch.cat(order).argsort()
-        return RecognitionFeatures(*(None if x is None else x[back] for x in join_features(parts)))
+        return join_features(parts).at(back)
 
     def _features_of(self, strips: torch.Tensor) -> RecognitionFeatures:
+        if self.keeps_layers:
+            crops = tuple(_pooled(x, strips) for x in self.body.last_layers(strips))
+            columns = self.mixer.layers(crops[-1])
+            return RecognitionFeatures(crops[-1], columns[-1], layers={"crops": crops, "columns": columns})
         body = self.body_columns(strips)
         return RecognitionFeatures(body, self.mixer(body))
 
     def body_columns(self, strips: torch.Tensor) -> torch.Tensor:
         """Return features (N, 384, 1, L) of the convolutional body, each the mean of a column of strips (N, 3, H, W)."""
-        # int: a traced graph cannot pool over a size that it is told at run time, and the rows of a graph are always the same
-        x = self.body(strips)
-        return F.avg_pool2d(x, (int(x.shape[2]), FORMS[int(strips.shape[2])].pooled))
+        return _pooled(self.body(strips), strips)
+
+    @property
+    def layer_groups(self) -> dict[str, tuple[int, int]]:
+        """Number of layers and channels of each group of `RecognitionFeatures.layers`: "crops", (R, C, 1, L) of the encoder's
+        layers of one shape, and "columns", (R, L, C) of the mixer's."""
+        return {"crops": self.body.last_layer_group, "columns": self.mixer.layer_group}
+
+    def losses_from(self, group: str, features: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return :meth:`losses` where the last layer of a group, "crops" or "columns", gave these features.
+
+        The mixer sees the repeated columns at the end of shorter words, which strips of the width of each word have not.
+        """
+        context = self.mixer(features) if group == "crops" else features
+        return self.losses(RecognitionFeatures(features, context), targets)
 
     def _drawn_rows(self, seeds: Sequence[int | None] | None, images: int) -> list[int]:
         """Draw the height of each image's strips, if none was told; at test it is the largest there is."""
@@ -177,6 +195,11 @@ class AnnotatedStrips(nn.Module):
             seen = cut + attention_share * (columns - cut) if attention_share else cut
             losses["loss_attention"] = attention_loss(self.decoder(seen, targets), targets, charset.pad)
         return losses
+
+
+def _pooled(features: torch.Tensor, strips: torch.Tensor) -> torch.Tensor:
+    # int: a traced graph cannot pool over a size that it is told at run time, and the rows of a graph are always the same
+    return F.avg_pool2d(features, (int(features.shape[2]), FORMS[int(strips.shape[2])].pooled))
 
 
 def annotated_sides(words: Sequence[Instances]) -> torch.Tensor:

@@ -8,7 +8,10 @@ from torch import nn
 
 from dld.utils.threads import few_words_on_one_thread
 
-__all__ = ["RecognitionEncoder"]
+__all__ = ["Layers", "RecognitionEncoder"]
+
+# outputs of a recogniser's layers for R words by group, (R, ...) each, the shallowest first; all of a group have one shape
+Layers = dict[str, tuple[torch.Tensor, ...]]
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, norm: str, kernel: int = 3, **conv) -> nn.Sequential:
@@ -43,6 +46,9 @@ class RecognitionEncoder(nn.Module):
         width: channels of every layer and of the context feature.
         norm: detectron2 name of the normalisation ("BN", "GN", "FrozenBN", "SyncBN", "naiveSyncBN").
         num_convs: 3x3 convolutions before the pooling.
+
+    Attributes:
+        layer_groups: number of layers and channels of each group of :meth:`layers`.
     """
 
     def __init__(self, in_channels: int, width: int, norm: str = "BN", num_convs: int = 4) -> None:
@@ -57,6 +63,7 @@ class RecognitionEncoder(nn.Module):
         )
         self.sequence = nn.Sequential(BidirectionalLSTM(width, width, width), BidirectionalLSTM(width, width, width))
         self.width = width
+        self.layer_groups = {"crops": (num_convs, width), "columns": (1 + len(self.sequence), width)}
 
     def columns(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Run the convolutional part: (R, C, H, W) -> (R, W + 1, width), float32; each column sees its own neighbourhood."""
@@ -65,7 +72,45 @@ class RecognitionEncoder(nn.Module):
             convolutions = [*self.convs.parameters(), *self.squeeze.parameters()]
             unused = sum(p.sum() for p in convolutions) * 0 + roi_features.sum() * 0
             return roi_features.new_zeros((0, roi_features.shape[3] + 1, self.width), dtype=torch.float32) + unused
-        return self.squeeze(self.convs(roi_features)).squeeze(2).transpose(1, 2).float()
+        return self._squeezed(self.convs(roi_features))
+
+    def _squeezed(self, crops: torch.Tensor) -> torch.Tensor:
+        return self.squeeze(crops).squeeze(2).transpose(1, 2).float()
+
+    def columns_of_crops(self, crops: torch.Tensor) -> torch.Tensor:
+        """Run what follows the 3x3 convolutions: (R, width, H, W) -> (R, W + 1, width), float32."""
+        if not len(crops):
+            unused = sum(p.sum() for p in self.squeeze.parameters()) * 0 + crops.sum() * 0
+            return crops.new_zeros((0, crops.shape[3] + 1, self.width), dtype=torch.float32) + unused
+        return self._squeezed(crops)
+
+    def layers(self, roi_features: torch.Tensor) -> Layers:
+        """Return what every layer makes of (R, C, H, W), the shallowest first; the numbers are those of :meth:`forward`.
+
+        Returns:
+            "crops", (R, width, H, W) of each 3x3 convolution; "columns", float32 (R, W + 1, width) of the convolutional part
+            and of each LSTM. The last of them is the context feature.
+        """
+        crops = []
+        if len(roi_features):
+            x = roi_features
+            for conv in self.convs:
+                x = conv(x)
+                crops.append(x)
+            columns = self._squeezed(x)
+        else:
+            columns = self.columns(roi_features)
+            H, W = roi_features.shape[2:]
+            crops = [columns.new_zeros((0, self.width, H, W)) + columns.sum() for _ in self.convs]
+        rows = [columns]
+        if len(columns):
+            few = few_words_on_one_thread(len(columns), columns.device)
+            with few, torch.autocast(columns.device.type, enabled=False):
+                for lstm in self.sequence:
+                    rows.append(lstm(rows[-1].float()))
+        else:
+            rows += [self.contextualize(columns)] * len(self.sequence)
+        return {"crops": tuple(crops), "columns": tuple(rows)}
 
     def contextualize(self, columns: torch.Tensor) -> torch.Tensor:
         """Run the recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""

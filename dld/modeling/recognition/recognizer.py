@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -17,12 +18,13 @@ from dld.modeling.layers.parsimonious import make_parsimonious
 from dld.modeling.losses.recognition import attention_loss, ctc_loss
 from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler
 from dld.modeling.recognition.decoder import AttentionDecoder
-from dld.modeling.recognition.encoder import RecognitionEncoder, conv_norm_relu
+from dld.modeling.recognition.encoder import Layers, RecognitionEncoder, conv_norm_relu
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.text.charset import Charset
 
 __all__ = [
     "RECOGNIZER_REGISTRY",
+    "KeepsLayers",
     "Photos",
     "Readings",
     "RecognitionFeatures",
@@ -41,6 +43,14 @@ class RecognitionFeatures(NamedTuple):
     roi: torch.Tensor  # (R, C, 8, 32); of strips (R, C, 1, L)
     context: torch.Tensor  # (R, L, C)
     columns: torch.Tensor | None = None  # (R, L, C), the encoder's convolutional part
+    layers: Layers | None = None  # what each layer gave, where the recogniser was told to keep it
+
+    def at(self, index: torch.Tensor) -> RecognitionFeatures:
+        """Return the features of the words `index` (R',)."""
+        layers = self.layers
+        if layers is not None:
+            layers = {name: tuple(x[index] for x in group) for name, group in layers.items()}
+        return RecognitionFeatures(*(None if x is None else x[index] for x in self[:3]), layers)
 
 
 class Photos(NamedTuple):
@@ -51,6 +61,25 @@ class Photos(NamedTuple):
     seeds: list[int | None] | None = None  # of what is drawn at random for each image; None: the running numbers
 
 
+class KeepsLayers:
+    """The part of a recogniser that keeps what its layers give, on request.
+
+    Attributes:
+        keeps_layers: whether `RecognitionFeatures.layers` are filled.
+    """
+
+    keeps_layers = False
+
+    @contextmanager
+    def keeping_layers(self) -> Iterator[None]:
+        """Keep the outputs of the layers meanwhile."""
+        self.keeps_layers = True
+        try:
+            yield
+        finally:
+            self.keeps_layers = False
+
+
 class Readings(NamedTuple):
     """Greedy readings of R words: ids (R, T) and the probability of each step (R, T)."""
 
@@ -59,7 +88,7 @@ class Readings(NamedTuple):
 
 
 @RECOGNIZER_REGISTRY.register()
-class TextRecognizer(nn.Module):
+class TextRecognizer(KeepsLayers, nn.Module):
     """Convolution on the finest level, masked crop, encoder, attention decoder, optional CTC head.
 
     Args:
@@ -135,8 +164,28 @@ class TextRecognizer(nn.Module):
             tall: bool (R,), words to be transposed.
         """
         roi = self.pooler(self.stem(level), boxes, masks, tall)
+        if self.keeps_layers:
+            layers = self.encoder.layers(roi)
+            return RecognitionFeatures(roi, layers["columns"][-1], layers["columns"][0], layers)
         columns = self.encoder.columns(roi)
         return RecognitionFeatures(roi, self.encoder.contextualize(columns), columns)
+
+    @property
+    def layer_groups(self) -> dict[str, tuple[int, int]]:
+        """Number of layers and channels of each group of `RecognitionFeatures.layers`."""
+        return self.encoder.layer_groups
+
+    def losses_from(self, group: str, features: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return :meth:`losses` where the last layer of a group gave these features.
+
+        Args:
+            group: "crops" or "columns".
+            features: of the shape of that group's layers.
+            targets: ids (R, T).
+        """
+        columns = self.encoder.columns_of_crops(features) if group == "crops" else None
+        context = features if columns is None else self.encoder.contextualize(columns)
+        return self.losses(RecognitionFeatures(features, context, columns), targets)
 
     def ground_truth_features(
         self, level: torch.Tensor, boxes: list[torch.Tensor], polygons: PaddedPolygons, tall: torch.Tensor
@@ -164,10 +213,10 @@ class TextRecognizer(nn.Module):
         return self.ctc_head(getattr(features, self.ctc_feature).float()).float()
 
     def losses(self, features: RecognitionFeatures, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return `loss_rec` and, with a CTC head, `loss_ctc`, of the features of R words against ids (R, T)."""
+        """Return `loss_rec` and, with a CTC head and its input, `loss_ctc`, of the features of R words against ids (R, T)."""
         targets = trim(targets, self.charset.pad)
         losses = {"loss_rec": attention_loss(self.decoder(features.context, targets), targets, self.charset.pad)}
-        if self.ctc_head is not None:
+        if self.ctc_head is not None and getattr(features, self.ctc_feature) is not None:
             loss = ctc_loss(self.ctc_logits(features), targets, self.charset.pad, self.charset.end)
             losses["loss_ctc"] = self.ctc_weight * loss
         return {name: self.loss_weight * value for name, value in losses.items()}
@@ -179,15 +228,21 @@ class TextRecognizer(nn.Module):
 
 def join_features(parts: Sequence[RecognitionFeatures]) -> RecognitionFeatures:
     """Concatenate features over words; those with fewer columns repeat their last one, which is beyond the word."""
-    joined = []
-    for values in zip(*parts, strict=True):
-        if values[0] is None:
-            joined.append(None)
-            continue
-        # columns are the last dimension of RoI features, and the middle one of the others
-        at = -1 if values[0].dim() == 4 else 1
-        joined.append(torch.cat([_lengthened(x, max(y.shape[at] for y in values), at) for x in values]))
-    return RecognitionFeatures(*joined)
+    joined = [None if values[0] is None else _joined(values) for values in zip(*(part[:3] for part in parts), strict=True)]
+    layers = None
+    if parts[0].layers is not None:
+        groups = [part.layers or {} for part in parts]
+        layers = {
+            name: tuple(_joined(values) for values in zip(*(group[name] for group in groups), strict=True))
+            for name in groups[0]
+        }
+    return RecognitionFeatures(*joined, layers)
+
+
+def _joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    # columns are the last dimension of RoI features, and the middle one of the others
+    at = -1 if values[0].dim() == 4 else 1
+    return torch.cat([_lengthened(x, max(y.shape[at] for y in values), at) for x in values])
 
 
 def _lengthened(features: torch.Tensor, length: int, dim: int) -> torch.Tensor:

@@ -50,9 +50,15 @@ class StripEncoder(nn.Module):
 
     Attributes:
         column_multiple: columns of pixels are padded inside to multiples of this; the cost counts them.
+        last_layer_group: number and channels of :meth:`last_layers`.
     """
 
     column_multiple: int = 1
+    last_layer_group: tuple[int, int] = (1, ENCODER_WIDTH)
+
+    def last_layers(self, strips: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the features of the layers that have the last one's shape, the shallowest first; by default the last alone."""
+        return (self(strips),)
 
     def start_from(self, spotter: Mapping[str, torch.Tensor]) -> None:
         """Take what fits of the weights of a spotter, by their names in it; by default nothing.

@@ -32,6 +32,8 @@ class StripBody(TextConvNet, StripEncoder):
     def __init__(self) -> None:
         super().__init__(48, BODY_WIDTHS, _SQUEEZED, _HALVED, (2, 1))
 
+        self.last_layer_group = (sum(width == ENCODER_WIDTH for width in BODY_WIDTHS[1:]), ENCODER_WIDTH)
+
     @classmethod
     def from_config(cls, cfg) -> dict:
         return {}
@@ -56,16 +58,29 @@ class ColumnAttention(nn.Module):
 
 
 class ColumnMixer(nn.Module):
-    """Mixes features of one row (N, in_channels, 1, L) into columns (N, L, 120) that depend on the word around them."""
+    """Mixes features of one row (N, in_channels, 1, L) into columns (N, L, 120) that depend on the word around them.
+
+    Attributes:
+        layer_group: number and channels of :meth:`layers`.
+    """
 
     def __init__(self, in_channels: int = BODY_WIDTHS[-1], width: int = COLUMN_WIDTH) -> None:
         super().__init__()
         self.shortcut, self.inward = nn.Conv2d(in_channels, width, 1), nn.Conv2d(in_channels, width, 1)
         self.local = nn.Conv2d(width, width, (1, 7), padding=(0, 3), groups=width)
         self.blocks, self.norm = nn.Sequential(ColumnAttention(), ColumnAttention()), nn.LayerNorm(width, eps=1e-6)
+        self.layer_group = (1 + len(self.blocks), width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)[-1]
+
+    def layers(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the columns (N, L, 120) after the convolutions, after each block but the last, and mixed."""
         short = F.silu(self.shortcut(x)).squeeze(2).transpose(1, 2)
         z = F.silu(self.inward(x))
         z = z + F.silu(self.local(z))
-        return self.norm(self.blocks(z.squeeze(2).transpose(1, 2))) + short
+        columns = [z.squeeze(2).transpose(1, 2)]
+        for block in self.blocks:
+            columns.append(block(columns[-1]))
+        columns[-1] = self.norm(columns[-1]) + short
+        return tuple(columns)

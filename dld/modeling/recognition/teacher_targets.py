@@ -9,6 +9,7 @@ import torch
 from dld.modeling.recognition.beam_search import BeamSequences, beam_search
 from dld.modeling.recognition.ctc_beam_search import ctc_beam_search
 from dld.modeling.recognition.decoder import AttentionDecoder
+from dld.modeling.recognition.encoder import Layers
 from dld.modeling.recognition.recognizer import RecognitionFeatures
 from dld.text.charset import Charset
 
@@ -36,6 +37,7 @@ class TeacherTargets(NamedTuple):
     logits: torch.Tensor  # float32 (R, T, V), with the ground-truth prefix fed to the decoder
     beams: BeamSequences  # the K best readings: of the decoder, each on its own prefix, or of the CTC head
     correct: torch.Tensor  # bool (R,), words that the teacher reads correctly
+    layers: Layers | None = None  # what the layers of its recogniser gave, where they are asked for
 
 
 @torch.no_grad()
@@ -76,4 +78,5 @@ def teacher_targets(
         logits=logits,
         beams=sequences,
         correct=(agrees | ~valid).all(1) & valid.any(1),
+        layers=features.layers,
     )

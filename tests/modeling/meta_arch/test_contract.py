@@ -45,6 +45,8 @@ IMAGES = ImageList(torch.zeros(1, 3, 32, 32), [(32, 32)])
         (lambda s: s.ctc_logits(None), "Bare has no CTC head"),
         (lambda s: s.finding_targets(IMAGES, 1, 1, 0.5), "Bare has no proposals to learn from"),
         (lambda s: s.finding_losses({}, []), "Bare has no proposals to teach"),
+        (lambda s: s.keeping_layers(), "Bare keeps no layers to aggregate"),
+        (lambda s: s.losses_from("crops", None, None), "Bare keeps no layers to aggregate"),
     ],
 )
 def test_what_is_missing_is_said(call, message):

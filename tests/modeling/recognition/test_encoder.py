@@ -44,3 +44,20 @@ def test_no_words_leave_every_weight_a_gradient_of_zero(encoder):
     assert context.shape == (0, 33, 10)
     context.sum().backward()
     assert all((p.grad == 0).all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("count", [3, 0])
+def test_kept_layers_are_those_of_the_forward_pass(encoder, count):
+    crops = torch.randn(count, 6, 8, 32)
+    encoder.eval()
+    layers = encoder.layers(crops)
+    groups = {name: [tuple(x.shape) for x in group] for name, group in layers.items()}
+    assert groups == {"crops": [(count, 10, 8, 32)] * 4, "columns": [(count, 33, 10)] * 3}
+    assert {
+        name: (len(group), group[0].shape[1 if name == "crops" else 2]) for name, group in layers.items()
+    } == encoder.layer_groups
+    assert torch.equal(layers["columns"][0], encoder.columns(crops)) and torch.equal(layers["columns"][-1], encoder(crops))
+    # and the last crops lead to the first columns
+    assert torch.equal(encoder.columns_of_crops(layers["crops"][-1]), layers["columns"][0])
+    sum(x.sum() for group in layers.values() for x in group).backward()
+    assert all(p.grad is not None for p in encoder.parameters())
