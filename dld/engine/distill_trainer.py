@@ -8,7 +8,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import nn
 
-from dld.engine.checkpoint import WholeSpotterCheckpointer
+from dld.engine.checkpoint import WholeSpotterCheckpointer, names_of_own
 from dld.engine.preflight import teacher_weights
 from dld.engine.train_step import StepTrainer
 from dld.engine.trainer import SpotterTrainer
@@ -67,7 +67,7 @@ def start_as(student: nn.Module, teacher: nn.Module) -> None:
 
     The warning names the two networks that find: of another one hardly any weight fits.
     """
-    own, given = student.state_dict(), teacher.state_dict()
+    own, given = student.state_dict(), names_of_own(student, teacher.state_dict())
     shared = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     student.load_state_dict({**own, **shared})
     if len(shared) < len(own):
