@@ -16,6 +16,8 @@ from dld.modeling.meta_arch.distill import DistillMetaArch
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 ABLATIONS = [p for p in CONFIGS if p.parent.name == "ablations"]
+# of a configuration, and its part of the name of the student's
+SPOTTERS = {"teacher": "", "text_perceptron": "text_perceptron_"}
 NAMES = {"ids": lambda path: path.stem}
 
 
@@ -34,7 +36,7 @@ def differences(a, b, prefix="") -> dict:
 @pytest.mark.parametrize("path", CONFIGS, **NAMES)
 def test_every_file_loads(path):
     cfg = load_config(str(path))
-    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "DistillMetaArch", "StripDistiller")
+    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "TextPerceptron", "DistillMetaArch", "StripDistiller")
     # a flip destroys text; words that cannot be read must still be seen
     assert cfg.INPUT.RANDOM_FLIP == "none" and cfg.INPUT.FORMAT == "BGR" and not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
@@ -112,9 +114,9 @@ def test_strips_make_words_cost_more_than_their_masked_crops():
 
 
 def test_distillation_starts_from_its_teachers_model():
-    for size in ("tiny", "R50"):
-        teacher = load_config(str(ROOT / "configs" / f"teacher_{size}.yaml"))
-        student = load_config(str(ROOT / "configs" / f"dld_{size}.yaml"))
+    pairs = [(f"{name}_{size}", f"dld_{other}{size}") for size in ("tiny", "R50") for name, other in SPOTTERS.items()]
+    for teacher, student in pairs:
+        teacher, student = (load_config(str(ROOT / "configs" / f"{name}.yaml")) for name in (teacher, student))
         changed = differences(student.MODEL, teacher.MODEL)
         spotter = {key for key in changed if not key.startswith("SELECTOR.")}
         assert spotter <= {"META_ARCHITECTURE", "DISTILLATION.GAMMA", "DISTILLATION.SEQUENCE_TARGETS", "CHANNELS_LAST"}

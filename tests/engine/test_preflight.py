@@ -60,7 +60,11 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
         (["MODEL.META_ARCHITECTURE", "Spoter"], "teacher_tiny", "MODEL.META_ARCHITECTURE must be one of DistillMetaArch, "),
         (["MODEL.BACKBONE.NAME", "resnet"], "teacher_tiny", "MODEL.BACKBONE.NAME must be one of "),
         (["MODEL.RECOGNITION.NAME", "Reader"], "teacher_tiny", "must be one of StripRecognizer, TextRecognizer, got 'Reader'"),
-        ([*TAUGHT, "MODEL.SPOTTER", "Mango"], "dld_tiny", "MODEL.SPOTTER must be one of TextSpottingRCNN, got 'Mango'"),
+        (
+            [*TAUGHT, "MODEL.SPOTTER", "Mango"],
+            "dld_tiny",
+            "MODEL.SPOTTER must be one of TextPerceptron, TextSpottingRCNN, got 'Mango'",
+        ),
         ([*TAUGHT, "MODEL.SELECTOR.NAME", "Best"], "dld_tiny", "MODEL.SELECTOR.NAME must be one of BackboneSelector, "),
         ([*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", "no/t.yaml"], "dld_tiny", "file no/t.yaml does not exist"),
         ([*TAUGHT, "MODEL.DISTILLATION.TEACHER_CONFIG", "no/t.pth"], "dld_tiny", "no/t.pth"),
