@@ -85,6 +85,16 @@ def test_the_papers_model_builds():
     assert bool((costs.diff() > 0).all()) and 0.09 < costs[0] < 0.3 and 0.64 < costs[-1] < 0.75
 
 
+def test_the_published_text_perceptron_costs_what_its_layers_say():
+    """MAC per padded pixel: ResNet-50, pyramid down to P2, heads; and the recogniser's convolution."""
+    model = build_model(load_config(str(ROOT / "configs" / "text_perceptron_R50.yaml"), ["MODEL.DEVICE", "cpu"]))
+    parts = model.count_parts((64, 96), 1, 2)
+    per_pixel = [n / 2 / (64 * 96) for n in (parts.backbone, parts.fpn, parts.rpn, parts.stem)]
+    assert per_pixel[1:] == pytest.approx([7_680 + 36_864, 205_056, 36_864], rel=0.001)
+    assert per_pixel[0] == pytest.approx(81_456, rel=0.01)
+    assert parts.boxes == parts.masks == 0
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_students_choose_their_scale_before_and_after_training(path):
     cfg = load_config(str(path), [])

@@ -103,7 +103,7 @@ def test_a_few_steps_on_one_picture_lower_the_losses(make_record):
     images = batch_of([make_record(("stone", "river"), font=0.8)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history = []
-    for _ in range(16):
+    for _ in range(12):
         losses = model(images)
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -174,14 +174,14 @@ def test_the_cost_law_is_that_of_what_runs(make_record, monkeypatch):
     """With two words, whose reading the weights end after some steps."""
     model = built().eval()
     train = batch_of([make_record(("stone", "river"), 96, 128, font=0.9)])[0]
+    law, heads = SpotterCost.measure(model), model.count_parts((96, 128), 0, 1).rpn
     knowing(model, [train["instances"]], monkeypatch)
     images = model.preprocess_image([train])
-    heads = count_flops(lambda: type(model.heads).forward(model.heads, model.backbone.finest(images.tensor))).total_flops
-    heads -= count_flops(lambda: model.backbone.finest(images.tensor)).total_flops
     ran = count_flops(lambda: model.spot(images)).total_flops + heads
+    # padding has probability 1; no step of untrained weights is so sure
     steps = int((model.spot(images)[0].pred_id_scores != 1).sum(1).max())
-    law = SpotterCost.measure(model).flops(torch.tensor(96 * 128), torch.tensor(2), float(steps))
-    assert float(law) == pytest.approx(ran, rel=0.01)
+    predicted = law.flops(torch.tensor(96 * 128), torch.tensor(2), float(steps))
+    assert float(predicted) == pytest.approx(ran, rel=0.01)
 
 
 def test_teacher_and_student_take_two_steps(make_record, storage):
