@@ -96,7 +96,7 @@ def draw_targets(
     R = len(sides)
     for pairs in _pairs(outlines[drawn], shape, stride, samples * samples * outlines.shape[1], MOST_LINE / 2):
         word = drawn[pairs.word]
-        kinds = _kinds(_samples(pairs, stride, samples), sides[word])
+        kinds = _kinds(_samples(pairs, stride, samples), sides[word], stride)
         cell = (image[word] * h + pairs.row) * w + pairs.column
         best.scatter_reduce_(0, cell, torch.where(kinds > 0, kinds * R + word, 0), "amax")
     best = best.view(N, h, w)
@@ -186,23 +186,28 @@ def _samples(pairs: _Pairs, stride: int, samples: int) -> torch.Tensor:
     return torch.stack([pairs.column, pairs.row], -1).float()[:, None] * stride + inner
 
 
-def _kinds(points: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
+def _kinds(points: torch.Tensor, sides: torch.Tensor, stride: int) -> torch.Tensor:
     """Return the class of each cell in its word, int64 (K,): the highest that holds a quarter of `points` (K, S, 2)."""
     steps = (sides[:, :, 1:] - sides[:, :, :-1]).norm(dim=-1)
     length = steps.sum(-1)  # K, 2
     ends = (sides[:, 0] - sides[:, 1]).norm(dim=-1)[:, [0, -1]]
     least = torch.cat([length, ends], 1).amin(1)
     reach = torch.minimum(END_SHARE * least.clamp(min=LEAST_END), length.amin(1) / 2)
-    kinds = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    line = (LINE_SHARE * least).clamp(LEAST_LINE, MOST_LINE) / 2
     outline = torch.cat([sides[:, 0], sides[:, 1].flip(1)], 1)
-    regions = (
-        _within(points, outline),
-        _within(points, _end_quad(sides, steps, reach)),
-        _within(points, _end_quad(sides.flip(2), steps.flip(2), reach)),
-        _near(points, sides, (LINE_SHARE * least).clamp(LEAST_LINE, MOST_LINE) / 2),
-    )
-    for kind, region in enumerate(regions, 1):
-        kinds[region.float().mean(1) >= COVERED] = kind
+    # a cell that no line can touch lies inside or outside as its middle does: only the others are looked at closely
+    middle = points.mean(1, keepdim=True)
+    inside = _within(middle, outline)[:, 0]
+    close = _near(middle, outline, outline.roll(-1, 1), line + stride * 0.5**0.5)[:, 0]
+    kinds = inside.long()
+    at = close.nonzero()[:, 0]
+    kinds[at] = (_within(points[at], outline[at]).float().mean(1) >= COVERED).long()
+    seen = (inside | close).nonzero()[:, 0]
+    for kind, (way, along) in enumerate(((sides, steps), (sides.flip(2), steps.flip(2))), 2):
+        quad = _end_quad(way[seen], along[seen], reach[seen])
+        kinds[seen[_within(points[seen], quad).float().mean(1) >= COVERED]] = kind
+    start, stop = (x.flatten(1, 2) for x in (sides[at, :, :-1], sides[at, :, 1:]))
+    kinds[at[_near(points[at], start, stop, line[at]).float().mean(1) >= COVERED]] = len(KINDS)
     return kinds
 
 
@@ -226,14 +231,12 @@ def _within(points: torch.Tensor, polygons: torch.Tensor) -> torch.Tensor:
     return (((y < start[..., 1]) != (y < end[..., 1])) & (at > x)).sum(-1) % 2 == 1
 
 
-def _near(points: torch.Tensor, sides: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
-    """Tell which points (K, S, 2) lie within a distance (K,) of either side; bool (K, S)."""
-    start = sides[:, :, :-1].flatten(1, 2)[:, None]  # K, 1, 2 (n - 1), 2
-    along = sides[:, :, 1:].flatten(1, 2)[:, None] - start
-    away = points[:, :, None] - start
-    share = (away * along).sum(-1) / along.square().sum(-1).clamp(min=1e-12)
-    gap = away - along * share.clamp(0, 1)[..., None]
-    return gap.square().sum(-1).amin(-1) <= distance[:, None].square()
+def _near(points: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+    """Tell which points (K, S, 2) lie within a distance (K,) of a line from `start` to `stop` (K, E, 2); bool (K, S)."""
+    (x, y), (ax, ay), (bx, by) = ((p[..., 0], p[..., 1]) for p in (points[:, :, None], start[:, None], stop[:, None]))
+    dx, dy, ex, ey = x - ax, y - ay, bx - ax, by - ay
+    share = ((dx * ex + dy * ey) / (ex * ex + ey * ey).clamp(min=1e-12)).clamp(0, 1)
+    return ((dx - share * ex).square() + (dy - share * ey).square()).amin(-1) <= distance[:, None].square()
 
 
 def _offsets(classes: torch.Tensor, owner: torch.Tensor, sides: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
