@@ -30,10 +30,10 @@ from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
 from dld.modeling.resolution.rescale import padded_size
 from dld.modeling.roi_heads.text_roi_heads import readable_words
-from dld.modeling.text_perceptron.heads import KINDS, MapHeads, Maps
-from dld.modeling.text_perceptron.map_targets import MapTargets, draw_targets
-from dld.modeling.text_perceptron.points import annotated_cells, cell_classes, find_cells, word_points
-from dld.modeling.text_perceptron.spline_recognizer import SplineRecognizer
+from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
+from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
+from dld.modeling.perceptron.points import annotated_cells, cell_classes, find_cells, word_points
+from dld.modeling.perceptron.spline_recognizer import SplineRecognizer
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
@@ -63,7 +63,7 @@ class TextPerceptron(Spotter):
         recognizer: reads between sides.
         pixel_mean, pixel_std: BGR.
         points: n of each side.
-        samples: see :func:`~dld.modeling.text_perceptron.map_targets.draw_targets`.
+        samples: see :func:`~dld.modeling.perceptron.map_targets.draw_targets`.
         regressed: read annotated words in training between the points that the offsets give, not the annotated ones.
         weights: of the losses of the maps: segmentation, corner, outline.
         thresholds, contact_share, least_score: see MODEL.TEXT_PERCEPTRON.

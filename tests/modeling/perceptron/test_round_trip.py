@@ -6,9 +6,9 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from dld.modeling.text_perceptron.heads import Maps
-from dld.modeling.text_perceptron.map_targets import draw_targets
-from dld.modeling.text_perceptron.points import cell_classes, find_cells, word_points
+from dld.modeling.perceptron.heads import Maps
+from dld.modeling.perceptron.map_targets import draw_targets
+from dld.modeling.perceptron.points import cell_classes, find_cells, word_points
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.sides import resample
 

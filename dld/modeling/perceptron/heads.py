@@ -22,7 +22,7 @@ class Maps(NamedTuple):
     """What the heads say of N images."""
 
     logits: torch.Tensor  # (N, 4, h, w), one map for each of KINDS
-    offsets: torch.Tensor  # (N, 12, h, w), (cell - target) / 32 pixels, see `dld.modeling.text_perceptron.map_targets`
+    offsets: torch.Tensor  # (N, 12, h, w), (cell - target) / 32 pixels, see `dld.modeling.perceptron.map_targets`
 
 
 def _conv(channels: int, kernel: int | tuple[int, int], groups: int) -> nn.Sequential:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from dld.modeling.recognition.locators.locator import usable
-from dld.modeling.text_perceptron.heads import Maps
-from dld.modeling.text_perceptron.map_targets import UNIT, MapTargets, cell_centers
+from dld.modeling.perceptron.heads import Maps
+from dld.modeling.perceptron.map_targets import UNIT, MapTargets, cell_centers
 
 __all__ = ["WordCells", "annotated_cells", "cell_classes", "find_cells", "halving", "word_points"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dld.modeling.text_perceptron.heads import Maps
-from dld.modeling.text_perceptron.points import cell_classes, find_cells, halving, word_points
+from dld.modeling.perceptron.heads import Maps
+from dld.modeling.perceptron.points import cell_classes, find_cells, halving, word_points
 
 WORD = """
 ............

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from detectron2.structures import Instances
 
-from dld.modeling.text_perceptron.heads import KINDS, OFFSETS
+from dld.modeling.perceptron.heads import KINDS, OFFSETS
 
 __all__ = ["UNIT", "MapTargets", "cell_centers", "draw_targets"]
 

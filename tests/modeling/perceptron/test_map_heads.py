@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dld.modeling.flops import count_flops
-from dld.modeling.text_perceptron.heads import MapHeads
+from dld.modeling.perceptron.heads import MapHeads
 
 
 @pytest.mark.parametrize(("channels", "macs"), [(64, 12_864), (256, 205_056)])
