@@ -22,6 +22,10 @@ from dld.modeling.losses.text_maps import dice_losses, offset_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
+from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
+from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
+from dld.modeling.perceptron.points import annotated_cells, cell_classes, find_cells, word_points
+from dld.modeling.perceptron.spline_recognizer import SplineRecognizer
 from dld.modeling.poolers.channels_last_roi_align import float_level
 from dld.modeling.postprocess import outlined_boxes, outlines_of_sides, spotting_postprocess
 from dld.modeling.recognition.annotated_strips import annotated_sides
@@ -30,10 +34,6 @@ from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
 from dld.modeling.resolution.rescale import padded_size
 from dld.modeling.roi_heads.text_roi_heads import readable_words
-from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
-from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
-from dld.modeling.perceptron.points import annotated_cells, cell_classes, find_cells, word_points
-from dld.modeling.perceptron.spline_recognizer import SplineRecognizer
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset

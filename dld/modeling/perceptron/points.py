@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from dld.modeling.recognition.locators.locator import usable
 from dld.modeling.perceptron.heads import Maps
 from dld.modeling.perceptron.map_targets import UNIT, MapTargets, cell_centers
+from dld.modeling.recognition.locators.locator import usable
 
 __all__ = ["WordCells", "annotated_cells", "cell_classes", "find_cells", "halving", "word_points"]
 

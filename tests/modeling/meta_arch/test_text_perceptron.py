@@ -20,9 +20,9 @@ from dld.inference.predictor import TextSpotter
 from dld.modeling.flops import count_flops
 from dld.modeling.meta_arch.spotter import spotter_class
 from dld.modeling.meta_arch.text_perceptron import TextPerceptron
-from dld.modeling.resolution.cost import SpotterCost
 from dld.modeling.perceptron.heads import Maps
 from dld.modeling.perceptron.map_targets import draw_targets
+from dld.modeling.resolution.cost import SpotterCost
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = [*TINY, "MODEL.BACKBONE.NAME", "build_tiny_resnet_fpn_backbone", "MODEL.FPN.NORM", "BN"]

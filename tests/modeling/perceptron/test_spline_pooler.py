@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dld.modeling.perceptron.spline_recognizer import SplinePooler
 from dld.modeling.poolers.channels_last_roi_align import ChannelsLastRoIAlign
 from dld.modeling.recognition.locators.locator import box_sides
-from dld.modeling.perceptron.spline_recognizer import SplinePooler
 
 
 def smooth(N=2, C=3, h=24, w=40, seed=0) -> torch.Tensor:
