@@ -144,7 +144,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TRUST_PICKLE = False
 
     # The network that finds and reads, where MODEL.META_ARCHITECTURE is what chooses its scale or teaches it (DynamicSpotter,
-    # DistillMetaArch).
+    # DistillMetaArch): "TextSpottingRCNN" or "TextPerceptron".
     cfg.MODEL.SPOTTER = "TextSpottingRCNN"
 
     cfg.MODEL.TEXT = CN()
@@ -174,6 +174,27 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.PARSIMONIOUS.REDUCTION = 2
     # Batches on which a student's new blocks are fitted to its teacher's convolutions before distillation; 0: they stay random.
     cfg.MODEL.PARSIMONIOUS.FIT_BATCHES = 200
+
+    # The spotter "TextPerceptron": words from maps, without proposals.
+    cfg.MODEL.TEXT_PERCEPTRON = CN()
+    # Points of each side of a word; annotated sides need as many (INPUT.SIDE_POINTS).
+    cfg.MODEL.TEXT_PERCEPTRON.POINTS = 7
+    # Groups of the norm behind the heads' convolutions; 0: no norm, as published.
+    cfg.MODEL.TEXT_PERCEPTRON.GROUPS = 0
+    # Class of a cell in the targets: "share", the highest one that covers a quarter of it; "pixel", what lies at its middle.
+    cfg.MODEL.TEXT_PERCEPTRON.MAPS = "share"
+    # Between which points words are read in training: "annotated" ones; "regressed", those that the predicted offsets give on
+    # the annotated cells, so that reading trains the offsets, too.
+    cfg.MODEL.TEXT_PERCEPTRON.READ_POINTS = "annotated"
+    # Weights of the four Dice losses, of the corners' offsets from head and tail, and of the outline's offsets from the centre.
+    cfg.MODEL.TEXT_PERCEPTRON.SEGMENTATION_WEIGHT = 1.0
+    cfg.MODEL.TEXT_PERCEPTRON.CORNER_WEIGHT = 0.1
+    cfg.MODEL.TEXT_PERCEPTRON.OUTLINE_WEIGHT = 0.01
+    # Least probability of a cell of centre, head, tail and boundary; least share of a centre's contacts that are with its
+    # boundary; least mean probability of its cells, which is the word's detection score.
+    cfg.MODEL.TEXT_PERCEPTRON.THRESHOLDS = [0.35, 0.45, 0.45, 0.35]
+    cfg.MODEL.TEXT_PERCEPTRON.CONTACT_SHARE = 0.6
+    cfg.MODEL.TEXT_PERCEPTRON.SCORE_THRESH_TEST = 0.35
 
     cfg.MODEL.RECOGNITION = CN()
     # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights

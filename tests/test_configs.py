@@ -16,6 +16,8 @@ from dld.modeling.meta_arch.distill import DistillMetaArch
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 ABLATIONS = [p for p in CONFIGS if p.parent.name == "ablations"]
+# of a configuration, and its part of the name of the student's
+SPOTTERS = {"teacher": "", "text_perceptron": "text_perceptron_"}
 NAMES = {"ids": lambda path: path.stem}
 
 
@@ -34,7 +36,7 @@ def differences(a, b, prefix="") -> dict:
 @pytest.mark.parametrize("path", CONFIGS, **NAMES)
 def test_every_file_loads(path):
     cfg = load_config(str(path))
-    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "DistillMetaArch", "StripDistiller")
+    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "TextPerceptron", "DistillMetaArch", "StripDistiller")
     # a flip destroys text; words that cannot be read must still be seen
     assert cfg.INPUT.RANDOM_FLIP == "none" and cfg.INPUT.FORMAT == "BGR" and not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
@@ -83,6 +85,16 @@ def test_the_papers_model_builds():
     assert bool((costs.diff() > 0).all()) and 0.09 < costs[0] < 0.3 and 0.64 < costs[-1] < 0.75
 
 
+def test_the_published_text_perceptron_costs_what_its_layers_say():
+    """MAC per padded pixel: ResNet-50, pyramid down to P2, heads; and the recogniser's convolution."""
+    model = build_model(load_config(str(ROOT / "configs" / "text_perceptron_R50.yaml"), ["MODEL.DEVICE", "cpu"]))
+    parts = model.count_parts((64, 96), 1, 2)
+    per_pixel = [n / 2 / (64 * 96) for n in (parts.backbone, parts.fpn, parts.rpn, parts.stem)]
+    assert per_pixel[1:] == pytest.approx([7_680 + 36_864, 205_056, 36_864], rel=0.001)
+    assert per_pixel[0] == pytest.approx(81_456, rel=0.01)
+    assert parts.boxes == parts.masks == 0
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_students_choose_their_scale_before_and_after_training(path):
     cfg = load_config(str(path), [])
@@ -112,9 +124,9 @@ def test_strips_make_words_cost_more_than_their_masked_crops():
 
 
 def test_distillation_starts_from_its_teachers_model():
-    for size in ("tiny", "R50"):
-        teacher = load_config(str(ROOT / "configs" / f"teacher_{size}.yaml"))
-        student = load_config(str(ROOT / "configs" / f"dld_{size}.yaml"))
+    pairs = [(f"{name}_{size}", f"dld_{other}{size}") for size in ("tiny", "R50") for name, other in SPOTTERS.items()]
+    for teacher, student in pairs:
+        teacher, student = (load_config(str(ROOT / "configs" / f"{name}.yaml")) for name in (teacher, student))
         changed = differences(student.MODEL, teacher.MODEL)
         spotter = {key for key in changed if not key.startswith("SELECTOR.")}
         assert spotter <= {"META_ARCHITECTURE", "DISTILLATION.GAMMA", "DISTILLATION.SEQUENCE_TARGETS", "CHANNELS_LAST"}

@@ -8,6 +8,7 @@ from typing import IO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
 from dld.model_zoo import find_weights
 from dld.text.charset import Charset
@@ -17,6 +18,7 @@ from dld.weights import load_weights_file
 __all__ = [
     "SpotterCheckpointer",
     "WholeSpotterCheckpointer",
+    "names_of_own",
     "rename_torchvision_resnet",
     "transfer_charset",
 ]
@@ -54,6 +56,16 @@ def rename_torchvision_resnet(state: dict[str, torch.Tensor], prefix: str) -> di
             else:
                 parts = block + parts[2:]
         renamed[prefix + ".".join(parts)] = value
+    return renamed
+
+
+def names_of_own(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give weights of another spotter the names that the same weights have in this one, see `Spotter.weights_elsewhere`."""
+    names = getattr(model, "weights_elsewhere", {})
+    renamed = {}
+    for name, value in state.items():
+        start = next((start for start in names if name.startswith(start)), "")
+        renamed[names.get(start, "") + name[len(start) :]] = value
     return renamed
 
 
@@ -145,6 +157,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
         if "layer1.0.conv1.weight" in loaded["model"]:
             logger.info("%s holds a torchvision ResNet: its names are mapped onto the backbone", filename)
             loaded["model"] = rename_torchvision_resnet(loaded["model"], "backbone.bottom_up.")
+        loaded["model"] = names_of_own(self.model, loaded["model"])
         self._compare_charsets(loaded["model"], filename)
         return loaded
 

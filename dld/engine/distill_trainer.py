@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from dld.engine.checkpoint import WholeSpotterCheckpointer
+from dld.engine.checkpoint import WholeSpotterCheckpointer, names_of_own
 from dld.engine.fit_blocks import FitBlocks
 from dld.engine.gradient_shares import ShareBalance, configured_balance, gradient_norms, gradient_shares
 from dld.engine.preflight import teacher_weights
@@ -192,7 +192,7 @@ def start_as(student: nn.Module, teacher: nn.Module) -> None:
 
     The warning names the two networks that find: of another one hardly any weight fits.
     """
-    own, given = student.state_dict(), teacher.state_dict()
+    own, given = student.state_dict(), names_of_own(student, teacher.state_dict())
     shared = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     student.load_state_dict({**own, **shared})
     if len(shared) < len(own):

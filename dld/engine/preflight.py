@@ -78,6 +78,7 @@ def check_run(args: argparse.Namespace) -> None:
                     look(check_head, cfg.MODEL.STRIPS.HEAD, key, file)
         if not args.eval_only:
             look(check_locator_training, cfg)
+            look(check_maps_training, cfg)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         if not trains_reader(cfg):
@@ -185,6 +186,18 @@ def check_locator_training(cfg: CfgNode) -> None:
         raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, {points}, to train it, got {given}")
 
 
+def check_maps_training(cfg: CfgNode) -> None:
+    """Raise ValueError where words do not have the points that a TextPerceptron learns from."""
+    points, given = cfg.MODEL.TEXT_PERCEPTRON.POINTS, cfg.INPUT.SIDE_POINTS
+    if spotter_name(cfg) == "TextPerceptron" and given != points:
+        raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.TEXT_PERCEPTRON.POINTS, {points}, to train it, got {given}")
+
+
+def spotter_name(cfg: CfgNode) -> str:
+    """Return the name of the spotter that a configuration trains."""
+    return cfg.MODEL.SPOTTER if chooses_scale(cfg) else cfg.MODEL.META_ARCHITECTURE
+
+
 def teacher_weights(cfg: CfgNode) -> str:
     """Return the path of the teacher that a distillation asks for.
 
@@ -195,10 +208,11 @@ def teacher_weights(cfg: CfgNode) -> str:
     path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
     if not path:
         size = "R50" if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME and "tiny" not in cfg.MODEL.BACKBONE.NAME else "tiny"
+        name = f"{'text_perceptron' if spotter_name(cfg) == 'TextPerceptron' else 'teacher'}_{size}"
         raise ValueError(
             "distillation needs a trained teacher: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with "
-            f"`python projects/DLD/train_net.py --config-file configs/teacher_{size}.yaml` and pass "
-            f"MODEL.DISTILLATION.TEACHER_WEIGHTS output/teacher_{size}/model_best.pth"
+            f"`python projects/DLD/train_net.py --config-file configs/{name}.yaml` and pass "
+            f"MODEL.DISTILLATION.TEACHER_WEIGHTS output/{name}/model_best.pth"
         )
     return named_weights("MODEL.DISTILLATION.TEACHER_WEIGHTS", path)
 

@@ -77,6 +77,11 @@ def _bilinear_flops(x, *args, out_shape=None, **kwargs) -> int:
     return 2 * 4 * math.prod(out_shape)
 
 
+def _grid_sample_flops(x, grid, mode, *args, out_shape=None, **kwargs) -> int:
+    # 4 weighted neighbours of a sample; 16 where it is bicubic (mode 2)
+    return 2 * (16 if mode == 2 else 4) * math.prod(out_shape)
+
+
 def _antialiased_bilinear_flops(x, *args, out_shape=None, **kwargs) -> int:
     # separable: along rows first, then along columns; the triangle filter spans 2 x the reduction
     (N, C, H, W), (h, w) = x, out_shape[-2:]
@@ -90,6 +95,7 @@ _FORMULAS = {
     torch.ops.torchvision.roi_align: _roi_align_flops,
     aten.upsample_bilinear2d: _bilinear_flops,
     aten._upsample_bilinear2d_aa: _antialiased_bilinear_flops,
+    aten.grid_sampler_2d: _grid_sample_flops,
 }
 
 # fields of SpotterFlops that `run_parts` names, and first the trunk: bottom-up network and pyramid
@@ -215,7 +221,7 @@ class SpotterFlops:
 
     backbone: int  # bottom-up network
     fpn: int
-    rpn: int
+    rpn: int  # or the dense heads of a spotter without proposals
     boxes: int  # all proposals
     masks: int  # all words, and the box head's further rounds on them
     stem: int  # convolution of the recogniser on the finest level; 0 without words

@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from dld.structures.mask_outlines import mask_outlines
 from dld.text.charset import Charset
 
-__all__ = ["VIEW_FIELDS", "masks_to_polygons", "outlined_boxes", "spotting_postprocess", "text_scores"]
+__all__ = ["VIEW_FIELDS", "masks_to_polygons", "outlined_boxes", "outlines_of_sides", "spotting_postprocess", "text_scores"]
 
 # what a learned locator of words' sides needs: the views (R, C, S, S), and their boxes (R, 4) in pixels of the network's input
 VIEW_FIELDS = ("pred_views", "pred_view_boxes")
@@ -42,6 +42,11 @@ def masks_to_polygons(
     return mask_outlines((enlarged > threshold).cpu().numpy(), boxes, epsilon)
 
 
+def outlines_of_sides(sides: np.ndarray) -> list[np.ndarray]:
+    """Return the outlines (2n, 2) of words between their sides (R, 2, n, 2): the top side, then the bottom side backwards."""
+    return list(np.concatenate([sides[:, 0], sides[:, 1, ::-1]], 1).astype(np.float32))
+
+
 def text_scores(id_scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Return how sure the reading of each word is: the geometric mean of its characters' probabilities.
 
@@ -65,10 +70,19 @@ def _boxes_in(instances: Instances, height: int, width: int) -> Boxes:
     return boxes
 
 
+def _sides_in(instances: Instances, height: int, width: int) -> torch.Tensor:
+    """Return the sides (R, 2, n, 2) of the network's output in pixels of an image of `height` x `width` pixels."""
+    sides = instances.pred_sides.float()
+    return sides * sides.new_tensor([width / instances.image_size[1], height / instances.image_size[0]])
+
+
 def _outlined(instances: Instances, boxes: Boxes, keep: torch.Tensor, height: int, width: int) -> Instances:
     """Return the kept boxes with scores, classes and outlines, on the CPU."""
     boxes = Boxes(boxes.tensor[keep].cpu())
-    polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
+    if instances.has("pred_sides"):
+        polygons = outlines_of_sides(_sides_in(instances, height, width)[keep].cpu().numpy())
+    else:
+        polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
     for polygon in polygons:
         np.clip(polygon[:, 0], 0, width, out=polygon[:, 0])
         np.clip(polygon[:, 1], 0, height, out=polygon[:, 1])
@@ -85,16 +99,19 @@ def outlined_boxes(instances: Instances, height: int, width: int) -> Instances:
     """Return the detections of one image, not read yet, in coordinates of the image of `height` x `width` pixels.
 
     Args:
-        instances: network output: `pred_boxes`, `scores`, `pred_classes` and `pred_masks` (R, 1, M, M), in pixels of the
-            network's input.
+        instances: network output: `pred_boxes`, `scores`, `pred_classes` and `pred_masks` (R, 1, M, M), or `pred_sides`
+            (R, 2, n, 2) where a spotter finds these, in pixels of the network's input.
 
     Returns:
-        Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)). Boxes without
-        area after clipping are left out. `VIEW_FIELDS`, where there are any, stay as and where they are.
+        Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)), and `pred_sides`
+        where there are any. Boxes without area after clipping are left out. `VIEW_FIELDS`, where there are any, stay as and
+        where they are.
     """
     boxes = _boxes_in(instances, height, width)
     keep = boxes.nonempty()
     out = _outlined(instances, boxes, keep, height, width)
+    if instances.has("pred_sides"):
+        out.pred_sides = _sides_in(instances, height, width)[keep].cpu()
     for name in VIEW_FIELDS:
         if instances.has(name):
             out.set(name, instances.get(name)[keep])
@@ -108,8 +125,8 @@ def spotting_postprocess(
     """Return the words of one image in coordinates of the image of `height` x `width` pixels.
 
     Args:
-        instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M), `pred_ids`,
-            `pred_id_scores` (R, max_length + 1), in pixels of the network's input.
+        instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M) or `pred_sides`
+            (R, 2, n, 2), `pred_ids`, `pred_id_scores` (R, max_length + 1), in pixels of the network's input.
         min_text_score: words with a lower score in :func:`text_scores` are left out.
 
     Returns:

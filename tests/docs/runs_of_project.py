@@ -79,6 +79,13 @@ PROJECT = {
     f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS output/pretrain_tiny/model_final.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/teacher_tiny/config.yaml",), slow=True,
     ),
+    f"{TRAIN}/text_perceptron_tiny.yaml MODEL.WEIGHTS dld://teacher_tiny": Run(
+        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/text_perceptron_tiny/model_final.pth",), slow=True,
+    ),
+    f"{TRAIN}/dld_text_perceptron_tiny.yaml {TEACHER_WEIGHTS} output/text_perceptron_tiny/model_best.pth": Run(
+        first=f"{TRAIN}/text_perceptron_tiny.yaml {ONE} DATASETS.TEST '()'", change=(("model_best", "model_final"),),
+        append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_text_perceptron_tiny/model_final.pth",), slow=True,
+    ),
     f"{TRAIN}/dld_tiny.yaml {TEACHER_WEIGHTS} output/teacher_tiny/model_best.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_tiny/config.yaml",), slow=True,
     ),

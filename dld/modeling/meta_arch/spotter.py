@@ -67,6 +67,7 @@ class Spotter(nn.Module, ABC):
             read at several; see :meth:`at_height`.
         reads_photos: whether annotated words are read from the photos at full resolution, not from what the network sees:
             :meth:`losses`, :meth:`recognize` and :meth:`find_and_recognize` then need `photos` where it sees smaller images.
+        weights_elsewhere: for beginnings of weights' names in other spotters, those that the same weights have in this one.
     """
 
     backbone: nn.Module
@@ -80,6 +81,7 @@ class Spotter(nn.Module, ABC):
     strip_rows: tuple[int, ...] = ()
     reads_photos: bool = False
     trial_rows: tuple[int, ...] = ()
+    weights_elsewhere: Mapping[str, str] = {}
 
     @property
     @abstractmethod

@@ -20,6 +20,7 @@ from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.step_losses import StepLosses
+from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
 from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.locators.located_words import ReadingLoss, learned_sides, locator_losses
@@ -30,7 +31,6 @@ from dld.modeling.roi_heads.text_roi_heads import readable_words
 from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
-from dld.strips.reading import read_words
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
@@ -450,7 +450,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         if self.reader is not None:
             return self._read_strips(self.words_to_read(results, batched_inputs))
         return [
-            {"instances": spotting_postprocess(r, *_size_of(r, x), self.charset, self.min_text_score)}
+            {"instances": spotting_postprocess(r, *size_of(r, x), self.charset, self.min_text_score)}
             for r, x in zip(results, batched_inputs, strict=True)
         ]
 
@@ -472,11 +472,11 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         """
         if self.reader is None:
             return super().words_to_read(results, batched_inputs)
-        found, photos = [], [_photo_of(x) for x in batched_inputs]
+        found, photos = [], [photo_of(x) for x in batched_inputs]
         zooms: list[np.ndarray] = []
         outlines: list[list[np.ndarray]] = []
         for result, record, photo in zip(results, batched_inputs, photos, strict=True):
-            height, width = _size_of(result, record)
+            height, width = size_of(result, record)
             found.append(outlined_boxes(result, height, width))
             zooms.append(np.array([photo.shape[1] / width, photo.shape[0] / height]))
             outlines.append([polygon * zooms[-1] for polygon in found[-1].pred_polygons])
@@ -488,31 +488,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return [WordsToRead(*parts) for parts in zip(found, photos, zooms, outlines, sides, prices, strict=True)]
 
     def _read_strips(self, words_to_read: list[WordsToRead]) -> list[dict]:
-        readings = read_words(
-            [x.photo for x in words_to_read],
-            [x.outlines for x in words_to_read],
-            [x.found.scores.numpy() for x in words_to_read],
-            self.reader.read,
-            self.reader.charset.characters,
-            self.reading_rules,
-            [x.sides for x in words_to_read],
-            [x.price for x in words_to_read],
-        )
-        outputs = []
-        for (instances, _, zoom, *_), reading in zip(words_to_read, readings, strict=True):
-            rows = torch.tensor(reading.rows, dtype=torch.int64)
-            words = Instances(instances.image_size)
-            boxes, polygons = instances.pred_boxes.tensor[rows], [instances.pred_polygons[row] for row in reading.rows]
-            for k, outline in enumerate(reading.outlines):
-                if outline is not None:
-                    polygons[k] = (outline / zoom).astype(polygons[k].dtype)
-                    boxes[k] = torch.from_numpy(np.concatenate([polygons[k].min(0), polygons[k].max(0)]))
-            words.pred_boxes, words.pred_classes, words.pred_polygons = Boxes(boxes), instances.pred_classes[rows], polygons
-            words.pred_texts, words.pred_char_scores = reading.texts, reading.char_scores
-            words.scores = torch.tensor(reading.scores, dtype=torch.float32)
-            words.pred_rows = reading.heights
-            outputs.append({"instances": words, "strip_sizes": reading.sizes, "unread": reading.unread})
-        return outputs
+        return read_strip_words(words_to_read, self.reader, self.reading_rules)
 
     def inference(self, batched_inputs: list[dict], detected_instances=None, do_postprocess: bool = True):
         """Run as GeneralizedRCNN does; post-processing gives polygons and text."""
@@ -538,16 +514,3 @@ def _held(words: Boxes, detections: Boxes) -> torch.Tensor:
     if not len(detections):
         return torch.zeros(len(words), dtype=torch.bool, device=words.device)
     return pairwise_iou(words, detections).amax(1) >= FOUND_IOU
-
-
-def _size_of(result: Instances, record: dict) -> tuple[int, int]:
-    """Return (H, W) of the image that an input says it came from."""
-    return record.get("height", result.image_size[0]), record.get("width", result.image_size[1])
-
-
-def _photo_of(record: dict) -> np.ndarray:
-    """Return what strips are cut from, uint8 BGR (H, W, 3)."""
-    photo = record.get("photo")
-    if photo is None:
-        photo = record["image"].clamp(0, 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
-    return photo

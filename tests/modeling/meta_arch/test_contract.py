@@ -65,7 +65,7 @@ def test_the_benchmark_names_a_spotter_whose_time_it_cannot_divide():
 def test_spotters_are_found_by_name():
     assert spotter_class("TextSpottingRCNN") is TextSpottingRCNN
     for name in ("DistillMetaArch", "Mango"):
-        with pytest.raises(ValueError, match=rf"MODEL\.SPOTTER must be one of TextSpottingRCNN, got '{name}'"):
+        with pytest.raises(ValueError, match=rf"MODEL\.SPOTTER must be one of TextPerceptron, TextSpottingRCNN, got '{name}'"):
             spotter_class(name)
 
 

@@ -1,0 +1,58 @@
+"""What every spotter does whose words are read from strips of the photo at test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from dld.modeling.meta_arch.spotter import WordsToRead
+from dld.modeling.recognition.strip_recognizer import StripRecognizer
+from dld.strips.reading import read_words
+from dld.strips.rules import ReadingRules
+
+__all__ = ["photo_of", "read_strip_words", "size_of"]
+
+
+def read_strip_words(words_to_read: Sequence[WordsToRead], reader: StripRecognizer, rules: ReadingRules) -> list[dict]:
+    """Read the words that were found, and return one output dict an image, with what `TextSpottingRCNN.postprocess` says."""
+    readings = read_words(
+        [x.photo for x in words_to_read],
+        [x.outlines for x in words_to_read],
+        [x.found.scores.numpy() for x in words_to_read],
+        reader.read,
+        reader.charset.characters,
+        rules,
+        [x.sides for x in words_to_read],
+        [x.price for x in words_to_read],
+    )
+    outputs = []
+    for (instances, _, zoom, *_), reading in zip(words_to_read, readings, strict=True):
+        rows = torch.tensor(reading.rows, dtype=torch.int64)
+        words = Instances(instances.image_size)
+        boxes, polygons = instances.pred_boxes.tensor[rows], [instances.pred_polygons[row] for row in reading.rows]
+        for k, outline in enumerate(reading.outlines):
+            if outline is not None:
+                polygons[k] = (outline / zoom).astype(polygons[k].dtype)
+                boxes[k] = torch.from_numpy(np.concatenate([polygons[k].min(0), polygons[k].max(0)]))
+        words.pred_boxes, words.pred_classes, words.pred_polygons = Boxes(boxes), instances.pred_classes[rows], polygons
+        words.pred_texts, words.pred_char_scores = reading.texts, reading.char_scores
+        words.scores = torch.tensor(reading.scores, dtype=torch.float32)
+        words.pred_rows = reading.heights
+        outputs.append({"instances": words, "strip_sizes": reading.sizes, "unread": reading.unread})
+    return outputs
+
+
+def size_of(result: Instances, record: dict) -> tuple[int, int]:
+    """Return (H, W) of the image that an input says it came from."""
+    return record.get("height", result.image_size[0]), record.get("width", result.image_size[1])
+
+
+def photo_of(record: dict) -> np.ndarray:
+    """Return what strips are cut from, uint8 BGR (H, W, 3)."""
+    photo = record.get("photo")
+    if photo is None:
+        photo = record["image"].clamp(0, 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+    return photo
