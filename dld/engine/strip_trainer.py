@@ -10,6 +10,7 @@ from collections import Counter
 import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from tqdm import tqdm
 
 from dld.data.build import build_train_loader, get_text_dataset
 from dld.data.strip_words import StripMapper
@@ -147,7 +148,7 @@ def read_set(cfg, reader: StripRecognizer, name: str) -> dict[str, dict[str, flo
     skipped: Counter = Counter()
     trained = reader.training
     reader.eval()
-    for i in range(count):
+    for i in tqdm(range(count), desc=f"words of {name}", unit="image", disable=None):
         record = mapper(dataset[i], None)
         skipped.update(record["skipped"])
         words = record["words"]
