@@ -21,10 +21,10 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 class LearningCurve(HookBase):
-    """Scores the reader whenever so many more words were read, by all processes together; the main process does it.
+    """Scores the reader whenever so many more words were read, by all processes together, and after the last step.
 
-    The words and all rows are a part of every checkpoint: stand in front of what writes it. A run that goes on writes the rows
-    of its checkpoint, and goes on counting.
+    The main process does it. The words and all rows are a part of every checkpoint: stand in front of what writes it. A run
+    that goes on writes the rows of its checkpoint, and goes on counting.
 
     Args:
         period: words between two rows.
@@ -56,7 +56,8 @@ class LearningCurve(HookBase):
     def after_step(self) -> None:
         before = self.words
         self.words += self._read_in_step()
-        if self.words // self.period > before // self.period and comm.is_main_process():
+        ends = self.trainer.iter + 1 >= self.trainer.max_iter
+        if (ends or self.words // self.period > before // self.period) and comm.is_main_process():
             self.rows.append({"words": self.words, "iteration": self.trainer.iter + 1, **self.evaluate()})
             self.write()
 

@@ -129,10 +129,10 @@ def curve_of(cfg):
 def test_a_curve_has_a_row_whenever_so_many_words_were_read_and_goes_on(cfg, tmp_path):
     node = cfg.MODEL.STRIPS.TRAINING
     node.CURVE_WORDS, node.TEST_ROWS = 6, [24, 16]
-    # two pictures of two words a step: 4, 8, 12, 16 words
+    # two pictures of two words a step: 4, 8, 12, 16 words, and that is the end
     trainer = train(cfg)
     whole = curve_of(cfg)
-    assert [(row["words"], row["iteration"]) for row in whole] == [(8, 2), (12, 3)]
+    assert [(row["words"], row["iteration"]) for row in whole] == [(8, 2), (12, 3), (16, 4)]
     assert all(set(row) == {"words", "iteration", "drawn_words"} for row in whole)
     assert all(set(row["drawn_words"]) == {"24", "16"} and "all" in row["drawn_words"]["16"] for row in whole)
     assert trainer.state_dict()["hooks"]["LearningCurve"]["words"] == 16
