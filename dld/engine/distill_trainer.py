@@ -82,9 +82,9 @@ class DistillStep(StepTrainer):
                 self.balance.update(norms)
             scaled = {kind: {k: v * factors.get(k, 1.0) for k, v in found.items()} for kind, found in norms.items()}
             for name, share in gradient_shares(scaled).items():
-                get_event_storage().put_scalar(f"gradient_share/{name}", share, smoothing_hint=False)
+                get_event_storage().put_scalar(f"gradient_share/{name.removeprefix('loss_')}", share, smoothing_hint=False)
             for name, factor in factors.items():
-                get_event_storage().put_scalar(f"balance/{name}", factor, smoothing_hint=False)
+                get_event_storage().put_scalar(f"balance/{name.removeprefix('loss_')}", factor, smoothing_hint=False)
         return {name: factors[name] * value if name in factors else value for name, value in losses.items()}
 
     def update(self, total: torch.Tensor, loss_dict: dict[str, torch.Tensor], data: list[dict]) -> None:

@@ -277,6 +277,7 @@ class SpotterTrainer(DefaultTrainer):
                 if kept["written"]:
                     # into the history alone: the latest value would be written once more
                     self.storage._history[name].update(value, iteration)
+                    self.storage._smoothing_hints[name] = kept["smoothed"]
                 else:
                     self.storage.put_scalar(name, value, smoothing_hint=kept["smoothed"], cur_iter=iteration)
 
