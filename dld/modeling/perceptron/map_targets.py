@@ -18,7 +18,9 @@ __all__ = ["UNIT", "MapTargets", "cell_centers", "draw_targets"]
 
 # of the head, tail and boundary; lengths in pixels of the network's input
 END_SHARE, LEAST_END = 0.25, 12.0
-LINE_SHARE, LEAST_LINE, MOST_LINE = 0.09, 3.0, 12.0
+LINE_SHARE, MOST_LINE = 0.09, 12.0
+# where the middle of a cell decides, as published, and where a share of it does: thinner lines leave small words a centre
+LEAST_LINE, LEAST_SHARED_LINE = 3.0, 2.0
 # pixels in a unit of the offsets
 UNIT = 32.0
 # a cell takes the highest class that covers so much of it
@@ -71,10 +73,10 @@ def draw_targets(
     """Draw the targets of N images.
 
     A word's centre is its outline; head and tail are the quads between its ends and the points of its sides a quarter of
-    its smallest extent further (at least 3 pixels, at most half of a side); the boundary are its sides, a twelfth of that
-    extent wide (3 to 12 pixels). A cell takes the highest class that covers a quarter of it in any word, and of several words
-    the last. Words that are don't care, or have no sides, count in no loss; nor does padding, nor a random part of the
-    background where there is much more of it than of words.
+    its smallest extent further (at least 3 pixels, at most half of a side); the boundary are its sides, 0.09 of that extent
+    wide (2 to 12 pixels, at least 3 where one sample of a cell decides). A cell takes the highest class that covers a quarter
+    of it in any word, and of several words the last. Words that are don't care, or have no sides, count in no loss; nor does
+    padding, nor a random part of the background where there is much more of it than of words.
 
     Args:
         words: of each image, with `gt_fiducials` (PaddedPolygons (R_i, 2n, 2)), `gt_masks` and `gt_ignore`, in pixels.
@@ -96,7 +98,7 @@ def draw_targets(
     R = len(sides)
     for pairs in _pairs(outlines[drawn], shape, stride, samples * samples * outlines.shape[1], MOST_LINE / 2):
         word = drawn[pairs.word]
-        kinds = _kinds(_samples(pairs, stride, samples), sides[word], stride)
+        kinds = _kinds(_samples(pairs, stride, samples), sides[word], stride, LEAST_LINE if samples == 1 else LEAST_SHARED_LINE)
         cell = (image[word] * h + pairs.row) * w + pairs.column
         best.scatter_reduce_(0, cell, torch.where(kinds > 0, kinds * R + word, 0), "amax")
     best = best.view(N, h, w)
@@ -186,14 +188,14 @@ def _samples(pairs: _Pairs, stride: int, samples: int) -> torch.Tensor:
     return torch.stack([pairs.column, pairs.row], -1).float()[:, None] * stride + inner
 
 
-def _kinds(points: torch.Tensor, sides: torch.Tensor, stride: int) -> torch.Tensor:
+def _kinds(points: torch.Tensor, sides: torch.Tensor, stride: int, least_line: float) -> torch.Tensor:
     """Return the class of each cell in its word, int64 (K,): the highest that holds a quarter of `points` (K, S, 2)."""
     steps = (sides[:, :, 1:] - sides[:, :, :-1]).norm(dim=-1)
     length = steps.sum(-1)  # K, 2
     ends = (sides[:, 0] - sides[:, 1]).norm(dim=-1)[:, [0, -1]]
     least = torch.cat([length, ends], 1).amin(1)
     reach = torch.minimum(END_SHARE * least.clamp(min=LEAST_END), length.amin(1) / 2)
-    line = (LINE_SHARE * least).clamp(LEAST_LINE, MOST_LINE) / 2
+    line = (LINE_SHARE * least).clamp(least_line, MOST_LINE) / 2
     outline = torch.cat([sides[:, 0], sides[:, 1].flip(1)], 1)
     # a cell that no line can touch lies inside or outside as its middle does: only the others are looked at closely
     middle = points.mean(1, keepdim=True)

@@ -62,7 +62,7 @@ def test_a_level_word_by_hand():
     targets = targets_of(words_of([level(20, 32, 40, 16)], size=(80, 80)))
     expected = np.zeros((20, 20), int)
     expected[8:12, 5:15] = 1
-    # 0.25 x 16 = 4 pixels of head and tail; sides 3 pixels wide, so 1.5 pixels of the cells on both sides of them
+    # 0.25 x 16 = 4 pixels of head and tail; sides 2 pixels wide, so a quarter of the cells on both sides of them
     expected[8:12, 5], expected[8:12, 14] = 2, 3
     for row in (7, 8, 11, 12):
         expected[row, 5:15] = 4
@@ -100,7 +100,7 @@ def test_the_classes_are_those_of_a_picture_painted_pixel_by_pixel():
             cv2.fillPoly(canvas, [np.round(polygon * zoom).astype(np.int32)], 1)
             masks.append(canvas)
         canvas = np.zeros((400 * zoom, 400 * zoom), np.uint8)
-        width = round(np.clip(0.09 * least, 3, 12) * zoom)
+        width = round(np.clip(0.09 * least, 2, 12) * zoom)
         for line in sides:
             cv2.polylines(canvas, [np.round(line * zoom).astype(np.int32)], False, 1, width)
         masks.append(canvas)
@@ -138,7 +138,7 @@ def test_targets_are_those_of_the_enlarged_picture():
     wide = draw_targets([large], [(800, 800)], (100, 100), 8, seeds=[0])
     near = draw_targets([small], [(400, 400)], (100, 100), 4, seeds=[0])
     both = (wide.classes == near.classes) & (wide.classes > 0) & (wide.classes < 4)
-    # the boundary is at least 3 pixels wide, whatever a pixel is
+    # the boundary is at least 2 pixels wide, whatever a pixel is
     assert ((wide.classes > 0) & (wide.classes == near.classes)).sum() > 0.8 * (near.classes > 0).sum()
     mask = both.expand(12, -1, -1)
     torch.testing.assert_close(wide.offsets[0][mask], 2 * near.offsets[0][mask], atol=1e-3, rtol=1e-3)
