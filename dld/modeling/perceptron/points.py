@@ -94,7 +94,6 @@ def _words_of(classes: np.ndarray, contact_share: float) -> tuple[np.ndarray, np
     kept &= (chosen[2] > 0) & (chosen[3] > 0)
     found = np.flatnonzero(kept)
     wanted = ((labels, found), *((ends[kind][1], chosen[kind][found]) for kind in (2, 3)))
-    wanted = ((labels, found), *((ends[kind][1], chosen[kind][found]) for kind in (2, 3)))
     members = [_members(*each) for each in wanted]
     place, word = (np.concatenate(values) for values in zip(*members, strict=True))
     kind = np.repeat([1, 2, 3], [len(own) for own, _ in members])
