@@ -19,6 +19,19 @@ SCENES = {
     "no words in the batch": [((), ()), ((), ())],
     "every word ignored": [(("stone", "river"), (0, 1)), (("exit",), (0,))],
 }
+# a spotter that is trained with a reader of strips
+STRIPS = [
+    "MODEL.RECOGNITION.NAME",
+    "StripRecognizer",
+    "INPUT.SIDE_POINTS",
+    5,
+    "MODEL.STRIPS.TRAINING.DECODER_WIDTH",
+    16,
+    "MODEL.STRIPS.TRAINING.ROWS",
+    [16, 24],
+    "MODEL.STRIPS.WEIGHTS",
+    "",
+]
 DETECTION = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}
 READING = {"loss_rec", "loss_ctc"}
 DISTILLATION = {"loss_kd_roi", "loss_kd_context", "loss_kd_sequence"}

@@ -36,9 +36,12 @@ __all__ = [
     "FlopCount",
     "SpotterFlops",
     "count_flops",
+    "empty_image",
     "evaluating",
     "flops_by_module",
+    "run_decoding",
     "run_parts",
+    "run_strips",
     "spotter_flops",
     "strip_flops",
     "watched_modules",
@@ -262,10 +265,10 @@ def spotter_flops(
     num_proposals: int | None = None,
     num_steps: int = DECODER_STEPS,
 ) -> SpotterFlops:
-    """Run every part of a text spotter on an empty image and count it.
+    """Run every part of a spotter on an empty image (:meth:`Spotter.run_parts`) and count it.
 
     Args:
-        model: a `TextSpottingRCNN`; its mode and its statistics stay as they are.
+        model: a `Spotter`; its mode and its statistics stay as they are.
         image_size: padded (H, W), multiples of the backbone's size divisibility.
         num_words: words kept after non-maximum suppression, each with its mask and reading.
         num_proposals: boxes that the box head scores; None: the most that the RPN passes on at test.
@@ -282,8 +285,8 @@ def spotter_flops(
         return result
 
     with evaluating(model):
-        run_parts(model, image_size, num_words, count, num_proposals, num_steps)
-        backbone, _ = _counted(lambda: model.backbone.bottom_up(_empty_image(model, image_size)))
+        model.run_parts(image_size, num_words, num_steps, count, num_proposals)
+        backbone, _ = _counted(lambda: model.backbone.bottom_up(empty_image(model, image_size)))
     return SpotterFlops(backbone, counts["trunk"] - backbone, **{part: counts[part] for part in PARTS[1:]})
 
 
@@ -295,7 +298,7 @@ def run_parts(
     num_proposals: int | None = None,
     num_steps: int = DECODER_STEPS,
 ) -> None:
-    """Run every part of a text spotter on an empty image, in the order of reading; arguments and errors as `spotter_flops`.
+    """Run every part of a `TextSpottingRCNN` on an empty image, in the order of reading; arguments as of `spotter_flops`.
 
     Strips are those of `num_words` words of the expected width. What chooses among boxes is no part.
 
@@ -303,13 +306,10 @@ def run_parts(
         model: in evaluation mode.
         run: gets the name of a part (one of `PARTS`; some come several times) and the call, and returns the call's result.
     """
-    step = max(model.backbone.size_divisibility, 1)
-    if image_size[0] % step or image_size[1] % step:
-        raise ValueError(f"image_size must be multiples of {step}, got {tuple(image_size)}")
     heads, rpn = model.roi_heads, model.proposal_generator
     if num_proposals is None:
         num_proposals = rpn.post_nms_topk[False]
-    image = _empty_image(model, image_size)
+    image = empty_image(model, image_size)
     features = run("trunk", lambda: model.backbone(image))
     run("rpn", lambda: rpn.rpn_head([features[f] for f in rpn.in_features]))
     features = float_levels(features)
@@ -324,12 +324,12 @@ def run_parts(
     if model.locator is not None:
         run("locating", lambda: model.locator(level, [_boxes(num_words, level.device)]))
     if model.reader is not None:
-        run("recognition", lambda: _read_strips(model.reader, model.expected_strip_width, STRIP_ROWS, num_words))
+        run("recognition", lambda: run_strips(model.reader, model.expected_strip_width, STRIP_ROWS, num_words))
         return
     level = run("stem", lambda: heads.recognizer.stem(level))
     context = run("recognition", lambda: _encode(heads.recognizer, level, num_words))
     memory = run("recognition", lambda: heads.recognizer.decoder.prepare(context))
-    run("decoding", lambda: _decode(heads.recognizer.decoder, memory, num_words, num_steps))
+    run("decoding", lambda: run_decoding(heads.recognizer.decoder, memory, num_words, num_steps))
 
 
 def strip_flops(reader: nn.Module, width: int, rows: int) -> int:
@@ -337,10 +337,11 @@ def strip_flops(reader: nn.Module, width: int, rows: int) -> int:
 
     An attention head is charged `DECODER_STEPS` steps: of width 160 each takes less than 0.1 % of a strip of 48 rows.
     """
-    return count_flops(lambda: _read_strips(reader, width, rows, 1)).total_flops
+    return count_flops(lambda: run_strips(reader, width, rows, 1)).total_flops
 
 
-def _read_strips(reader: nn.Module, width: int, rows: int, count: int) -> torch.Tensor:
+def run_strips(reader: nn.Module, width: int, rows: int, count: int) -> torch.Tensor:
+    """Read `count` empty strips; arguments as of :func:`strip_flops`."""
     weight = reader.head.weight
     strips = torch.zeros(count, 3, rows, int(FORMS[rows].columns(width)), device=weight.device, dtype=weight.dtype)
     if reader.head_name == "ctc":
@@ -350,7 +351,15 @@ def _read_strips(reader: nn.Module, width: int, rows: int, count: int) -> torch.
     return network.decoder(network.columns(strips), ids)
 
 
-def _empty_image(model: nn.Module, size: tuple[int, int]) -> torch.Tensor:
+def empty_image(model: nn.Module, size: tuple[int, int]) -> torch.Tensor:
+    """Return a black image (1, 3, H, W) as the spotter's network gets it.
+
+    Raises:
+        ValueError: the network never gets an image of this size.
+    """
+    step = max(model.size_divisibility, 1)
+    if size[0] % step or size[1] % step:
+        raise ValueError(f"image_size must be multiples of {step}, got {tuple(size)}")
     image = torch.zeros(1, 3, *size, device=model.device)
     return image.contiguous(memory_format=torch.channels_last) if model.channels_last else image
 
@@ -376,7 +385,8 @@ def _encode(recognizer: nn.Module, level: torch.Tensor, R: int) -> torch.Tensor:
     return recognizer.encoder(recognizer.pooler(level, [_boxes(R, level.device)], masks, lying))
 
 
-def _decode(decoder: nn.Module, memory: Any, R: int, T: int) -> None:
+def run_decoding(decoder: nn.Module, memory: Any, R: int, T: int) -> None:
+    """Run T steps of an `AttentionDecoder` on the columns of R words that it has prepared."""
     state = decoder.initial_state(memory)
     ids = torch.zeros(R, 1, dtype=torch.int64, device=memory.keys.device)
     for _ in range(T):

@@ -59,6 +59,18 @@ def test_modules_add_up_to_the_cost_law(tiny_cfg, reader):
     assert found["ms"] > 0 and rows["backbone.bottom_up"]["ms"] > 0
 
 
+@pytest.mark.parametrize("reader", ["", "StripRecognizer"])
+def test_parts_of_a_spotter_without_proposals_add_up_too(tiny_cfg, reader):
+    tiny_cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "TextPerceptron", "MODEL.RECOGNITION.READER", reader])
+    model = build_model(tiny_cfg).eval()
+    found = measure_parts(model, (100, 150), words=3, repeats=1)
+    assert found["mac"] == pytest.approx(found["law_mac"], rel=0.01)
+    rows = {row["module"]: row for row in found["rows"]}
+    heads = sum(row["mac"] for name, row in rows.items() if name.startswith("heads."))
+    assert heads == pytest.approx(model.count_parts((128, 160), 3, 12).rpn // 2, abs=len(rows)) and heads > 0
+    assert any(name.startswith("reader.") for name in rows) == bool(reader)
+
+
 def test_names_are_cut_where_it_is_wanted(tiny_cfg):
     model = build_model(tiny_cfg).eval()
     coarse, fine = (measure_parts(model, (64, 64), 0, depth, repeats=1) for depth in (1, 3))

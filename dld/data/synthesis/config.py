@@ -1,8 +1,22 @@
 """The knobs of synthwords and synthstrips, checked where they are set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 __all__ = ["SynthStripsConfig", "SynthWordsConfig"]
+
+
+def _check_shared(config: "SynthWordsConfig | SynthStripsConfig", rates: Sequence[str]) -> None:
+    """Check heights, effects and seed, which pages and strips have, and the named rates."""
+    if not 4 <= config.min_height <= config.max_height:
+        raise ValueError(
+            f"min_height {config.min_height} and max_height {config.max_height}: need 4 <= min_height <= max_height"
+        )
+    if config.effects < 0 or config.seed < 0:
+        raise ValueError(f"effects {config.effects} and seed {config.seed} must not be negative")
+    for name in rates:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} {getattr(config, name)} is not in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -52,17 +66,9 @@ class SynthWordsConfig:
             raise ValueError(f"max_words {self.max_words} is negative")
         if not 0 < self.density <= 1:
             raise ValueError(f"density {self.density} is not in (0, 1]")
-        if not 4 <= self.min_height <= self.max_height:
-            raise ValueError(
-                f"min_height {self.min_height} and max_height {self.max_height}: need 4 <= min_height <= max_height"
-            )
         if self.spread < 1:
             raise ValueError(f"spread {self.spread} is below 1")
-        if self.effects < 0 or self.seed < 0:
-            raise ValueError(f"effects {self.effects} and seed {self.seed} must not be negative")
-        for name in ("curved_rate", "plate_rate", "empty_rate", "cut_rate", "phrase_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1]")
+        _check_shared(self, ("curved_rate", "plate_rate", "empty_rate", "cut_rate", "phrase_rate"))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -101,17 +107,9 @@ class SynthStripsConfig:
     def __post_init__(self):
         if self.words < 1:
             raise ValueError(f"words {self.words} is below 1")
-        if not 4 <= self.min_height <= self.max_height:
-            raise ValueError(
-                f"min_height {self.min_height} and max_height {self.max_height}: need 4 <= min_height <= max_height"
-            )
         if not 0 <= self.warp <= 2:
             raise ValueError(f"warp {self.warp} is not in [0, 2]")
-        if self.effects < 0 or self.seed < 0:
-            raise ValueError(f"effects {self.effects} and seed {self.seed} must not be negative")
-        for name in ("neighbour_rate", "lines_rate", "plate_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1]")
+        _check_shared(self, ("neighbour_rate", "lines_rate", "plate_rate"))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

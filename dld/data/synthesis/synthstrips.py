@@ -8,62 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
-import torch.utils.data
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dld.data.synthesis.config import SynthStripsConfig
+from dld.data.synthesis.numbered import NumberedDataset
 from dld.data.synthesis.repertoire import check_repertoire
 from dld.data.synthesis.strip_scene import render_strips
-from dld.data.synthesis.synthwords import TRAIN_LENGTH
 
 __all__ = ["STRIPS_VAL_LENGTH", "SynthStripsDataset", "holds_strips", "register_synthstrips"]
 
 STRIPS_VAL_LENGTH = 200
 
 
-class SynthStripsDataset(torch.utils.data.Dataset):
-    """Items by index; the words of an index are the same in every process, worker and order of access.
+class SynthStripsDataset(NumberedDataset):
+    """Items by index, see :class:`~dld.data.synthesis.numbered.NumberedDataset`; `config` is a :class:`SynthStripsConfig`."""
 
-    Args:
-        split: "train" or "val".
-        length: number of items; None: 10,000,000 or 200.
-        config: what they look like.
-        name: prefix of file names and image ids, which are virtual.
+    kind, unit, val_length, config_type = "synthstrips", "items", STRIPS_VAL_LENGTH, SynthStripsConfig
 
-    Raises:
-        ValueError: an unknown split or a length below 1.
-    """
-
-    def __init__(
-        self,
-        split: str = "train",
-        length: int | None = None,
-        config: SynthStripsConfig | None = None,
-        name: str | None = None,
-    ) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split {split!r} is neither 'train' nor 'val'")
-        self.split = split
-        self.length = (TRAIN_LENGTH if split == "train" else STRIPS_VAL_LENGTH) if length is None else length
-        if self.length < 1:
-            raise ValueError(f"length {self.length} of synthstrips {split} is below 1")
-        self.config = config or SynthStripsConfig()
-        self.name = name or f"synthstrips_{split}"
-        self._in_worker = False
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def item(self, index: int) -> dict[str, Any]:
         """Return a dict with "strips", a list of :class:`~dld.data.synthesis.strip_scene.SyntheticStrip`."""
-        if index < 0:
-            index += self.length
-        if not 0 <= index < self.length:
-            raise IndexError(f"{self.name} has {self.length} items, there is no number {index}")
-        if not self._in_worker and torch.utils.data.get_worker_info() is not None:
-            cv2.setNumThreads(0)  # as in synthwords
-            self._in_worker = True
         return {
             "file_name": f"{self.name}/{index:09d}",
             "image_id": f"{self.name}_{index:09d}",

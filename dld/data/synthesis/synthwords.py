@@ -7,62 +7,26 @@ run never sees one twice; validation images come from random streams of their ow
 import dataclasses
 from typing import Any
 
-import cv2
-import torch.utils.data
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dld.data.annotation import ImageAnnotation, TextAnnotation, to_dataset_dict
 from dld.data.synthesis.config import SynthWordsConfig
+from dld.data.synthesis.numbered import NumberedDataset
 from dld.data.synthesis.repertoire import check_repertoire
 from dld.data.synthesis.scene import render_synthwords
 
-__all__ = ["TRAIN_LENGTH", "VAL_LENGTH", "SynthWordsDataset", "dense_options", "register_synthwords"]
+__all__ = ["VAL_LENGTH", "SynthWordsDataset", "dense_options", "register_synthwords"]
 
-TRAIN_LENGTH, VAL_LENGTH = 10_000_000, 1_000
+VAL_LENGTH = 1_000
 
 
-class SynthWordsDataset(torch.utils.data.Dataset):
-    """Images by index; the image of an index is the same in every process, worker and order of access.
+class SynthWordsDataset(NumberedDataset):
+    """Images by index, see :class:`~dld.data.synthesis.numbered.NumberedDataset`; `config` is a :class:`SynthWordsConfig`."""
 
-    Args:
-        split: "train" or "val".
-        length: number of images; None: 10,000,000 or 1,000.
-        config: what they look like.
-        name: prefix of file names and image ids, which are virtual.
+    kind, unit, val_length, config_type = "synthwords", "images", VAL_LENGTH, SynthWordsConfig
 
-    Raises:
-        ValueError: an unknown split or a length below 1.
-    """
-
-    def __init__(
-        self,
-        split: str = "train",
-        length: int | None = None,
-        config: SynthWordsConfig | None = None,
-        name: str | None = None,
-    ):
-        if split not in ("train", "val"):
-            raise ValueError(f"split {split!r} is neither 'train' nor 'val'")
-        self.split = split
-        self.length = (TRAIN_LENGTH if split == "train" else VAL_LENGTH) if length is None else length
-        if self.length < 1:
-            raise ValueError(f"length {self.length} of synthwords {split} is below 1")
-        self.config = config or SynthWordsConfig()
-        self.name = name or f"synthwords_{split}"
-        self._in_worker = False
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def item(self, index: int) -> dict[str, Any]:
         """Return a detectron2 dataset dict (`dld.data.annotation.to_dataset_dict`) with "image", uint8 BGR (H, W, 3)."""
-        if index < 0:
-            index += self.length
-        if not 0 <= index < self.length:
-            raise IndexError(f"{self.name} has {self.length} images, there is no number {index}")
-        if not self._in_worker and torch.utils.data.get_worker_info() is not None:
-            cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads would fight them for the cores
-            self._in_worker = True
         picture = render_synthwords(index, split=self.split, config=self.config)
         height, width = picture.image.shape[:2]
         words = [TextAnnotation(polygon, text, ignore) for polygon, text, ignore in picture.words]

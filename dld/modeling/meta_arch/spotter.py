@@ -16,6 +16,7 @@ from torch import nn
 from dld.modeling.flops import SpotterFlops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets
+from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
@@ -136,6 +137,28 @@ class Spotter(nn.Module, ABC):
         """The sides of its input are padded to multiples of this."""
         return self.backbone.size_divisibility
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.pixel_mean.device
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise, pad and batch; in the memory format the convolutions were laid out for."""
+        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        batch = ImageList.from_tensors(images, self.size_divisibility)
+        if self.channels_last:
+            batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def step_losses(self, batched_inputs: list[dict]) -> StepLosses:
+        """Return what `forward` returns in training: :meth:`losses` of the inputs, with the units that they are means over."""
+        words = [x["instances"].to(self.device) for x in batched_inputs]
+        seeds = [x.get("sampling_seed") for x in batched_inputs]
+        found = self.losses(self.preprocess_image(batched_inputs), words, seeds)
+        ids = torch.cat([x.gt_text for x in found.words])
+        counts = {"word": len(ids), "step": (ids != self.charset.pad).sum(), **found.counts}
+        return StepLosses(found.losses, self.loss_units, counts)
+
     @abstractmethod
     def losses(
         self,
@@ -213,9 +236,19 @@ class Spotter(nn.Module, ABC):
         """
 
     def run_parts(
-        self, image_size: tuple[int, int], words: int, steps: int, run: Callable[[str, Callable[[], Any]], Any]
+        self,
+        image_size: tuple[int, int],
+        words: int,
+        steps: int,
+        run: Callable[[str, Callable[[], Any]], Any],
+        proposals: int | None = None,
     ) -> None:
-        """Run, once each, what :meth:`count_parts` counts; see :func:`~dld.modeling.flops.run_parts`."""
+        """Run, once each, what :meth:`count_parts` counts; arguments as there.
+
+        Args:
+            run: gets the name of a part, one of `dld.modeling.flops.PARTS` ("trunk" comes first), and a call, and returns the
+                call's result.
+        """
         raise ValueError(f"{type(self).__name__} does not say how its parts are run: they cannot be measured one by one")
 
     def learning_rate_factors(self, cfg) -> dict[str, float]:

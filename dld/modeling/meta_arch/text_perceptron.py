@@ -16,11 +16,10 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
-from dld.modeling.flops import SpotterFlops, count_flops, evaluating, strip_flops
+from dld.modeling.flops import SpotterFlops, empty_image, run_decoding, run_strips, spotter_flops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.text_maps import dice_losses, offset_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
-from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
 from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
 from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
@@ -32,7 +31,6 @@ from dld.modeling.recognition.annotated_strips import annotated_sides
 from dld.modeling.recognition.locators.locator import box_sides
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
-from dld.modeling.resolution.rescale import padded_size
 from dld.modeling.roi_heads.text_roi_heads import readable_words
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.rules import ReadingRules
@@ -184,10 +182,6 @@ class TextPerceptron(Spotter):
         }
 
     @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
-    @property
     def charset(self) -> Charset:
         return self.recognizer.charset
 
@@ -230,24 +224,11 @@ class TextPerceptron(Spotter):
             reader._apply(fn)
         return super()._apply(fn, recurse)
 
-    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalise, pad and batch; in the memory format the convolutions were laid out for."""
-        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
-        batch = ImageList.from_tensors(images, self.size_divisibility)
-        if self.channels_last:
-            batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
-        return batch
-
     def forward(self, batched_inputs: list[dict]):
         """Return losses by name in training, a list of output dicts at test; see the class."""
         if not self.training:
             return self.inference(batched_inputs)
-        words = [x["instances"].to(self.device) for x in batched_inputs]
-        seeds = [x.get("sampling_seed") for x in batched_inputs]
-        found = self.losses(self.preprocess_image(batched_inputs), words, seeds)
-        ids = torch.cat([x.gt_text for x in found.words])
-        counts = {"word": len(ids), "step": (ids != self.charset.pad).sum(), **found.counts}
-        return StepLosses(found.losses, self.loss_units, counts)
+        return self.step_losses(batched_inputs)
 
     def losses(
         self,
@@ -414,36 +395,30 @@ class TextPerceptron(Spotter):
         return self.postprocess(self.spot(self.preprocess_image(batched_inputs)), batched_inputs)
 
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """Count the FLOPs of backbone, top-down path, dense heads and reading; points are not counted.
+        """Count the FLOPs of backbone, top-down path, dense heads and reading; points are not counted."""
+        return spotter_flops(self, image_size, words, proposals, steps)
 
-        Raises:
-            ValueError: the backbone never gets an image of this size.
-        """
-        step = max(self.size_divisibility, 1)
-        if image_size != padded_size(image_size, step):
-            raise ValueError(f"image_size must be multiples of {step}, got {tuple(image_size)}")
-        image, recognizer = torch.zeros(1, 3, *image_size, device=self.device), self.recognizer
-        with evaluating(self), torch.no_grad():
-            level = self.backbone.finest(image)
-            bottom_up = count_flops(lambda: self.backbone.bottom_up(image)).total_flops
-            trunk = count_flops(lambda: self.backbone.finest(image)).total_flops
-            heads = count_flops(lambda: self.heads(level)).total_flops
-            stem = reading = decoding = 0
-            if words and self.reader is not None:
-                reading = words * strip_flops(self.reader, self.expected_strip_width, STRIP_ROWS)
-            elif words:
-                box = torch.tensor([[0.0, 0.0, 32.0, 16.0]], device=self.device).expand(words, 4)
-                sides, of_image = box_sides(box, self.points), torch.zeros(words, dtype=torch.int64, device=self.device)
-                stemmed = recognizer.stem(level)
-                stem = count_flops(lambda: recognizer.stem(level)).total_flops
-                context = recognizer.encoder(recognizer.pooler(stemmed, sides, of_image))
-                encoding = count_flops(lambda: recognizer.encoder(recognizer.pooler(stemmed, sides, of_image))).total_flops
-                keys = count_flops(lambda: recognizer.decoder.prepare(context)).total_flops
-                ids = torch.zeros(words, steps, dtype=torch.int64, device=self.device)
-                # a forced reading computes the same per step as greedy decoding, and its number of steps is known
-                decoding = count_flops(lambda: recognizer.decoder(context, ids)).total_flops - keys
-                reading = encoding + keys
-        return SpotterFlops(bottom_up, trunk - bottom_up, heads, 0, 0, stem, reading, decoding)
+    def run_parts(
+        self,
+        image_size: tuple[int, int],
+        words: int,
+        steps: int,
+        run: Callable[[str, Callable[[], Any]], Any],
+        proposals: int | None = None,
+    ) -> None:
+        """Run backbone, top-down path, dense heads and reading; see :meth:`Spotter.run_parts`."""
+        image, recognizer = empty_image(self, image_size), self.recognizer
+        level = run("trunk", lambda: self.backbone.finest(image))
+        run("rpn", lambda: self.heads(level))
+        if words and self.reader is not None:
+            run("recognition", lambda: run_strips(self.reader, self.expected_strip_width, STRIP_ROWS, words))
+        elif words:
+            box = torch.tensor([[0.0, 0.0, 32.0, 16.0]], device=self.device).expand(words, 4)
+            sides, of_image = box_sides(box, self.points), torch.zeros(words, dtype=torch.int64, device=self.device)
+            stem = float_level(run("stem", lambda: recognizer.stem(level)))
+            context = run("recognition", lambda: recognizer.encoder(recognizer.pooler(stem, sides, of_image)))
+            memory = run("recognition", lambda: recognizer.decoder.prepare(context))
+            run("decoding", lambda: run_decoding(recognizer.decoder, memory, words, steps))
 
     def timed_calls(self) -> list[tuple[str, Any, str]]:
         """Return the calls of the stages; "proposals" are the dense heads, "boxes" the words found on their maps."""

@@ -19,7 +19,6 @@ from dld.modeling.graph_part import GraphPart
 from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
-from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
 from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes, spotting_postprocess
@@ -278,12 +277,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         """Return losses by name in training, a list of output dicts at test; see the class."""
         if not self.training:
             return self.inference(batched_inputs)
-        words = [x["instances"].to(self.device) for x in batched_inputs]
-        seeds = [x.get("sampling_seed") for x in batched_inputs]
-        found = self.losses(self.preprocess_image(batched_inputs), words, seeds)
-        ids = torch.cat([x.gt_text for x in found.words])
-        counts = {"word": len(ids), "step": (ids != self.charset.pad).sum(), **found.counts}
-        return StepLosses(found.losses, self.loss_units, counts)
+        return self.step_losses(batched_inputs)
 
     def losses(
         self,
@@ -368,10 +362,15 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         return spotter_flops(self, image_size, words, proposals, steps)
 
     def run_parts(
-        self, image_size: tuple[int, int], words: int, steps: int, run: Callable[[str, Callable[[], Any]], Any]
+        self,
+        image_size: tuple[int, int],
+        words: int,
+        steps: int,
+        run: Callable[[str, Callable[[], Any]], Any],
+        proposals: int | None = None,
     ) -> None:
         """Run backbone, pyramid, proposals, boxes, masks and reading; see :meth:`Spotter.run_parts`."""
-        run_parts(self, image_size, words, run, num_steps=steps)
+        run_parts(self, image_size, words, run, proposals, steps)
 
     def graph_parts(self, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
         """Return the parts of `dld.modeling.spotter_graphs`; see :meth:`Spotter.graph_parts`."""

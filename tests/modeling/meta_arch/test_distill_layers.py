@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from distilling import AGGREGATED, DETECTION, DISTILLATION, READING, SCENES, WORDS, awaken, build, parts
+from distilling import AGGREGATED, DETECTION, DISTILLATION, READING, SCENES, STRIPS, WORDS, awaken, build, parts
 
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.modeling.losses.feature_aggregation import normalised_distance
@@ -13,18 +13,7 @@ NODE = "MODEL.DISTILLATION.AGGREGATION"
 ON = [f"{NODE}.ENABLED", True, "MODEL.SELECTOR.ENABLED", False]
 KINDS = {
     "crops": [],
-    "strips": [
-        "MODEL.RECOGNITION.NAME",
-        "StripRecognizer",
-        "INPUT.SIDE_POINTS",
-        5,
-        "MODEL.STRIPS.TRAINING.DECODER_WIDTH",
-        16,
-        "MODEL.STRIPS.TRAINING.ROWS",
-        [16, 24],
-        "MODEL.STRIPS.WEIGHTS",
-        "",
-    ],
+    "strips": STRIPS,
 }
 
 

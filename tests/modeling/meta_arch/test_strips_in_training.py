@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from distilling import DETECTION, READING, SCENES, WORDS, as_distiller
+from distilling import DETECTION, READING, SCENES, STRIPS, WORDS, as_distiller
 
 import dld.modeling  # noqa: F401  only registration
 from dld.data.dataset_mapper import TextDatasetMapper
@@ -15,19 +15,6 @@ from dld.modeling.recognition.recognizer import Photos
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
 from dld.modeling.resolution.scale_comparison import reading_lost
 from dld.structures.padded_polygons import PaddedPolygons
-
-STRIPS = [
-    "MODEL.RECOGNITION.NAME",
-    "StripRecognizer",
-    "INPUT.SIDE_POINTS",
-    5,
-    "MODEL.STRIPS.TRAINING.DECODER_WIDTH",
-    16,
-    "MODEL.STRIPS.TRAINING.ROWS",
-    [16, 24],
-    "MODEL.STRIPS.WEIGHTS",
-    "",
-]
 
 
 @pytest.fixture
