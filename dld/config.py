@@ -175,6 +175,35 @@ def _add_model(cfg: CN) -> None:
     # Batches on which a student's new blocks are fitted to its teacher's convolutions before distillation; 0: they stay random.
     cfg.MODEL.PARSIMONIOUS.FIT_BATCHES = 200
 
+    # Numbers of channels of layers that are narrower than the other keys say: a list of [name, width], which a search of widths
+    # or `dld pack --thin` writes into its weights; training takes them from MODEL.WEIGHTS.
+    cfg.MODEL.PRUNED_WIDTHS = []
+    # A search of such widths (dld.modeling.compression; configs/search_widths_ppocr.yaml): indicators of channels are learned
+    # beside the weights, and what remains is written to model_cut.pth at the end.
+    cfg.MODEL.COMPRESSION = CN()
+    cfg.MODEL.COMPRESSION.ENABLED = False
+    # Where channels may go: a list of "backbone", "neck" (of build_text_convnet_fpn_backbone), "rpn", "box", "mask" and
+    # "encoder" (of the recogniser of crops). Empty: wherever this spotter has channels that can go and cost something at test.
+    cfg.MODEL.COMPRESSION.WHERE = []
+    # Wanted cost, as a share of what the spotter's own layers cost at full width, without the reading of strips: of a 4:3
+    # picture at the size of test with SELECTOR.EXPECTED_WORDS words. No penalty from (1 - TOLERANCE) RHO to RHO.
+    cfg.MODEL.COMPRESSION.RHO = 0.6
+    cfg.MODEL.COMPRESSION.TOLERANCE = 0.02
+    # Weights of the penalty of the cost, and of the mean of all indicators, beside the losses. The first must outweigh what a
+    # channel is worth: of dld_tiny 1 moves few of the backbone's.
+    cfg.MODEL.COMPRESSION.COST_WEIGHT = 10.0
+    cfg.MODEL.COMPRESSION.MEAN_WEIGHT = 0.01
+    # Learning rate (Adam) of the indicators' alpha; 0: 15 divided by the number of their steps, 0.01 for 1,500.
+    cfg.MODEL.COMPRESSION.ALPHA_LR = 0.0
+    # Share of the steps in which the weights learn alone, at the beginning; then each step is of weights and of indicators.
+    cfg.MODEL.COMPRESSION.WARMUP = 0.1
+    # Temperature of the indicators at the end of the search; it begins with 1.
+    cfg.MODEL.COMPRESSION.TEMPERATURE = 0.02
+    # Data sets whose images teach the indicators; empty: those of DATASETS.TRAIN, at places that the training does not reach.
+    cfg.MODEL.COMPRESSION.VALIDATION = []
+    # Batches on which batch norm that is trained gets statistics for the narrower layers.
+    cfg.MODEL.COMPRESSION.NORM_BATCHES = 100
+
     # The spotter "TextPerceptron": words from maps, without proposals.
     cfg.MODEL.TEXT_PERCEPTRON = CN()
     # Points of each side of a word; annotated sides need as many (INPUT.SIDE_POINTS).

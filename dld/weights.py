@@ -114,11 +114,16 @@ def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
     How its generated training images looked is left out: synthwords_val is one set for all weights.
 
     Raises:
-        ValueError: the file holds none (weights of another program, say).
+        ValueError: the file holds none (weights of another program, say), or is of a search of widths that goes on.
     """
     cfg = stored_config(path)
     if cfg is None:
         raise ValueError(f"{os.fspath(path)} holds no configuration: give one with --config-file")
+    if cfg.MODEL.COMPRESSION.ENABLED:
+        raise ValueError(
+            f"{os.fspath(path)} is of a search of widths and lacks the gates of its channels: the search writes what it found "
+            "to model_cut.pth"
+        )
     cfg.MODEL.WEIGHTS = os.fspath(path)
     forget_training_pages(cfg)
     return cfg

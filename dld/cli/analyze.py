@@ -217,13 +217,14 @@ def _sides(spotters: list[StudiedSpotter], args: argparse.Namespace, command: st
 
 
 def _parts(spotters: list[StudiedSpotter], args: argparse.Namespace, command: str) -> list[dict]:
-    from dld.study.parts import default_size, measure_parts, parts_table
+    from dld.structures.image_sizes import photo_size
+    from dld.study.parts import measure_parts, parts_table
     from dld.utils.atomic_write import atomic_write_text
 
     about = {"threads": args.threads, "device": spotters[0].model.device.type, "command": command}
     measured, tables, output = [], [], Path(args.output)
     for spotter in spotters:
-        size = tuple(args.size or default_size(spotter.cfg))
+        size = tuple(args.size or photo_size(spotter.cfg.INPUT.MIN_SIZE_TEST, spotter.cfg.INPUT.MAX_SIZE_TEST))
         parts = measure_parts(spotter.model.student, size, args.words, args.depth, args.repeats)
         measured.append({"name": spotter.name, **parts, **about})
         height, width = parts["size"]

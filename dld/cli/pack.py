@@ -12,10 +12,14 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dld.cli.command import WEIGHTS, run_command
 from dld.cli.index_entries import enter_variant, register
+
+if TYPE_CHECKING:
+    import torch
+    from detectron2.config import CfgNode
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -26,6 +30,7 @@ examples:
   {PROGRAM} --checkpoint output/dld_tiny/model_best.pth --output dld/model_zoo/dld_tiny.safetensors \\
     --name dld_tiny --scores output/study/results.json output/photos/results.json
   {PROGRAM} --output dld/model_zoo/dld_tiny.safetensors --name dld_tiny --scores more/results.json --register-only
+  {PROGRAM} --checkpoint dld_tiny --output thin.safetensors --thin 0.6
   {PROGRAM} --name dld_tiny_gamma03 --of dld_tiny --opts MODEL.DISTILLATION.GAMMA 0.3 MODEL.SELECTOR.MU 3.0
 """
 
@@ -53,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="results.json of studies (dld analyze) of the checkpoint or of the packed file; scores of other data sets that "
         "the index has of the same weights stay",
+    )
+    parser.add_argument(
+        "--thin",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="leave out the channels with the weakest weights, the same share of all layers that allow it, until the spotter's "
+        "own layers cost this share: the baseline of a search of widths",
     )
     parser.add_argument(
         "--register-only",
@@ -87,6 +100,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError("--checkpoint says what is packed; --register-only leaves the output as it is")
     if not args.name and (args.about or args.scores or args.register_only):
         raise ValueError("--about, --scores and --register-only are about an entry of the index: give its --name")
+    if args.thin and (args.register_only or not 0 < args.thin < 1):
+        raise ValueError(f"--thin must be between 0 and 1, and does not go with --register-only, got {args.thin:g}")
     if args.opts and args.register_only:
         raise ValueError("--opts change what is written into the file, --register-only leaves it as it is")
 
@@ -94,8 +109,8 @@ def check_options(args: argparse.Namespace) -> None:
 def _check_variant(args: argparse.Namespace) -> None:
     if not args.name or args.name == args.of:
         raise ValueError(f"--of {args.of}: give the variant a --name of its own")
-    if args.checkpoint or args.register_only:
-        raise ValueError("a variant has no file: --of takes neither --checkpoint nor --register-only")
+    if args.checkpoint or args.register_only or args.thin:
+        raise ValueError("a variant has no file: --of takes neither --checkpoint nor --register-only nor --thin")
     if args.output and Path(args.output).name != "index.json":
         raise ValueError(f"--output with --of is the index.json that the variant is entered into, got {args.output}")
 
@@ -121,7 +136,7 @@ def run(args: argparse.Namespace) -> None:
     if args.name:
         index = read_index(output.with_name("index.json"))
         about = read_about(Path(args.about) if args.about else output.with_name("about.yaml"), args.name)
-    state, metadata, iteration = packed(args.checkpoint or args.output, args.opts)
+    state, metadata, iteration = packed(args.checkpoint or args.output, args.opts, args.thin)
     if args.register_only:
         same_weights(args.checkpoint, state, args.output)
         if args.name:
@@ -139,11 +154,12 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.output}: {size:.1f} MB, iteration {iteration}")
 
 
-def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, str], Any]:
+def packed(checkpoint: str, opts: Sequence[str] = (), thin: float = 0.0) -> tuple[dict, dict[str, str], Any]:
     """Return weights in half precision, what is stored beside them, and the iteration if the checkpoint knows it.
 
     Args:
         opts: changes of its configuration, KEY VALUE KEY VALUE ...
+        thin: thin it uniformly to this share of its cost; 0: all channels stay.
 
     Raises:
         KeyError: an unknown key.  ValueError: a key without value, or a file that is no checkpoint of ours.
@@ -155,11 +171,22 @@ def packed(checkpoint: str, opts: Sequence[str] = ()) -> tuple[dict, dict[str, s
     cfg = config_from_checkpoint(checkpoint)
     merge_overrides(cfg, opts)
     loaded = load_weights_file(checkpoint)
+    if thin:
+        # what a packed file left out before stays out
+        loaded["model"], cfg = _thinned(cfg, loaded["model"], thin)
     # single numbers stay as they are: mu was calibrated more finely than half precision allows
     state = {n: v.half() if v.is_floating_point() and v.dim() else v for n, v in loaded["model"].items()}
     # what was calibrated or fitted, and on which images, stays with the weights
     known = {key: loaded[key] for key in ("budget", "selector") if isinstance(loaded.get(key), str)}
     return state, {"config": portable_config(cfg).dump(), **known}, loaded.get("iteration", "?")
+
+
+def _thinned(cfg: CfgNode, given: dict[str, torch.Tensor], share: float) -> tuple[dict[str, torch.Tensor], CfgNode]:
+    from dld.engine.uniform_cut import thinned
+
+    state, narrow, found = thinned(cfg, share)
+    print(f"{len(narrow.MODEL.PRUNED_WIDTHS)} layers with fewer channels, the spotter's own layers cost {found:.3f} of all")
+    return {name: value for name, value in state.items() if name in given}, narrow
 
 
 def same_weights(checkpoint: str | None, state: dict, output: str) -> None:

@@ -26,6 +26,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CODES = "charset_codes"
+STUDENT = "student."
 
 
 def rename_torchvision_resnet(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -157,9 +158,16 @@ class SpotterCheckpointer(DetectionCheckpointer):
         if "layer1.0.conv1.weight" in loaded["model"]:
             logger.info("%s holds a torchvision ResNet: its names are mapped onto the backbone", filename)
             loaded["model"] = rename_torchvision_resnet(loaded["model"], "backbone.bottom_up.")
-        loaded["model"] = names_of_own(self.model, loaded["model"])
+        loaded["model"] = names_of_own(self.model, self._of_student(loaded["model"], filename))
         self._compare_charsets(loaded["model"], filename)
         return loaded
+
+    def _of_student(self, state: dict[str, torch.Tensor], filename: str) -> dict[str, torch.Tensor]:
+        """Return the weights of the student alone where a plain spotter loads what chooses scales."""
+        if hasattr(self.model, STUDENT.rstrip(".")) or not any(name.startswith(STUDENT) for name in state):
+            return state
+        logger.info("%s holds a student with what chooses its scale: the student is taken", filename)
+        return {name.removeprefix(STUDENT): value for name, value in state.items() if name.startswith(STUDENT)}
 
     def _compare_charsets(self, state: dict[str, torch.Tensor], filename: str) -> None:
         own = self.model.state_dict()

@@ -7,9 +7,7 @@ import logging
 from collections.abc import Mapping
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import HookBase
-from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
@@ -94,18 +92,7 @@ class DistillStep(StepTrainer):
             return
         aggregation = self.unwrapped_model.aggregation
         assert self.beta_optimizer is not None, "search_layers was called"
-        beta, scale = aggregation.beta(aggregation.group), self.grad_scaler.get_scale()
-        (gradient,) = torch.autograd.grad(total * scale, [beta])
-        gradient = gradient / scale
-        if comm.get_world_size() > 1:
-            dist.all_reduce(gradient)
-            gradient /= comm.get_world_size()
-        if self.grad_scaler.is_enabled() and not gradient.isfinite().all():
-            return  # too large for float16: the scaler lowers its factor at the next step of the weights
-        self._check(gradient.sum(), loss_dict, data, "gradient")
-        self.beta_optimizer.zero_grad()
-        beta.grad = gradient
-        self.beta_optimizer.step()
+        self.learn_alone(aggregation.beta(aggregation.group), self.beta_optimizer, total, loss_dict, data)
 
     def state_dict(self) -> dict:
         ret = super().state_dict()
@@ -271,7 +258,9 @@ class DistillTrainer(SpotterTrainer):
             if whole:
                 return
         if model.selector is not None:
-            model.selector.start_from_spotter(self.cfg, model.student.backbone.bottom_up.state_dict())
+            # of a student with fewer channels the stages do not fit
+            whole = model.teacher if self.cfg.MODEL.PRUNED_WIDTHS else model.student
+            model.selector.start_from_spotter(self.cfg, whole.backbone.bottom_up.state_dict())
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:

@@ -20,8 +20,10 @@ from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
 from dld.data.synthesis.synthstrips import holds_strips
 from dld.engine.gradient_shares import configured_balance
 from dld.engine.launch import check_counts, process_count
+from dld.engine.search_options import SearchOptions
 from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
+from dld.modeling.compression.widths import configured_widths
 from dld.modeling.layers.parsimonious import Parsimony
 from dld.modeling.meta_arch.layer_aggregation import checked_aggregation
 from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, spotter_class
@@ -61,6 +63,7 @@ def check_run(args: argparse.Namespace) -> None:
         look(check_weights, cfg, args.eval_only, args.resume)
         look(check_names, cfg)
         look(Parsimony.of, cfg)
+        look(configured_widths, cfg)
         if distils(cfg) and not args.eval_only:
             look(teacher_weights, cfg)
             look(check_teacher_config, cfg)
@@ -77,6 +80,7 @@ def check_run(args: argparse.Namespace) -> None:
                     file = look(named_weights, f"MODEL.STRIPS.{key}", cfg.MODEL.STRIPS[key], True)
                     look(check_head, cfg.MODEL.STRIPS.HEAD, key, file)
         if not args.eval_only:
+            look(SearchOptions.of, cfg)
             look(check_locator_training, cfg)
             look(check_maps_training, cfg)
         look(configured_charset, cfg)
@@ -263,16 +267,24 @@ def registered_sets(cfg: CfgNode, eval_only: bool) -> list[str]:
         raise ValueError("DATASETS.TRAIN is empty")
     if weights and len(weights) != len(train):
         raise ValueError(f"DATASETS.TRAIN_WEIGHTS has {len(weights)} numbers for the {len(train)} sets of DATASETS.TRAIN")
-    return list(dict.fromkeys([*train, *cfg.DATASETS.TEST]))
+    return list(dict.fromkeys([*train, *validation_sets(cfg), *cfg.DATASETS.TEST]))
+
+
+def validation_sets(cfg: CfgNode) -> list[str]:
+    """Return the data sets that teach nothing but the indicators of a search of widths."""
+    return list(cfg.MODEL.COMPRESSION.VALIDATION) if cfg.MODEL.COMPRESSION.ENABLED else []
 
 
 def check_pictures(cfg: CfgNode, eval_only: bool) -> None:
     """Raise ValueError for a data set that holds strips where pictures are asked for; the message names the key."""
-    for key in ("TEST",) if eval_only else ("TRAIN", "TEST"):
-        for name in cfg.DATASETS[key]:
+    named = {"DATASETS.TEST": cfg.DATASETS.TEST}
+    if not eval_only:
+        named = {"DATASETS.TRAIN": cfg.DATASETS.TRAIN, "MODEL.COMPRESSION.VALIDATION": validation_sets(cfg), **named}
+    for key, names in named.items():
+        for name in names:
             if holds_strips(name):
                 raise ValueError(
-                    f"DATASETS.{key}: {name} holds strips of single words, not pictures: only a reader of strips takes them "
+                    f"{key}: {name} holds strips of single words, not pictures: only a reader of strips takes them "
                     "(configs/reader_ppocr.yaml)"
                 )
 

@@ -14,13 +14,16 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dld.config import get_dld_cfg
+from dld.config import get_dld_cfg, trains_reader
 from dld.config_files import merge_file, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
 from dld.data.synthesis.synthstrips import register_synthstrips
 from dld.data.synthesis.synthwords import register_synthwords
+from dld.model_zoo import PREFIX
+from dld.modeling.compression.widths import configured_widths
 from dld.utils.device import present_device
+from dld.weights import stored_config
 
 __all__ = ["load_config", "register_datasets", "setup"]
 
@@ -67,6 +70,35 @@ def find_config(name: str) -> str:
     return str(folder / relative)
 
 
+def adopt_widths(cfg: CfgNode, resume: bool = False) -> None:
+    """Take MODEL.PRUNED_WIDTHS from the weights that a run starts or goes on from, in place.
+
+    Raises:
+        ValueError: the configuration names other widths than the weights have.
+    """
+    path = (last_checkpoint(cfg.OUTPUT_DIR) if resume else "") or cfg.MODEL.WEIGHTS
+    elsewhere = "://" in path and not path.startswith(PREFIX)
+    if not path or elsewhere or path.endswith(".pkl") or trains_reader(cfg):
+        return
+    stored = stored_config(path)
+    widths = configured_widths(cfg)
+    if stored is None or configured_widths(stored) == widths:
+        return
+    if widths:
+        raise ValueError(f"MODEL.PRUNED_WIDTHS names other widths than {path} has: leave it out, and those are taken")
+    cfg.MODEL.PRUNED_WIDTHS = stored.MODEL.PRUNED_WIDTHS
+    logger.info("%s has searched widths, of %d layers: the spotter is built with them", path, len(cfg.MODEL.PRUNED_WIDTHS))
+
+
+def last_checkpoint(folder: str) -> str:
+    """Return the checkpoint that a run in this folder goes on from; empty: there is none."""
+    note = os.path.join(folder, "last_checkpoint")
+    if not os.path.exists(note):
+        return ""
+    with open(note) as f:
+        return os.path.join(folder, f.read().strip())
+
+
 def register_datasets(cfg: CfgNode) -> None:
     """Register the built-in data sets, the generated ones as configured, and those of DATASETS.REGISTER.
 
@@ -105,6 +137,7 @@ def named_options(key: str, pairs: object) -> dict[str, Any]:
 def setup(args: argparse.Namespace) -> CfgNode:
     """Set up configuration, log files and data sets of a run; what detectron2's project scripts call `setup`."""
     cfg = load_config(args.config_file, args.opts)
+    adopt_widths(cfg, args.resume)
     cfg.freeze()
     if args.config_file:
         args.config_file = find_config(args.config_file)  # default_setup opens it too, for the log

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.distributed as dist
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
@@ -82,6 +83,10 @@ class StepTrainer(SimpleTrainer):
         """Compute the losses of a batch by name."""
         return self.model(data)
 
+    def precision(self) -> AbstractContextManager:
+        """Return the context of mixed precision in which losses are computed."""
+        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+
     def run_step(self) -> None:
         """Draw a batch, compute losses, learn from them."""
         start = time.perf_counter()
@@ -89,10 +94,7 @@ class StepTrainer(SimpleTrainer):
         data_time = time.perf_counter() - start
         self.last_scales = None
         torch.manual_seed((self.seed * 1_000_003 + self.iter) * 131 + comm.get_rank())
-        context = contextlib.nullcontext()
-        if self.dtype is not None:
-            context = torch.autocast(self.device.type, self.dtype)
-        with context:
+        with self.precision():
             try:
                 loss_dict = self.losses(data)
             except FloatingPointError as error:  # detectron2 checks the proposals while they are made
@@ -102,7 +104,7 @@ class StepTrainer(SimpleTrainer):
         self.last_counts = getattr(loss_dict, "counts", {})
         loss_dict = self.weighted(averaged_over_processes(loss_dict), getattr(loss_dict, "shared", None))
         total = sum(loss_dict.values())
-        self._check(total, loss_dict, data, "loss")
+        self.check(total, loss_dict, data, "loss")
         self.update(total, loss_dict, data)
         self._write_metrics(loss_dict, data_time)
 
@@ -125,6 +127,34 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
+    def learn_alone(
+        self,
+        parameter: torch.Tensor,
+        optimizer: torch.optim.Optimizer,
+        total: torch.Tensor,
+        loss_dict: dict[str, torch.Tensor],
+        data: list[dict],
+    ) -> None:
+        """Move a parameter that is none of the model's; its gradient is the mean over the processes, the weights get none.
+
+        Args:
+            optimizer: of this parameter, and of others that stay.
+            total: the loss that it follows.
+            loss_dict, data: for the report of a gradient that is not finite.
+        """
+        scale = self.grad_scaler.get_scale()
+        (gradient,) = torch.autograd.grad(total * scale, [parameter])
+        gradient = gradient / scale
+        if comm.get_world_size() > 1:
+            dist.all_reduce(gradient)
+            gradient /= comm.get_world_size()
+        if self.grad_scaler.is_enabled() and not gradient.isfinite().all():
+            return  # too large for float16: the scaler lowers its factor at the next step of the weights
+        self.check(gradient.sum(), loss_dict, data, "gradient")
+        optimizer.zero_grad()
+        parameter.grad = gradient
+        optimizer.step()
+
     def _clip(self, loss_dict, data) -> None:
         if not self.clip_groups:
             return
@@ -132,10 +162,11 @@ class StepTrainer(SimpleTrainer):
         for i, (group, limit) in enumerate(zip(self.clip_groups, self.clip_norms, strict=True)):
             norm = torch.nn.utils.clip_grad_norm_(group, limit if limit > 0 else float("inf"))
             if not self.grad_scaler.is_enabled():  # a scaler skips such a step itself and lowers its factor
-                self._check(norm, loss_dict, data, "gradient")
+                self.check(norm, loss_dict, data, "gradient")
             get_event_storage().put_scalar(f"grad_norm/{i}" if i else "grad_norm", float(norm))
 
-    def _check(self, value: torch.Tensor, loss_dict, data: list[dict], what: str) -> None:
+    def check(self, value: torch.Tensor, loss_dict, data: list[dict], what: str) -> None:
+        """Stop with a report (NonFiniteLossError) if a scalar is not finite."""
         if not bool(torch.isfinite(value)):
             self._stop(what, loss_dict, data)
 

@@ -19,7 +19,9 @@ from dld.data.dataset_mapper import TextDatasetMapper
 from dld.engine.checkpoint import SpotterCheckpointer
 from dld.engine.hooks import BestSpotter, FinalCheckpoint, PicturesOfPredictions, TimeLimit
 from dld.engine.run_folder import periodic_checkpoints, tidy_run_folder
+from dld.engine.search_options import SearchOptions
 from dld.engine.train_step import StepTrainer, amp_dtype
+from dld.engine.width_search import CutWidths, SearchWidths
 from dld.evaluation.text_evaluator import TextSpottingEvaluator
 from dld.modeling.meta_arch.spotter import Spotter
 
@@ -181,12 +183,18 @@ class SpotterTrainer(DefaultTrainer):
         return TextSpottingEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
 
     def build_hooks(self) -> list:
-        """Build the hooks: timing, schedule, evaluation, best checkpoint, pictures, checkpoints, log writers."""
+        """Build the hooks: timing, schedule, search of widths, evaluation, best checkpoint, pictures, checkpoints, writers."""
         cfg = self.cfg
         ret = [hooks.IterationTimer(), hooks.LRScheduler()]
         main = comm.is_main_process()
         if cfg.SOLVER.MAX_MINUTES:
             ret.append(TimeLimit(cfg.SOLVER.MAX_MINUTES))
+        options, last = SearchOptions.of(cfg), []
+        if options is not None:
+            search = SearchWidths(cfg, options, self.unwrapped_model)
+            ret.append(search)
+            # in every process: the gates are taken out of each, the file is written by the first
+            last.append(CutWidths(search, self.checkpointer))
 
         def evaluate():
             self._last_eval_results = self.test(self.cfg, self.model)
@@ -202,7 +210,7 @@ class SpotterTrainer(DefaultTrainer):
             self._periodic = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3)
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=SMOOTHED))
             ret += [self._periodic, FinalCheckpoint(self.checkpointer)]
-        return ret
+        return [*ret, *last]
 
     def hooks_after_evaluation(self) -> list:
         """Build what keeps the best checkpoint by the scores, and draws predictions on the first set of DATASETS.TEST."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-__all__ = ["group_by", "group_by_scale", "padded_size", "scaled_size"]
+__all__ = ["group_by", "group_by_scale", "padded_size", "photo_size", "scaled_size"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -25,6 +25,13 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     # the small term keeps products such as 0.35 x 10 = 3.4999999999999996 on the side they belong to
     height, width = (max(math.floor(side * scale + 0.5 + 1e-9), 1) for side in size)
     return height, width
+
+
+def photo_size(short: int, longest: int) -> tuple[int, int]:
+    """Return pixels (H, W) of a picture of 4:3 whose short side is `short`, its long side at most `longest`; 0: any."""
+    if longest and short * 4 / 3 > longest:
+        return round(longest * 3 / 4), longest
+    return short, round(short * 4 / 3)
 
 
 def padded_size(size: tuple[int, int], divisibility: int) -> tuple[int, int]:

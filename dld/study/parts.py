@@ -7,13 +7,11 @@ makes words of characters is no module: `dld benchmark` measures the time of a w
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
 import torch
-from detectron2.config import CfgNode
 from torch import nn
 
 from dld.modeling.flops import DECODER_STEPS, evaluating, flops_by_module, watched_modules
@@ -21,18 +19,11 @@ from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.cost import SpotterCost
 from dld.structures.image_sizes import padded_size
 
-__all__ = ["ELSEWHERE", "default_size", "measure_parts", "parts_table"]
+__all__ = ["ELSEWHERE", "measure_parts", "parts_table"]
 
 # calls of a spotter that are inside no module of the table
 ELSEWHERE = "(elsewhere)"
 MEGA = 1e6
-
-
-def default_size(cfg: CfgNode) -> tuple[int, int]:
-    """Return the (H, W) that a picture of 4:3 has at test."""
-    short = cfg.INPUT.MIN_SIZE_TEST
-    longest = cfg.INPUT.MAX_SIZE_TEST or math.inf
-    return (short, round(short * 4 / 3)) if short * 4 / 3 <= longest else (round(longest * 3 / 4), longest)
 
 
 @torch.no_grad()

@@ -12,6 +12,8 @@ from dld.engine.checkpoint import SpotterCheckpointer
 from dld.inference.predictor import TextSpotter
 from dld.model_zoo import sha256_of, variant_id
 from dld.model_zoo.card import model_card
+from dld.modeling.compression.widths import configured_widths
+from dld.study.measure import StudiedSpotter
 from dld.weights import config_from_checkpoint, load_weights_file
 
 
@@ -85,6 +87,44 @@ def test_a_distilled_checkpoint_becomes_a_dynamic_spotter(distilled, tmp_path, m
     spotter = TextSpotter.from_checkpoint(str(tmp_path / "packed.safetensors"))
     assert type(spotter.model).__name__ == "DynamicSpotter"
     assert spotter(make_record()["image"]).scale in (0.4, 0.6, 0.8)
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_thinned_weights_are_smaller_cost_what_is_wanted_and_read(tiny_weights, tmp_path, make_record, capsys, name):
+    assert pack(tiny_weights[name], tmp_path / "whole.safetensors") == 0
+    assert pack(tiny_weights[name], tmp_path / "thin.safetensors", "--thin", "0.97") == 0
+    said = capsys.readouterr().out
+    assert "layers with fewer channels, the spotter's own layers cost 0.9" in said
+    whole, thin = (StudiedSpotter.load(n, str(tmp_path / f"{n}.safetensors")) for n in ("whole", "thin"))
+    widths = configured_widths(thin.cfg)
+    assert widths and all(width in (16, 24) for width in widths.values())
+    assert os.path.getsize(tmp_path / "thin.safetensors") < os.path.getsize(tmp_path / "whole.safetensors")
+    costs = [x.model.cost_table.student.flops(torch.tensor(192 * 256), torch.tensor(8)) for x in (whole, thin)]
+    assert 0.94 < float(costs[1] / costs[0]) < 0.98
+    if name == "student":
+        # a share of the teacher's cost is one of the whole spotter's
+        assert thin.model.cost_table.teacher == whole.model.cost_table.teacher
+    spotter = TextSpotter.from_checkpoint(str(tmp_path / "thin.safetensors"))
+    assert len(spotter(make_record()["image"]).words) == 4
+    # channels of the whole one
+    kept, all_of = (load_weights_file(str(tmp_path / f"{n}.safetensors"))["model"] for n in ("thin", "whole"))
+    assert kept.keys() == all_of.keys()
+    conv = next(n for n in kept if any(n.endswith(f"{width}.weight") and "conv1" in width for width in widths))
+    rows = {tuple(row) for row in all_of[conv].flatten(1).tolist()}
+    assert len(kept[conv]) < len(all_of[conv]) and all(tuple(row) in rows for row in kept[conv].flatten(1).tolist())
+
+
+@pytest.mark.parametrize(
+    ("share", "more", "message"),
+    [
+        ("1.5", [], "--thin must be between 0 and 1"),
+        ("0.5", ["--name", "x", "--register-only"], "does not go with --register-only"),
+        ("0.1", [], "the fewest channels that this spotter may have cost 0.9"),
+    ],
+)
+def test_what_cannot_be_thinned_is_said(tiny_weights, tmp_path, capsys, share, more, message):
+    assert pack(tiny_weights["teacher"], tmp_path / "thin.safetensors", "--thin", share, *more) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "thin.safetensors").exists()
 
 
 def test_nothing_of_the_training_machine_is_in_it(distilled, tmp_path):

@@ -49,6 +49,10 @@ STUDY = (
 )
 FIT = f"{TOOLS}/fit_selector.py --student output/skd_only/model_final.pth --teacher output/teacher_tiny/model_final.pth "
 
+SEARCH = f"{TRAIN}/search_widths_ppocr.yaml MODEL.WEIGHTS dld://dld_tiny"
+SEARCH_ONE = f"{ONE} MODEL.COMPRESSION.NORM_BATCHES 1"
+THIN = "dld pack --checkpoint dld_tiny --output uniform.safetensors --thin 0.6"
+
 
 def pytest_files(command: str) -> Run:
     """Tests that are part of the suite and run there: here only whether the options find them."""
@@ -95,6 +99,30 @@ PROJECT = {
     f"{TRAIN}/dld_parsimonious_tiny.yaml MODEL.WEIGHTS dld://dld_tiny {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
         append=f"{ONE} DATASETS.TEST '()' MODEL.PARSIMONIOUS.FIT_BATCHES 1", says="fitted backbone.fpn_output2: error",
         leaves=("output/dld_parsimonious_tiny/config.yaml",), slow=True,
+    ),
+    SEARCH: Run(
+        append=SEARCH_ONE, leaves=("output/search_widths_ppocr/model_cut.pth",), says="the cut spotter costs", slow=True,
+    ),
+    f"{TRAIN}/dld_ppocr.yaml MODEL.WEIGHTS output/search_widths_ppocr/model_cut.pth {TEACHER_WEIGHTS} dld://teacher_tiny": Run(
+        first=f"{SEARCH} {SEARCH_ONE}", append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_ppocr/config.yaml",),
+        says="has searched widths", slow=True,
+    ),
+    f"{TRAIN}/teacher_ppocr.yaml MODEL.WEIGHTS output/search_widths_ppocr/model_cut.pth SOLVER.MAX_ITER 300 "
+    "OUTPUT_DIR output/searched": Run(
+        first=f"{SEARCH} {SEARCH_ONE}", append=f"{ONE} DATASETS.TEST '()'", leaves=("output/searched/model_final.pth",),
+        says="has searched widths", slow=True,
+    ),
+    THIN: Run(
+        says="the spotter's own layers cost 0.600 of all", leaves=("uniform.safetensors",), slow=True,
+    ),
+    f"{TRAIN}/teacher_ppocr.yaml MODEL.WEIGHTS uniform.safetensors SOLVER.MAX_ITER 300 OUTPUT_DIR output/uniform": Run(
+        first=THIN, append=f"{ONE} DATASETS.TEST '()'", leaves=("output/uniform/model_final.pth",), slow=True,
+    ),
+    "dld analyze --teacher dld_tiny --student searched=output/searched/model_final.pth --student "
+    "uniform=output/uniform/model_final.pth --dataset totaltext_val --scales 0.5 0.7 1.0 --output output/widths": Run(
+        first=THIN, append=f"--limit 1 --threads 1 --opts {SMALL_WORDS}", leaves=("output/widths/results.json",), slow=True,
+        change=(("totaltext_val", "synthwords_val"), ("output/searched/model_final.pth", "uniform.safetensors"),
+                ("output/uniform/model_final.pth", "uniform.safetensors")),
     ),
     f"{TOOLS}/analyze_model.py --teacher dld://teacher_tiny --student dld_tiny=dld://dld_tiny --dataset synthwords_val "
     "--limit 100 --scales 0.5 1.0 --budgets 0.6 --output output/first_study": Run(

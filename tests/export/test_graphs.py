@@ -95,13 +95,22 @@ def test_selectors_need_no_masks_where_images_are_of_one_size(tiny_cfg, name):
     torch.testing.assert_close(scores, selector(images, [size, size]), atol=1e-4, rtol=1e-4)
 
 
-def test_graphs_of_parsimonious_convolutions_compute_what_their_modules_do(tiny_cfg, tmp_path):
+@pytest.mark.parametrize("change", ["blocks", "widths"])
+def test_graphs_of_other_layers_compute_what_their_modules_do(tiny_cfg, tmp_path, change):
+    """Parsimonious convolutions, and searched widths in the shipped backbone and heads."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from dld.export.exporter import export_spotter
     from dld.runtime.onnx_spotter import OnnxTextSpotter
 
-    tiny_cfg.MODEL.PARSIMONIOUS.WHERE = ["fpn", "rpn", "stem", "encoder", "mask"]
+    if change == "blocks":
+        tiny_cfg.MODEL.PARSIMONIOUS.WHERE = ["fpn", "rpn", "stem", "encoder", "mask"]
+    else:
+        tiny_cfg.merge_from_list(
+            ["MODEL.BACKBONE.NAME", "build_text_convnet_fpn_backbone", "MODEL.FPN.NORM", "", "MODEL.RPN.CONV_DIMS", [32]]
+        )
+        names = ["backbone.neck", "backbone.bottom_up.net.blocks.4.widen", "proposal_generator.rpn_head.conv"]
+        tiny_cfg.MODEL.PRUNED_WIDTHS = [[name, 24] for name in (*names, "roi_heads.box_head.fc1", "roi_heads.box_head.fc2")]
     torch.manual_seed(0)
     model = build_model(tiny_cfg).eval()
     export_spotter(model, tiny_cfg, tmp_path / "graphs")

@@ -9,9 +9,9 @@ from torch import nn
 
 import dld.modeling  # noqa: F401  only registration
 from dld.cli import analyze
-from dld.config import get_dld_cfg
 from dld.modeling.flops import flops_by_module
-from dld.study.parts import ELSEWHERE, default_size, measure_parts, parts_table
+from dld.structures.image_sizes import photo_size
+from dld.study.parts import ELSEWHERE, measure_parts, parts_table
 
 
 def test_a_module_inside_another_counts_for_itself_alone():
@@ -30,11 +30,8 @@ def test_a_module_inside_another_counts_for_itself_alone():
 
 
 def test_a_picture_of_test_is_4_to_3():
-    cfg = get_dld_cfg()
-    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 640, 1600
-    assert default_size(cfg) == (640, 853)
-    cfg.INPUT.MAX_SIZE_TEST = 800
-    assert default_size(cfg) == (600, 800)
+    assert photo_size(640, 1600) == (640, 853) == photo_size(640, 0)
+    assert photo_size(640, 800) == (600, 800)
 
 
 @pytest.mark.parametrize("reader", ["", "StripRecognizer"])

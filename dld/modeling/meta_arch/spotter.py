@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import nn
 
+from dld.modeling.compression.prunable import Prunable
 from dld.modeling.flops import SpotterFlops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets
@@ -22,9 +23,10 @@ from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 
-__all__ = ["NO_LAYERS", "Spotter", "SpotterLosses", "WordsToRead", "build_spotter", "spotter_class"]
+__all__ = ["NO_LAYERS", "NO_WIDTHS", "Spotter", "SpotterLosses", "WordsToRead", "build_spotter", "spotter_class"]
 
 NO_LAYERS = "keeps no layers to aggregate: MODEL.DISTILLATION.AGGREGATION.ENABLED must be False"
+NO_WIDTHS = "has no widths to search: MODEL.COMPRESSION.ENABLED must be False and MODEL.PRUNED_WIDTHS empty"
 
 
 class SpotterLosses(NamedTuple):
@@ -250,6 +252,11 @@ class Spotter(nn.Module, ABC):
                 call's result.
         """
         raise ValueError(f"{type(self).__name__} does not say how its parts are run: they cannot be measured one by one")
+
+    def prunable_channels(self) -> dict[str, Prunable]:
+        """Return the channels that can go, by name, for a search of widths; see
+        :func:`~dld.modeling.compression.prunable.prunable_channels`."""
+        raise ValueError(f"{type(self).__name__} {NO_WIDTHS}")
 
     def learning_rate_factors(self, cfg) -> dict[str, float]:
         """Return factors of the learning rate by the beginning of parameters' names. Of several that fit, the longest counts;

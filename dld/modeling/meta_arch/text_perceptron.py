@@ -19,7 +19,7 @@ from torch import nn
 from dld.modeling.flops import SpotterFlops, empty_image, run_decoding, run_strips, spotter_flops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.text_maps import dice_losses, offset_losses
-from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
+from dld.modeling.meta_arch.spotter import NO_WIDTHS, Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
 from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
 from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
@@ -141,6 +141,8 @@ class TextPerceptron(Spotter):
             raise ValueError(
                 f"MODEL.STRIPS.LOCATOR.NAME must be mask: a TextPerceptron finds sides itself, got {strips.LOCATOR.NAME!r}"
             )
+        if cfg.MODEL.PRUNED_WIDTHS:
+            raise ValueError(f"TextPerceptron {NO_WIDTHS}")
         for key, known in (("MAPS", MAPS), ("READ_POINTS", READ_POINTS)):
             if node[key] not in known:
                 raise ValueError(f"MODEL.TEXT_PERCEPTRON.{key} must be one of {', '.join(known)}, got {node[key]!r}")

@@ -14,6 +14,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
+from dld.modeling.compression.prunable import Prunable, prunable_channels
+from dld.modeling.compression.widths import thin_as_configured
 from dld.modeling.flops import SpotterFlops, evaluating, run_parts, spotter_flops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.layers.parsimonious import check_places
@@ -159,6 +161,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
                 "mask": getattr(heads, "mask_head", None),
             },
         )
+        thin_as_configured(cfg, {name: ret[name] for name in ("backbone", "proposal_generator", "roi_heads")})
         ret["recognition_only"] = cfg.MODEL.RECOGNITION.ONLY
         ret["channels_last"] = cfg.MODEL.CHANNELS_LAST
         ret["min_text_score"] = cfg.MODEL.RECOGNITION.SCORE_THRESH_TEST
@@ -371,6 +374,10 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     ) -> None:
         """Run backbone, pyramid, proposals, boxes, masks and reading; see :meth:`Spotter.run_parts`."""
         run_parts(self, image_size, words, run, proposals, steps)
+
+    def prunable_channels(self) -> dict[str, Prunable]:
+        """Return those of blocks and heads; see :meth:`Spotter.prunable_channels`."""
+        return prunable_channels(self)
 
     def graph_parts(self, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
         """Return the parts of `dld.modeling.spotter_graphs`; see :meth:`Spotter.graph_parts`."""
