@@ -128,6 +128,10 @@ def _add_data(cfg: CN) -> None:
     cfg.INPUT.READ_BOX_JITTER = 0.08
     # Points of each side of a word in the training targets (`gt_fiducials`), for what learns where words run; 0: none.
     cfg.INPUT.SIDE_POINTS = 0
+    # Most characters of a word in the training targets (`gt_characters`), for what learns where characters are; 0: none.
+    cfg.INPUT.CHARACTERS = 0
+    # Where a data set does not know them, characters are spread evenly along the word's sides; else such words have none.
+    cfg.INPUT.CHARACTERS_SPREAD = True
     # Most words read per training image; the others still train the detector.
     cfg.INPUT.MAX_READ_WORDS = 64
 

@@ -17,7 +17,7 @@ from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_sh
 from dld.data.picture import read_picture
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
-from dld.structures.sides import MOST_JITTER, SIDE_POINTS, jittered, word_sides
+from dld.structures.sides import MOST_JITTER, SIDE_POINTS, jittered, spread_characters, word_sides
 from dld.structures.tall import is_tall
 from dld.text.charset import Charset
 
@@ -74,6 +74,8 @@ class TextDatasetMapper:
         fill: BGR of what a rotation or crop uncovers.
         side_points: points of a side in `gt_fiducials`; 0: none are made.
         side_jitter: how far `gt_read_sides` are moved, see :func:`~dld.structures.sides.jittered`.
+        characters: T, most characters of a word in `gt_characters`; 0: none are made.
+        characters_spread: words whose characters nobody annotated have them spread along their sides.
     """
 
     @configurable
@@ -93,6 +95,8 @@ class TextDatasetMapper:
         fill: tuple[int, int, int] = (104, 116, 124),
         side_points: int = 0,
         side_jitter: float = 0.0,
+        characters: int = 0,
+        characters_spread: bool = True,
     ) -> None:
         self.is_train, self.charset, self.max_length = is_train, charset, max_length
         self.short_sides, self.longest = tuple(short_sides), longest
@@ -103,6 +107,9 @@ class TextDatasetMapper:
         if not 0 <= side_jitter <= MOST_JITTER:
             raise ValueError(f"MODEL.STRIPS.TRAINING.SIDE_JITTER must be in [0, {MOST_JITTER}], got {side_jitter}")
         self.side_points, self.side_jitter = side_points, side_jitter
+        if characters < 0:
+            raise ValueError(f"INPUT.CHARACTERS must be at least 0, got {characters}")
+        self.characters, self.characters_spread = characters, characters_spread
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True) -> dict:
@@ -127,6 +134,8 @@ class TextDatasetMapper:
                 max_read_words=cfg.INPUT.MAX_READ_WORDS,
                 side_points=cfg.INPUT.SIDE_POINTS,
                 side_jitter=cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER,
+                characters=cfg.INPUT.CHARACTERS,
+                characters_spread=cfg.INPUT.CHARACTERS_SPREAD,
             )
         return ret
 
@@ -142,7 +151,8 @@ class TextDatasetMapper:
             out["annotations"] = dataset_dict.get("annotations", [])
             return out
         rng = np.random.default_rng() if rng is None else rng
-        words = [self._read_annotation(a) for a in dataset_dict.get("annotations", ())]
+        annotations = dataset_dict.get("annotations", ())
+        words = [self._read_annotation(a) for a in annotations]
         view = self._choose_view(image.shape[:2], words, rng)
         pixels = view.pixels(image, self.fill)
         if any(self.jitter):
@@ -158,6 +168,7 @@ class TextDatasetMapper:
             rng,
             [self._sides(word, view) for word in words] if self.side_points else None,
             self.side_jitter,
+            self._characters(annotations, words, view, str(dataset_dict.get("image_id"))) if self.characters else None,
         )
         # anchors and proposals are sampled with it: it belongs to the image, not to the process that has it
         out["sampling_seed"] = int(rng.integers(2**62))
@@ -177,6 +188,27 @@ class TextDatasetMapper:
             if sides is None
             else view.points(sides.reshape(-1, 2)).reshape(sides.shape)
         )
+
+    def _characters(
+        self, annotations: Sequence[dict], words: list[tuple[np.ndarray, str, bool]], view: AffineView, image_id: str
+    ) -> np.ndarray:
+        """Return the characters of all words in pixels of the view, (R, T, 4, 2); NaN where there is none or it is unknown."""
+        found = np.full((len(words), self.characters, 4, 2), np.nan)
+        for row, annotation, (polygon, text, ignored) in zip(found, annotations, words, strict=True):
+            corners = annotation.get("characters")
+            if corners is not None and (np.shape(corners) != (len(text), 4, 2) or not np.isfinite(corners).all()):
+                raise ValueError(
+                    f"image {image_id}: the characters of {text!r} must be {len(text)} x 4 finite points, got shape "
+                    f"{np.shape(corners)}"
+                )
+            if ignored:
+                continue
+            if corners is None and self.characters_spread:
+                corners = spread_characters(polygon, len(text))
+            if corners is not None:
+                corners = np.asarray(corners, dtype=np.float64)[: self.characters]
+                row[: len(corners)] = view.points(corners)
+        return found
 
     def _choose_view(self, shape: tuple[int, int], words, rng: np.random.Generator) -> AffineView:
         height, width = shape
@@ -218,6 +250,7 @@ def words_to_instances(
     rng: np.random.Generator | None = None,
     sides: Sequence[np.ndarray] | None = None,
     side_jitter: float = 0.0,
+    characters: np.ndarray | None = None,
 ) -> Instances:
     """Make the training targets of one image.
 
@@ -229,6 +262,7 @@ def words_to_instances(
         words: polygon (P, 2) in pixels of the network's input, text, ignore.
         image_size: (H, W) of that input.
         sides: of each word (2, n, 2) in the same pixels, see :func:`~dld.structures.sides.word_sides`; NaN where it has none.
+        characters: of each word, (R, T, 4, 2) in the same pixels; NaN where there is none.
 
     Returns:
         Instances with `gt_boxes`, `gt_classes` (0), `gt_masks` (PaddedPolygons), `gt_ignore` (bool: neither word nor
@@ -236,7 +270,8 @@ def words_to_instances(
         `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading), and with `sides`
         `gt_fiducials` (PaddedPolygons (R, 2n, 2): top side, then bottom side, both from the word's start to its end, beyond the
         image's edge, too; NaN for a word without sides) and `gt_read_sides` (the same, moved by `side_jitter`: between them
-        strips are cut in training).
+        strips are cut in training), and with `characters` `gt_characters` (PaddedPolygons (R, 4T, 2): T quadrangles in the
+        order of the text, corners clockwise from the top left as it is read; NaN where there is none).
     """
     height, width = image_size
     rng = np.random.default_rng() if rng is None else rng
@@ -288,4 +323,7 @@ def words_to_instances(
         points = np.stack([sides[place] for place in kept]) if kept else np.zeros((0, 2, n, 2))
         for name, read in (("gt_fiducials", points), ("gt_read_sides", jittered(points, side_jitter, rng))):
             target.set(name, PaddedPolygons(torch.from_numpy(read.astype(np.float32).reshape(R, 2 * n, 2))))
+    if characters is not None:
+        corners = characters[kept].reshape(R, 4 * characters.shape[1], 2)
+        target.gt_characters = PaddedPolygons(torch.from_numpy(corners.astype(np.float32)))
     return target
