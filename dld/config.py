@@ -148,7 +148,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TRUST_PICKLE = False
 
     # The network that finds and reads, where MODEL.META_ARCHITECTURE is what chooses its scale or teaches it (DynamicSpotter,
-    # DistillMetaArch): "TextSpottingRCNN" or "TextPerceptron".
+    # DistillMetaArch): "TextSpottingRCNN", "TextPerceptron" or "Mango".
     cfg.MODEL.SPOTTER = "TextSpottingRCNN"
 
     cfg.MODEL.TEXT = CN()
@@ -199,6 +199,42 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TEXT_PERCEPTRON.THRESHOLDS = [0.35, 0.45, 0.45, 0.35]
     cfg.MODEL.TEXT_PERCEPTRON.CONTACT_SHARE = 0.6
     cfg.MODEL.TEXT_PERCEPTRON.SCORE_THRESH_TEST = 0.35
+
+    # "Mango": words are read through maps of their characters, which the cells of a grid give (dld.modeling.mango). It reads
+    # P2; WIDTH and MAX_LENGTH are those of RECOGNITION, of whose other keys it has no use. Words need sides
+    # (INPUT.SIDE_POINTS).
+    cfg.MODEL.MANGO = CN()
+    # "attention": the first stage, which learns where words and their characters are, and reads nothing; "end_to_end".
+    cfg.MODEL.MANGO.STAGE = "end_to_end"
+    # Rows and columns of the grid, laid over each image whatever its size.
+    cfg.MODEL.MANGO.GRID = 40
+    # How the level becomes the grid: "area", by means; "bilinear", sampled at the middles of its cells, as published.
+    cfg.MODEL.MANGO.GRID_POOLING = "area"
+    # 3x3 convolutions of the towers of kernels, features and reading; groups of their norms; groups in the segmentation's long
+    # block, 0: no norm there, as published.
+    cfg.MODEL.MANGO.CONVS = 4
+    cfg.MODEL.MANGO.GROUPS = 32
+    cfg.MODEL.MANGO.BLOCK_GROUPS = 0
+    # Width of the two layers that classify a position.
+    cfg.MODEL.MANGO.FC_DIM = 512
+    # Features under a map are divided by its mass: "mean"; or not: "sum", as published.
+    cfg.MODEL.MANGO.FUSION = "mean"
+    # Probability that an untrained category gives a cell: a few in a hundred lie on words. 0: one half, as published.
+    cfg.MODEL.MANGO.CATEGORY_PRIOR = 0.01
+    # Weights of the losses. Characters need INPUT.CHARACTERS; 0 where none are annotated. That of reading is
+    # RECOGNITION.LOSS_WEIGHT.
+    cfg.MODEL.MANGO.SEGMENTATION_WEIGHT = 1.0
+    cfg.MODEL.MANGO.CATEGORY_WEIGHT = 1.0
+    cfg.MODEL.MANGO.CHARACTER_WEIGHT = 3.0
+    # Least probability of a cell of segmentation and category; components of no more cells of 4 x 4 pixels are noise; least
+    # mean probability of its cells, which is the word's detection score.
+    cfg.MODEL.MANGO.THRESHOLDS = [0.5, 0.5]
+    cfg.MODEL.MANGO.LEAST_CELLS = 8
+    cfg.MODEL.MANGO.SCORE_THRESH_TEST = 0.0
+    # Outlines are rectangles of the middles of words: "shrunk", as published; or "grown" to the size of words.
+    cfg.MODEL.MANGO.RECTANGLES = "shrunk"
+    # Cells that read a word, for the cost law alone.
+    cfg.MODEL.MANGO.CELLS_PER_WORD = 2
 
     cfg.MODEL.RECOGNITION = CN()
     # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights
@@ -475,6 +511,8 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.REFERENCE_BATCH = 0
     # Wall-clock minutes after which training ends as if at MAX_ITER; 0: no limit.
     cfg.SOLVER.MAX_MINUTES = 0.0
+    # Protocol that scores every set of DATASETS.TEST; empty: each is scored by its own.
+    cfg.TEST.PROTOCOL = ""
     # Iterations between two pictures of predictions in tensorboard and OUTPUT_DIR/pictures; 0: none.
     cfg.TEST.PICTURE_PERIOD = 0
     # Images drawn each time.

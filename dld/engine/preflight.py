@@ -21,6 +21,7 @@ from dld.data.synthesis.synthstrips import holds_strips
 from dld.engine.gradient_shares import configured_balance
 from dld.engine.launch import check_counts, process_count
 from dld.engine.setup import load_config, register_datasets
+from dld.evaluation.protocol import PROTOCOLS
 from dld.model_zoo import PREFIX, find_weights
 from dld.modeling.layers.parsimonious import Parsimony
 from dld.modeling.meta_arch.layer_aggregation import checked_aggregation
@@ -34,6 +35,9 @@ from dld.modeling.resolution.selector import SELECTOR_REGISTRY
 from dld.strips.heights import checked_rows
 
 __all__ = ["check_run", "teacher_weights"]
+
+# beginnings of the configurations that train the teachers of spotters, where it is not "teacher"
+TEACHERS = {"TextPerceptron": "text_perceptron", "Mango": "mango"}
 
 
 def check_run(args: argparse.Namespace) -> None:
@@ -79,6 +83,7 @@ def check_run(args: argparse.Namespace) -> None:
         if not args.eval_only:
             look(check_locator_training, cfg)
             look(check_maps_training, cfg)
+        look(check_protocol, cfg)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         if not trains_reader(cfg):
@@ -186,8 +191,19 @@ def check_locator_training(cfg: CfgNode) -> None:
         raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, {points}, to train it, got {given}")
 
 
+def check_protocol(cfg: CfgNode) -> None:
+    """Raise ValueError where TEST.PROTOCOL names none that there is."""
+    if cfg.TEST.PROTOCOL and cfg.TEST.PROTOCOL not in PROTOCOLS:
+        raise ValueError(f"TEST.PROTOCOL must be one of {', '.join(PROTOCOLS)}, or empty, got {cfg.TEST.PROTOCOL!r}")
+
+
 def check_maps_training(cfg: CfgNode) -> None:
-    """Raise ValueError where words do not have the points that a TextPerceptron learns from."""
+    """Raise ValueError where words do not have the points or characters that a TextPerceptron or a Mango learns from."""
+    if spotter_name(cfg) == "Mango":
+        if cfg.INPUT.SIDE_POINTS < 2:
+            raise ValueError(f"INPUT.SIDE_POINTS must be at least 2 to train a Mango, got {cfg.INPUT.SIDE_POINTS}")
+        if cfg.MODEL.MANGO.CHARACTER_WEIGHT > 0 and cfg.INPUT.CHARACTERS < 1:
+            raise ValueError("INPUT.CHARACTERS must be at least 1 where MODEL.MANGO.CHARACTER_WEIGHT is not 0, got 0")
     points, given = cfg.MODEL.TEXT_PERCEPTRON.POINTS, cfg.INPUT.SIDE_POINTS
     if spotter_name(cfg) == "TextPerceptron" and given != points:
         raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.TEXT_PERCEPTRON.POINTS, {points}, to train it, got {given}")
@@ -208,7 +224,7 @@ def teacher_weights(cfg: CfgNode) -> str:
     path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
     if not path:
         size = "R50" if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME and "tiny" not in cfg.MODEL.BACKBONE.NAME else "tiny"
-        name = f"{'text_perceptron' if spotter_name(cfg) == 'TextPerceptron' else 'teacher'}_{size}"
+        name = f"{TEACHERS.get(spotter_name(cfg), 'teacher')}_{size}"
         raise ValueError(
             "distillation needs a trained teacher: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with "
             f"`python projects/DLD/train_net.py --config-file configs/{name}.yaml` and pass "

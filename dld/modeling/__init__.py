@@ -4,6 +4,7 @@ from dld.modeling.backbone import finest_fpn, text_convnet_fpn, tiny_resnet  # n
 from dld.modeling.meta_arch import (  # noqa: F401  only registration
     distill,
     dynamic_spotter,
+    mango,
     strip_distiller,
     text_perceptron,
     text_spotter,

@@ -102,7 +102,7 @@ _FORMULAS = {
 }
 
 # fields of SpotterFlops that `run_parts` names, and first the trunk: bottom-up network and pyramid
-PARTS = ("trunk", "rpn", "boxes", "masks", "stem", "recognition", "decoding", "locating")
+PARTS = ("trunk", "rpn", "boxes", "masks", "stem", "recognition", "decoding", "locating", "attention")
 
 # Operators that move, make or look at numbers without computing on them.
 _MOVES = frozenset(
@@ -225,12 +225,13 @@ class SpotterFlops:
     backbone: int  # bottom-up network
     fpn: int
     rpn: int  # or the dense heads of a spotter without proposals
-    boxes: int  # all proposals
+    boxes: int  # all proposals, or the grid of a spotter that has one
     masks: int  # all words, and the box head's further rounds on them
     stem: int  # convolution of the recogniser on the finest level; 0 without words
     recognition: int  # crops, encoder and attention keys of all words; or one strip of the expected width for each word
     decoding: int  # all words, all steps
     locating: int = 0  # sides of all words; at test a learned locator is asked about some of them
+    attention: int = 0  # maps of all words over the finest level, and what lies under them
 
     @property
     def total(self) -> int:
@@ -240,7 +241,7 @@ class SpotterFlops:
     @property
     def shrinking(self) -> int:
         """FLOPs that are proportional to the number of padded pixels."""
-        return self.backbone + self.fpn + self.rpn + self.stem
+        return self.backbone + self.fpn + self.rpn + self.stem + self.attention
 
     @property
     def fixed(self) -> int:

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import shapely
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from dld.modeling.flops import SpotterFlops, empty_image, run_decoding, run_strips, spotter_flops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.text_maps import dice_losses, offset_losses
+from dld.modeling.meta_arch.found_words import held_words, words_between
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
 from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
 from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
@@ -26,7 +26,7 @@ from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
 from dld.modeling.perceptron.points import annotated_cells, cell_classes, find_cells, word_points
 from dld.modeling.perceptron.spline_recognizer import SplineRecognizer
 from dld.modeling.poolers.channels_last_roi_align import float_level
-from dld.modeling.postprocess import outlined_boxes, outlines_of_sides, spotting_postprocess
+from dld.modeling.postprocess import outlined_boxes, spotting_postprocess
 from dld.modeling.recognition.annotated_strips import annotated_sides
 from dld.modeling.recognition.locators.locator import box_sides
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
@@ -313,7 +313,7 @@ class TextPerceptron(Spotter):
         least 0.5)."""
         level, words = self.backbone.finest(images.tensor), readable_words(targets)
         kept = self.find_words(self.heads(level), images.image_sizes)
-        found = [_held(x, y.pred_sides) for x, y in zip(words, kept, strict=True)]
+        found = [held_words(x, y.pred_sides, FOUND_IOU) for x, y in zip(words, kept, strict=True)]
         return self._read_annotated(level, words), torch.cat(found)
 
     def find_words(self, maps: Maps, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
@@ -331,7 +331,7 @@ class TextPerceptron(Spotter):
         for i, size in enumerate(sizes):
             own = ((cells.images == i) & whole & (scores >= self.least_score)).nonzero()[:, 0]
             own = own[scores[own].argsort(descending=True, stable=True)[: self.most_words]]
-            results.append(_words_between(sides[own], scores[own], size))
+            results.append(words_between(sides[own], scores[own], size))
         return results
 
     def spot(self, images: ImageList) -> list[Instances]:
@@ -444,7 +444,7 @@ class TextPerceptron(Spotter):
                 [width / given["size"][1], height / given["size"][0]] * 2, device=self.device
             )
             sides = box_sides(boxes, self.points)
-            return [_words_between(sides, torch.ones(len(sides), device=self.device), sizes[0]), *found[1:]]
+            return [words_between(sides, torch.ones(len(sides), device=self.device), sizes[0]), *found[1:]]
 
         self.find_words, recognizer.max_length = find, min(length, steps - 1)
         self.rules = ReadingRules(**{**vars(rules), "join": False})
@@ -472,25 +472,3 @@ class TextPerceptron(Spotter):
     def graph_settings(self) -> dict[str, Any]:
         """Raise ValueError, as :meth:`graph_parts`."""
         raise ValueError(NOT_EXPORTED)
-
-
-def _words_between(sides: torch.Tensor, scores: torch.Tensor, size: tuple[int, int]) -> Instances:
-    """Return words with the given sides (R, 2, n, 2) in an image of `size` (H, W)."""
-    words = Instances(tuple(size))
-    points = sides.flatten(1, 2)
-    words.pred_sides, words.scores = sides, scores
-    words.pred_boxes = Boxes(torch.cat([points.amin(1), points.amax(1)], 1))
-    words.pred_classes = torch.zeros(len(sides), dtype=torch.int64, device=sides.device)
-    return words
-
-
-def _held(words: Instances, sides: torch.Tensor) -> torch.Tensor:
-    """Tell which words one of the outlines between sides (D, 2, n, 2) overlaps by an IoU of at least 0.5, bool (R,)."""
-    found = np.zeros(len(words), bool)
-    if len(words) and len(sides):
-        own = shapely.make_valid(shapely.polygons(words.gt_masks.points.cpu().double().numpy()))
-        other = shapely.make_valid(shapely.polygons(np.stack(outlines_of_sides(sides.cpu().numpy())).astype(np.float64)))
-        both = shapely.area(shapely.intersection(own[:, None], other[None]))
-        union = shapely.area(own)[:, None] + shapely.area(other)[None] - both
-        found = (both >= FOUND_IOU * np.maximum(union, 1e-9)).any(1)
-    return torch.from_numpy(found).to(words.gt_masks.device)

@@ -6,7 +6,8 @@ A spotter's cost is a sum of linear parts:
   * per padded pixel: backbone, pyramid, RPN and, for an image with words, the recogniser's convolution on the finest level;
   * a constant: boxes, as many proposals as the RPN passes on at test;
   * per word: mask, crop, encoder; a learned locator of sides, as if it were asked about every word;
-  * per word and decoding step.
+  * per word and decoding step;
+  * per word and padded pixel, where words are read by maps over the whole image.
 If the spotter reads strips, a strip of W padded columns (at 48 rows) costs a + b W + c W^2 in place of crop, encoder and
 steps: convolutions are linear, the attention among its columns is quadratic. At a lower height a and b are others, c is the
 same, for all heights have the same columns of text. An encoder that pads strips inside costs d more for each of those columns.
@@ -67,6 +68,7 @@ class SpotterCost:
     other_strips: tuple[tuple[float, float, float], ...] = ()
     # of every height at which the reader's encoder pads strips: rows, to what multiple of columns, and what each of them costs
     padded_strips: tuple[tuple[float, float, float], ...] = ()
+    per_word_pixel: float = 0.0  # per word and padded pixel
 
     @classmethod
     def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
@@ -91,12 +93,13 @@ class SpotterCost:
             per_word=(counted.masks + counted.locating + (0 if strips else counted.recognition)) / words,
             per_step=counted.decoding / (words * steps),
             divisibility=model.size_divisibility,
+            per_word_pixel=counted.attention / (words * height * width),
             **strips,
         )
         check = model.count_parts((3 * unit, 4 * unit), 5, 7, num_proposals)
         pixels = 12 * unit * unit
         expected = {
-            "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
+            "pixels": ((cost.per_pixel + cost.stem_per_pixel + 5 * cost.per_word_pixel) * pixels, check.shrinking),
             "words": (
                 cost.per_image + 5 * (cost.per_word + 7 * cost.per_step + cost.expected_reading),
                 check.fixed,
@@ -112,10 +115,11 @@ class SpotterCost:
 
     def numbers(self) -> list[float]:
         """Return the law as a list, for a configuration; see :func:`stored_cost`."""
-        *numbers, others, padded = astuple(self)
+        *numbers, others, padded, per_word_pixel = astuple(self)
         # a height below 0 is one of those that are padded
         triples = (*others, *((-rows, *rest) for rows, *rest in padded))
-        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(triples))]
+        last = (per_word_pixel,) if per_word_pixel else ()
+        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(triples), *last)]
 
     def reading_flops(self, strips: Sequence[StripSize]) -> float:
         """Return the FLOPs of reading these strips; a height that the law does not hold costs as much as 48 rows."""
@@ -164,7 +168,7 @@ class SpotterCost:
             float64 of the broadcast shape.
         """
         pixels, words = pixels.double(), words.double()
-        per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0)
+        per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0) + self.per_word_pixel * words
         reading = words * self.expected_reading if strips is None else strips
         return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps) + reading
 
@@ -303,21 +307,22 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
     """
     if not len(numbers):
         return None
-    *names, others, padded = (f.name for f in fields(SpotterCost))
+    *names, others, padded, last = (f.name for f in fields(SpotterCost))
     more = len(numbers) - len(names)
-    if more < 0 or more % 3:
+    if more < 0 or more % 3 == 2:
         raise ValueError(
-            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, and three numbers for each of {others} "
-            f"and {padded}, got {len(numbers)} numbers"
+            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, three numbers for each of {others} "
+            f"and {padded}, and {last} where there is one, got {len(numbers)} numbers"
         )
     whole = ("divisibility", "expected_strip_width")
     known = {n: int(v) if n in whole else float(v) for n, v in zip(names, numbers, strict=False)}
-    rest = iter(float(v) for v in numbers[len(names) :])
+    rest = iter(float(v) for v in numbers[len(names) : len(numbers) - more % 3])
     laws = tuple(zip(rest, rest, rest, strict=True))
     return SpotterCost(
         **known,
         other_strips=tuple(law for law in laws if law[0] > 0),
         padded_strips=tuple((-rows, multiple, cost) for rows, multiple, cost in laws if rows < 0),
+        per_word_pixel=float(numbers[-1]) if more % 3 else 0.0,
     )
 
 
