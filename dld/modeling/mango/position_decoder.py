@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from dld.modeling.recognition.beam_search import BeamSequences, follow, ranked, select_best
 from dld.modeling.recognition.decoder import DecoderMemory
 
 __all__ = ["PositionDecoder", "PositionState"]
@@ -25,8 +26,7 @@ class PositionState(NamedTuple):
 class PositionDecoder(nn.Module):
     """Two layers with ReLU and a linear one at each of L positions: step t reads position t, whatever was read before.
 
-    Sequences are then products of independent distributions, and a beam search of width B = K finds the true K best: whatever
-    ranks above a prefix stays above it, for what follows is the same for all.
+    Sequences are then products of independent distributions, and their K best are known exactly: see :meth:`best_sequences`.
 
     Args:
         context_dim: channels C of the context feature.
@@ -81,6 +81,41 @@ class PositionDecoder(nn.Module):
         return logits if targets.dim() == 2 else logits[:, None].expand(-1, targets.shape[1], -1, -1)
 
     @torch.no_grad()
+    def best_sequences(
+        self,
+        context: torch.Tensor,
+        num_sequences: int,
+        max_length: int,
+        length_power: float = 0.0,
+        allowed: torch.Tensor | None = None,
+    ) -> BeamSequences:
+        """Return the K best sequences of each word, exactly; arguments as of
+        :func:`~dld.modeling.recognition.beam_search.beam_search`.
+
+        The K best prefixes that go on and the K best that have ended are kept apart. What may follow is the same for all
+        prefixes, so one that K others precede is in none of the K best sequences. In one beam of a fixed width, prefixes that
+        go on can push out an ended one that none of them will reach.
+        """
+        logits = self.logits(context)[:, : max_length + 1].float()
+        logits = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+        steps = logits.log_softmax(-1)
+        (R, T, V), K, device = steps.shape, num_sequences, context.device
+        ids = torch.full((R, K, T), self.start, dtype=torch.int64, device=device)
+        scores = torch.full((R, K), -torch.inf, device=device)
+        scores[:, 0] = 0.0  # one empty prefix
+        ended, ended_scores = ids.clone(), torch.full_like(scores, -torch.inf)
+        for t in range(T):
+            further = scores.unsqueeze(-1) + steps[:, t : t + 1]
+            over = ids.clone()
+            over[:, :, t] = self.end
+            scores, best = select_best(further.index_fill(2, torch.tensor(self.end, device=device), -torch.inf).flatten(1), K)
+            ids = follow(ids, best // V)
+            ids[:, :, t] = best % V
+            ended, ended_scores = _best_of(ended, ended_scores, over, further[..., self.end])
+        # those that go on are cut here
+        return ranked(*_best_of(ended, ended_scores, ids, scores), K, self.start, length_power)
+
+    @torch.no_grad()
     def greedy(self, context: torch.Tensor, max_length: int, check_every: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose the most probable character of each position, up to the first end.
 
@@ -94,6 +129,14 @@ class PositionDecoder(nn.Module):
         """
         best = self.logits(context)[:, : max_length + 1].float().softmax(-1).max(-1)
         return ended_ids(best.indices, best.values, self.end)
+
+
+def _best_of(
+    ids: torch.Tensor, scores: torch.Tensor, other_ids: torch.Tensor, other_scores: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the K best of twice K sequences, ids (R, K, T) and scores (R, K)."""
+    scores, best = select_best(torch.cat([scores, other_scores], 1), scores.shape[1])
+    return follow(torch.cat([ids, other_ids], 1), best), scores
 
 
 def ended_ids(ids: torch.Tensor, probabilities: torch.Tensor, end: int) -> tuple[torch.Tensor, torch.Tensor]:

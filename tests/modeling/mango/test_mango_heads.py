@@ -52,7 +52,7 @@ def test_cells_know_where_they_are():
 def test_an_untrained_category_gives_cells_their_prior():
     torch.manual_seed(0)
     for prior, expected in ((0.01, 0.01), (0.0, 0.5)):
-        logits = FindingHeads(8, 2, prior=prior).categorize(torch.randn(1, 8, 6, 6))
+        logits = FindingHeads(8, 2, prior=prior).categorize(torch.randn(1, 8, 6, 6)).detach()
         assert float(logits.sigmoid().mean()) == pytest.approx(expected, rel=0.05)
 
 
