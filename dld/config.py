@@ -201,8 +201,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TEXT_PERCEPTRON.SCORE_THRESH_TEST = 0.35
 
     cfg.MODEL.RECOGNITION = CN()
-    # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights
-    # MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS, and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
+    # "TextRecognizer" reads masked crops of a level; "AnchorRecognizer" the level along a word's characters (ANCHORS);
+    # "StripRecognizer" straightened strips of the photo, from the weights MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS,
+    # and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
     cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
     # Train backbone and recogniser only, on annotated boxes.
     cfg.MODEL.RECOGNITION.ONLY = False
@@ -227,6 +228,21 @@ def _add_model(cfg: CN) -> None:
     # "columns", whose alignment is found earlier: there is no recurrence between them and the loss.
     cfg.MODEL.RECOGNITION.CTC_WEIGHT = 0.0
     cfg.MODEL.RECOGNITION.CTC_FEATURE = "columns"
+    # "AnchorRecognizer" reads words as they stand, however they are turned or bent: it finds their characters (anchors) on maps
+    # of heat and order, and reads the features along them. In training the anchors are annotated: INPUT.CHARACTERS must be at
+    # least MAX_LENGTH.
+    cfg.MODEL.RECOGNITION.ANCHORS = CN()
+    # Columns that are gathered along the anchors of a word.
+    cfg.MODEL.RECOGNITION.ANCHORS.COLUMNS = 33
+    # Radius of a character on the map of heat, as a share of its shortest side; how far anchors move in training, as a share
+    # of that radius.
+    cfg.MODEL.RECOGNITION.ANCHORS.RADIUS = 0.3
+    cfg.MODEL.RECOGNITION.ANCHORS.JITTER = 0.1
+    # Least heat of a character that is found.
+    cfg.MODEL.RECOGNITION.ANCHORS.THRESH = 0.3
+    # Weights of the losses of the two maps.
+    cfg.MODEL.RECOGNITION.ANCHORS.HEAT_WEIGHT = 1.0
+    cfg.MODEL.RECOGNITION.ANCHORS.ORDER_WEIGHT = 1.0
     # Words read at once at test.
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
     # Who reads at test: "" the recogniser itself, from masked crops of its level, or "StripRecognizer", a trained reader of

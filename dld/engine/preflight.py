@@ -79,6 +79,7 @@ def check_run(args: argparse.Namespace) -> None:
         if not args.eval_only:
             look(check_locator_training, cfg)
             look(check_maps_training, cfg)
+            look(check_anchor_training, cfg)
         look(configured_charset, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         if not trains_reader(cfg):
@@ -191,6 +192,16 @@ def check_maps_training(cfg: CfgNode) -> None:
     points, given = cfg.MODEL.TEXT_PERCEPTRON.POINTS, cfg.INPUT.SIDE_POINTS
     if spotter_name(cfg) == "TextPerceptron" and given != points:
         raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.TEXT_PERCEPTRON.POINTS, {points}, to train it, got {given}")
+
+
+def check_anchor_training(cfg: CfgNode) -> None:
+    """Raise ValueError where an AnchorRecognizer would not see all characters of a word in training."""
+    node = cfg.MODEL.RECOGNITION
+    if node.NAME == "AnchorRecognizer" and cfg.INPUT.CHARACTERS < node.MAX_LENGTH:
+        raise ValueError(
+            f"INPUT.CHARACTERS must be at least MODEL.RECOGNITION.MAX_LENGTH, {node.MAX_LENGTH}, to train an AnchorRecognizer, "
+            f"got {cfg.INPUT.CHARACTERS}"
+        )
 
 
 def spotter_name(cfg: CfgNode) -> str:

@@ -131,8 +131,9 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             raise ValueError(f"MODEL.STRIPS.LOCATOR.LEAST_BEND must be at least 0, got {least_bend}")
         self.locator, self.locator_only = locator, locator_only
         self.locator_weight, self.least_bend = locator_weight, least_bend
+        self.loss_units = {**type(self).loss_units, **getattr(self.roi_heads.recognizer, "loss_units", {})}
         if locator is not None:
-            self.loss_units = {**type(self).loss_units, "loss_read": "word", **locator.loss_units}
+            self.loss_units.update({"loss_read": "word", **locator.loss_units})
         self.recognition_only = recognition_only
         self.inference_dtype = inference_dtype
         self.channels_last = channels_last
@@ -209,7 +210,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     @property
     def layer_groups(self) -> Mapping[str, tuple[int, int]]:
         """Those of the recogniser of the heads; see :attr:`Spotter.layer_groups`."""
-        return getattr(self.roi_heads.recognizer, "layer_groups", {})
+        return getattr(self.roi_heads.recognizer, "layer_groups", None) or {}
 
     def keeping_layers(self) -> AbstractContextManager[None]:
         """Keep what the recogniser's layers give; see :meth:`Spotter.keeping_layers`."""
