@@ -24,7 +24,7 @@ from dld.engine.setup import load_config, register_datasets
 from dld.model_zoo import PREFIX, find_weights
 from dld.modeling.layers.parsimonious import Parsimony
 from dld.modeling.meta_arch.layer_aggregation import checked_aggregation
-from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, spotter_class
+from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, lacks, spotter_class
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.locators.locator import locator_class
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
@@ -115,6 +115,9 @@ def check_names(cfg: CfgNode) -> None:
             raise ValueError(f"{key} must be one of {', '.join(sorted(known for known, _ in registry))}, got {name!r}")
     if chooses_scale(cfg):
         spotter_class(cfg.MODEL.SPOTTER)
+    network, reader = META_ARCH_REGISTRY.get(spotter_name(cfg)), cfg.MODEL.RECOGNITION.READER
+    if reader and isinstance(network, type) and issubclass(network, Spotter) and lacks(network, "words_to_read"):
+        raise ValueError(f"MODEL.RECOGNITION.READER must be empty, got {reader!r}: a {network.__name__} reads no strips")
 
 
 def check_teacher_config(cfg: CfgNode) -> None:
