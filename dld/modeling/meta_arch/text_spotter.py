@@ -25,7 +25,7 @@ from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes
 from dld.modeling.recognition.locators.located_words import ReadingLoss, learned_sides, locator_losses
 from dld.modeling.recognition.locators.locator import Locator, build_locator
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, readable_words
-from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer, other_characters
 from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
@@ -311,9 +311,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             # a spotter that reads strips itself has no other reader in training: it learns from these strips, too
             reader = self.roi_heads.recognizer if self.reads_photos else self.reader
             if reader.charset != self.charset:
-                raise ValueError(
-                    f"MODEL.STRIPS.CHARSET must be empty to train a locator by reading, it gives {reader.charset!r}"
-                )
+                raise ValueError(other_characters(reader.charset))
             reading_loss = ReadingLoss(reader, images, self.pixel_mean, self.pixel_std)
         losses = locator_losses(self.locator, level, words, reading_loss)
         return {name: self.locator_weight * value for name, value in losses.items()}
