@@ -11,6 +11,7 @@ __all__ = [
     "DISTILLER",
     "READER_TRAINING",
     "add_dld_config",
+    "add_model_keys",
     "chooses_scale",
     "configured_charset",
     "distils",
@@ -23,6 +24,10 @@ __all__ = [
 CHOOSER = "DynamicSpotter"
 DISTILLER = "DistillMetaArch"
 READER_TRAINING = "StripDistiller"
+
+
+# nodes of MODEL that other packages have added
+_ADDED: dict[str, CN] = {}
 
 
 def get_dld_cfg() -> CN:
@@ -74,6 +79,21 @@ def add_dld_config(cfg: CN) -> None:
     _add_model(cfg)
     _add_distillation(cfg)
     _add_solver(cfg)
+    for name, node in _ADDED.items():
+        cfg.MODEL[name] = node.clone()
+
+
+def add_model_keys(name: str, node: CN) -> None:
+    """Give every configuration from now on the keys of `node`, with their defaults, under MODEL.`name`.
+
+    So an architecture outside of this package has keys of its own, in files, on command lines and inside weights.
+
+    Raises:
+        ValueError: detectron2 or DLD has MODEL.`name`.
+    """
+    if name not in _ADDED and name in get_dld_cfg().MODEL:
+        raise ValueError(f"MODEL.{name} is a key of detectron2 or DLD: give your node another name")
+    _ADDED[name] = node.clone()
 
 
 def _add_data(cfg: CN) -> None:

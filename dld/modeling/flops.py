@@ -289,7 +289,7 @@ def spotter_flops(
 
     with evaluating(model):
         model.run_parts(image_size, num_words, num_steps, count, num_proposals)
-        backbone, _ = _counted(lambda: model.backbone.bottom_up(empty_image(model, image_size)))
+        backbone, _ = _counted(lambda: model.bottom_up(empty_image(model, image_size)))
     return SpotterFlops(backbone, counts["trunk"] - backbone, **{part: counts[part] for part in PARTS[1:]})
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "TextRecognizer",
     "build_recognizer",
     "join_features",
+    "readable_words",
 ]
 
 RECOGNIZER_REGISTRY = Registry("RECOGNIZER")
@@ -240,6 +241,11 @@ class TextRecognizer(KeepsLayers, nn.Module):
     def read(self, context: torch.Tensor) -> Readings:
         """Read context (R, L, C) greedily."""
         return Readings(*self.decoder.greedy(context, self.max_length))
+
+
+def readable_words(targets: Sequence[Instances]) -> list[Instances]:
+    """Select the words of each image that the recogniser is trained on (`gt_readable`)."""
+    return [x[x.gt_readable] for x in targets]
 
 
 def join_features(parts: Sequence[RecognitionFeatures]) -> RecognitionFeatures:

@@ -13,16 +13,17 @@ from dld.modeling.layers.parsimonious import make_parsimonious
 from dld.modeling.losses.finding_distillation import BoxReadings, FindingTargets
 from dld.modeling.poolers.channels_last_roi_align import float_levels, read_channels_last
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
-from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, TextRecognizer, build_recognizer
+from dld.modeling.recognition.recognizer import (
+    Photos,
+    RecognitionFeatures,
+    TextRecognizer,
+    build_recognizer,
+    readable_words,
+)
 from dld.modeling.sampling import random_numbers_of
 from dld.strips.scoring import least_detection
 
-__all__ = ["TextROIHeads", "readable_words"]
-
-
-def readable_words(targets: list[Instances]) -> list[Instances]:
-    """Select the words of each image that the recogniser is trained on (`gt_readable`)."""
-    return [x[x.gt_readable] for x in targets]
+__all__ = ["TextROIHeads"]
 
 
 @ROI_HEADS_REGISTRY.register()
