@@ -11,6 +11,7 @@ __all__ = [
     "DISTILLER",
     "READER_TRAINING",
     "add_dld_config",
+    "add_model_keys",
     "chooses_scale",
     "configured_charset",
     "distils",
@@ -23,6 +24,10 @@ __all__ = [
 CHOOSER = "DynamicSpotter"
 DISTILLER = "DistillMetaArch"
 READER_TRAINING = "StripDistiller"
+
+
+# nodes of MODEL that other packages have added
+_ADDED: dict[str, CN] = {}
 
 
 def get_dld_cfg() -> CN:
@@ -74,6 +79,21 @@ def add_dld_config(cfg: CN) -> None:
     _add_model(cfg)
     _add_distillation(cfg)
     _add_solver(cfg)
+    for name, node in _ADDED.items():
+        cfg.MODEL[name] = node.clone()
+
+
+def add_model_keys(name: str, node: CN) -> None:
+    """Give every configuration from now on the keys of `node`, with their defaults, under MODEL.`name`.
+
+    So an architecture outside of this package has keys of its own, in files, on command lines and inside weights.
+
+    Raises:
+        ValueError: detectron2 or DLD has MODEL.`name`.
+    """
+    if name not in _ADDED and name in get_dld_cfg().MODEL:
+        raise ValueError(f"MODEL.{name} is a key of detectron2 or DLD: give your node another name")
+    _ADDED[name] = node.clone()
 
 
 def _add_data(cfg: CN) -> None:
@@ -237,8 +257,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.MANGO.CELLS_PER_WORD = 2
 
     cfg.MODEL.RECOGNITION = CN()
-    # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights
-    # MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS, and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
+    # "TextRecognizer" reads masked crops of a level; "AnchorRecognizer" the level along a word's characters (ANCHORS);
+    # "StripRecognizer" straightened strips of the photo, from the weights MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS,
+    # and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
     cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
     # Train backbone and recogniser only, on annotated boxes.
     cfg.MODEL.RECOGNITION.ONLY = False
@@ -263,6 +284,21 @@ def _add_model(cfg: CN) -> None:
     # "columns", whose alignment is found earlier: there is no recurrence between them and the loss.
     cfg.MODEL.RECOGNITION.CTC_WEIGHT = 0.0
     cfg.MODEL.RECOGNITION.CTC_FEATURE = "columns"
+    # "AnchorRecognizer" reads words as they stand, however they are turned or bent: it finds their characters (anchors) on maps
+    # of heat and order, and reads the features along them. In training the anchors are annotated: INPUT.CHARACTERS must be at
+    # least MAX_LENGTH.
+    cfg.MODEL.RECOGNITION.ANCHORS = CN()
+    # Columns that are gathered along the anchors of a word.
+    cfg.MODEL.RECOGNITION.ANCHORS.COLUMNS = 33
+    # Radius of a character on the map of heat, as a share of its shortest side; how far anchors move in training, as a share
+    # of that radius.
+    cfg.MODEL.RECOGNITION.ANCHORS.RADIUS = 0.3
+    cfg.MODEL.RECOGNITION.ANCHORS.JITTER = 0.1
+    # Least heat of a character that is found.
+    cfg.MODEL.RECOGNITION.ANCHORS.THRESH = 0.3
+    # Weights of the losses of the two maps.
+    cfg.MODEL.RECOGNITION.ANCHORS.HEAT_WEIGHT = 1.0
+    cfg.MODEL.RECOGNITION.ANCHORS.ORDER_WEIGHT = 1.0
     # Words read at once at test.
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
     # Who reads at test: "" the recogniser itself, from masked crops of its level, or "StripRecognizer", a trained reader of

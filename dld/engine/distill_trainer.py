@@ -201,7 +201,7 @@ def start_as(student: nn.Module, teacher: nn.Module) -> None:
             "(MODEL.BACKBONE: teacher %s, student %s)",
             len(shared),
             len(own),
-            *(type(spotter.backbone.bottom_up).__name__ for spotter in (teacher, student)),
+            *(type(spotter.bottom_up).__name__ for spotter in (teacher, student)),
         )
 
 
@@ -271,7 +271,7 @@ class DistillTrainer(SpotterTrainer):
             if whole:
                 return
         if model.selector is not None:
-            model.selector.start_from_spotter(self.cfg, model.student.backbone.bottom_up.state_dict())
+            model.selector.start_from_spotter(self.cfg, model.student.bottom_up.state_dict())
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:

@@ -101,6 +101,9 @@ _FORMULAS = {
     aten.grid_sampler_2d: _grid_sample_flops,
 }
 
+# rows and columns of the masks that words are read with; a larger one costs nothing that counts
+_MASK_SIDE = 28
+
 # fields of SpotterFlops that `run_parts` names, and first the trunk: bottom-up network and pyramid
 PARTS = ("trunk", "rpn", "boxes", "masks", "stem", "recognition", "decoding", "locating", "attention")
 
@@ -287,7 +290,7 @@ def spotter_flops(
 
     with evaluating(model):
         model.run_parts(image_size, num_words, num_steps, count, num_proposals)
-        backbone, _ = _counted(lambda: model.backbone.bottom_up(empty_image(model, image_size)))
+        backbone, _ = _counted(lambda: model.bottom_up(empty_image(model, image_size)))
     return SpotterFlops(backbone, counts["trunk"] - backbone, **{part: counts[part] for part in PARTS[1:]})
 
 
@@ -381,9 +384,7 @@ def _pooled(heads: nn.Module, kind: str, features: dict[str, torch.Tensor], coun
 
 
 def _encode(recognizer: nn.Module, level: torch.Tensor, R: int) -> torch.Tensor:
-    masks = level.new_ones(R, *recognizer.pooler.output_size)
-    lying = torch.zeros(R, dtype=torch.bool, device=level.device)
-    return recognizer.encoder(recognizer.pooler(level, [_boxes(R, level.device)], masks, lying))
+    return recognizer.found_context(level, [_boxes(R, level.device)], level.new_ones(R, _MASK_SIDE, _MASK_SIDE))
 
 
 def run_decoding(decoder: nn.Module, memory: Any, R: int, T: int) -> None:

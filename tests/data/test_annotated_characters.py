@@ -11,6 +11,7 @@ from dld.data.dataset_check import check_annotations, dataset_statistics
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.modeling.resolution.rescale import rescale_instances
 from dld.structures.sides import spread_characters, word_sides
+from dld.structures.tall import LYING
 from dld.text.charset import Charset
 
 WORD = np.array([[20.0, 30], [100, 30], [100, 50], [20, 50]], np.float32)
@@ -158,3 +159,28 @@ def test_characters_in_another_place_than_their_word_are_found(tmp_path):
         write_annotations(tmp_path / "a.json", signs(word), "a")
         found, _ = check_annotations(tmp_path / "a.json", tmp_path, lambda c: True, decode_images=False)
         assert [finding.kind for finding in found] == kinds
+
+
+def test_annotated_characters_are_told_from_spread_ones():
+    assert mapped().gt_characters_known.tolist() == [True] and mapped(None).gt_characters_known.tolist() == [False]
+    assert mapped(text="\u4e2d\u4e2d\u4e2d\u4e2d").gt_characters_known.tolist() == [False], "a don't-care word has none"
+
+
+def test_anchors_are_the_middles_of_characters_and_move_with_them():
+    still = mapped()
+    middles = still.gt_characters.points.view(6, 4, 2).mean(1)
+    torch.testing.assert_close(still.gt_read_anchors.points[0], middles, equal_nan=True)
+    moved = mapped(anchor_jitter=0.2).gt_read_anchors.points[0, :4] - middles[:4]
+    # sides in the input: 20, 4, 6 and 10 pixels wide, 10 high
+    reach = 0.2 * torch.tensor([10.0, 4, 6, 10])[:, None]
+    assert (moved.abs() <= reach + 1e-4).all() and (moved.abs() > 0.02 * reach).any(1).all()
+    torch.testing.assert_close(rescale_instances(still, (25, 40)).gt_read_anchors.points[0], middles / 2, equal_nan=True)
+    with pytest.raises(ValueError, match="ANCHORS.JITTER must be at least 0"):
+        mapped(anchor_jitter=-0.1)
+
+
+def test_the_form_of_a_view_is_chosen_once():
+    words = mapped()
+    assert words.gt_view.tolist() == [LYING]
+    # as wide as high by now
+    assert rescale_instances(words, (50, 20)).gt_view.tolist() == [LYING]

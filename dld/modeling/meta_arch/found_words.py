@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 
 from dld.modeling.postprocess import outlines_of_sides
 
-__all__ = ["held_words", "words_between"]
+__all__ = ["held_by_outlines", "words_between"]
 
 
 def words_between(sides: torch.Tensor, scores: torch.Tensor, size: tuple[int, int]) -> Instances:
@@ -22,7 +22,7 @@ def words_between(sides: torch.Tensor, scores: torch.Tensor, size: tuple[int, in
     return words
 
 
-def held_words(words: Instances, sides: torch.Tensor, least_iou: float) -> torch.Tensor:
+def held_by_outlines(words: Instances, sides: torch.Tensor, least_iou: float) -> torch.Tensor:
     """Tell which words one of the outlines between sides (D, 2, n, 2) overlaps by at least this IoU, bool (R,)."""
     found = np.zeros(len(words), bool)
     if len(words) and len(sides):

@@ -15,7 +15,7 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from dld.config import configured_charset, distils
-from dld.modeling.flops import SpotterFlops, empty_image, run_decoding, spotter_flops
+from dld.modeling.flops import empty_image, run_decoding
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.position_maps import category_loss, character_loss, position_loss
 from dld.modeling.losses.text_maps import dice_losses
@@ -31,13 +31,10 @@ from dld.modeling.mango.targets import (
     draw_finding,
 )
 from dld.modeling.mango.voting import RECTANGLES, cells_of_words, find_components, vote
-from dld.modeling.meta_arch.found_words import held_words, words_between
+from dld.modeling.meta_arch.found_words import held_by_outlines, words_between
 from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses
-from dld.modeling.meta_arch.strip_words import size_of
-from dld.modeling.postprocess import spotting_postprocess
 from dld.modeling.recognition.locators.locator import box_sides
-from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, trim
-from dld.modeling.roi_heads.text_roi_heads import readable_words
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, readable_words, trim
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
 
@@ -124,7 +121,7 @@ class Mango(Spotter):
         inference_dtype: torch.dtype | None = None,
         min_text_score: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         if len(thresholds) != 2 or not all(0 < x <= 1 for x in thresholds):
             raise ValueError(f"MODEL.MANGO.THRESHOLDS must be two numbers in (0, 1], got {list(thresholds)}")
         for key, value, known in (("STAGE", stage, STAGES), ("RECTANGLES", rectangles, RECTANGLES)):
@@ -138,8 +135,6 @@ class Mango(Spotter):
                 raise ValueError(f"MODEL.{key}.SCORE_THRESH_TEST must be in [0, 1], got {value}")
         self.backbone, self.pooling, self.finder = backbone, pooling, finder
         self.attention, self.recognizer = attention, recognizer
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1), False)
         self.stage, self.loss_weight = stage, loss_weight
         self.weights = {"segmentation": 1.0, "category": 1.0, "character": 3.0, **(weights or {})}
         if stage == "attention" and not self.weights["character"] > 0:
@@ -221,12 +216,6 @@ class Mango(Spotter):
     @property
     def decoder(self) -> nn.Module:
         return self.recognizer.decoder
-
-    def forward(self, batched_inputs: list[dict]):
-        """Return losses by name in training, a list of output dicts at test; see the class."""
-        if not self.training:
-            return self.inference(batched_inputs)
-        return self.step_losses(batched_inputs)
 
     def losses(
         self,
@@ -357,7 +346,7 @@ class Mango(Spotter):
         level, sizes = self.backbone.finest(images.tensor), images.image_sizes
         seen = self.look(level, sizes)
         kept = self.find_words(seen.segmentation, seen.category, sizes).words
-        found = [held_words(x, y.pred_sides, FOUND_IOU) for x, y in zip(readable_words(targets), kept, strict=True)]
+        found = [held_by_outlines(x, y.pred_sides, FOUND_IOU) for x, y in zip(readable_words(targets), kept, strict=True)]
         return self._reading_of(level, seen.kernel_features, targets, sizes), torch.cat(found)
 
     def look(self, level: torch.Tensor, sizes: Sequence[tuple[int, int]]) -> _Seen:
@@ -414,23 +403,6 @@ class Mango(Spotter):
         for x, i, s in zip(words, ids.split(counts), scores.split(counts), strict=True):
             x.pred_ids, x.pred_id_scores = i, s
         return words
-
-    def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
-        """Return rectangles and text in the pixels of the images the inputs say they came from, as
-        :meth:`TextSpottingRCNN.postprocess <dld.modeling.meta_arch.text_spotter.TextSpottingRCNN.postprocess>` does."""
-        return [
-            {"instances": spotting_postprocess(r, *size_of(r, x), self.charset, self.min_text_score)}
-            for r, x in zip(results, batched_inputs, strict=True)
-        ]
-
-    def inference(self, batched_inputs: list[dict]) -> list[dict]:
-        """Find and read the words of images."""
-        return self.postprocess(self.spot(self.preprocess_image(batched_inputs)), batched_inputs)
-
-    def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """Count the FLOPs of backbone, top-down path, heads and reading; components and votes are not counted. `boxes` is what
-        is paid for the grid, `attention` the maps of `cells_per_word` cells for each word, and what lies under them."""
-        return spotter_flops(self, image_size, words, proposals, steps)
 
     def run_parts(
         self,

@@ -28,7 +28,8 @@ from torch import nn
 from dld.modeling.flops import DECODER_STEPS, SpotterFlops, count_flops, evaluating, strip_flops
 from dld.modeling.resolution.rescale import padded_size, scaled_size
 from dld.strips.grouping import StripSize
-from dld.strips.heights import FORMS, STRIP_ROWS
+from dld.strips.heights import STRIP_ROWS
+from dld.strips.strip_law import StripLaw, strip_laws
 
 __all__ = ["CostTable", "SpotterCost", "stored_cost"]
 
@@ -124,25 +125,12 @@ class SpotterCost:
     def reading_flops(self, strips: Sequence[StripSize]) -> float:
         """Return the FLOPs of reading these strips; a height that the law does not hold costs as much as 48 rows."""
         laws = self.strip_laws
-        parts = [(*laws.get(rows, laws[STRIP_ROWS]), width) for rows, width in strips] if laws else []
-        reading = sum(constant + linear * width + square * width**2 for constant, linear, square, width in parts)
-        padded = {int(rows): (int(multiple), cost) for rows, multiple, cost in self.padded_strips}
-        for rows, width in strips:
-            # a height that the law does not hold is charged as 48 rows
-            height = rows if int(rows) in laws else STRIP_ROWS
-            if height in padded:
-                multiple, cost = padded[height]
-                reading += cost * _padding(height, width, multiple)
-        return float(reading)
+        return float(sum(laws.get(rows, laws[STRIP_ROWS]).flops(width) for rows, width in strips)) if laws else 0.0
 
     @property
-    def strip_laws(self) -> dict[int, tuple[float, float, float]]:
-        """Constant, linear and square part of a strip's FLOPs at each height that the law holds, without padding; empty where
-        crops are read."""
-        if not self.expected_strip_width:
-            return {}
-        others = {int(rows): (constant, linear, self.strip_square) for rows, constant, linear in self.other_strips}
-        return {STRIP_ROWS: (self.strip_constant, self.strip_linear, self.strip_square), **others}
+    def strip_laws(self) -> dict[int, StripLaw]:
+        """What a strip costs at each height that is known; empty where crops are read."""
+        return strip_laws(vars(self)) if self.expected_strip_width else {}
 
     @property
     def expected_reading(self) -> float:
@@ -331,44 +319,37 @@ def _strip_law(model: nn.Module) -> dict[str, Any]:
     if model.reader is None:
         return {}
     laws = {rows: _law_of_rows(model.reader, rows) for rows in {STRIP_ROWS, *model.strip_rows}}
-    padded = tuple((float(rows), float(m), d) for rows, (_, _, _, m, d) in sorted(laws.items(), reverse=True) if d)
-    constant, linear, square, *_ = laws.pop(STRIP_ROWS)
+    sorted_laws = [laws[rows] for rows in sorted(laws, reverse=True)]
+    full = laws[STRIP_ROWS]
     return {
-        "strip_constant": constant,
-        "strip_linear": linear,
-        "strip_square": square,
+        "strip_constant": full.constant,
+        "strip_linear": full.linear,
+        "strip_square": full.square,
         "expected_strip_width": model.expected_strip_width,
-        "other_strips": tuple((float(rows), a, b) for rows, (a, b, *_) in sorted(laws.items(), reverse=True)),
-        "padded_strips": padded,
+        "other_strips": tuple((float(x.rows), x.constant, x.linear) for x in sorted_laws if x.rows != STRIP_ROWS),
+        "padded_strips": tuple((float(x.rows), float(x.multiple), x.padded) for x in sorted_laws if x.padded),
     }
 
 
-def _law_of_rows(reader: nn.Module, rows: int) -> tuple[float, float, float, int, float]:
-    """Count the cost of a strip at three widths that need no padding, and at one that does; check the law at another.
-
-    Returns:
-        constant, linear and square part, to what multiple columns are padded, and what a padded column costs.
-    """
+def _law_of_rows(reader: nn.Module, rows: int) -> StripLaw:
+    """Count the cost of a strip at three widths that need no padding, and at one that does; check the law at another."""
     multiple = int(reader.at_rows(rows).body.column_multiple)
+    unknown = StripLaw(rows, 0.0, 0.0, 0.0, multiple)
     # the first from 160 on that is not padded, and twice and three times as much
-    first = next(width for width in range(160, 160 + 8 * multiple, 8) if not _padding(rows, width, multiple))
+    first = next(width for width in range(160, 160 + 8 * multiple, 8) if not unknown.padding(width))
     widths = torch.tensor([first, 2 * first, 3 * first], dtype=torch.float64)
     counted = torch.tensor([strip_flops(reader, int(w), rows) for w in widths], dtype=torch.float64)
-    a, b, c = torch.linalg.solve(widths[:, None] ** torch.arange(3), counted).tolist()
-    width, padded = first + 8, 0.0
-    if _padding(rows, width, multiple):
-        padded = (strip_flops(reader, width, rows) - (a + b * width + c * width**2)) / _padding(rows, width, multiple)
-    law, check = a + b * 96 + c * 96**2 + padded * _padding(rows, 96, multiple), strip_flops(reader, 96, rows)
-    if abs(law - check) > _TOLERANCE * check:
+    law = StripLaw(rows, *torch.linalg.solve(widths[:, None] ** torch.arange(3), counted).tolist(), multiple)
+    width = first + 8
+    if columns := int(law.padding(width)):
+        law = law._replace(padded=(strip_flops(reader, width, rows) - float(law.flops(width))) / columns)
+    expected, check = float(law.flops(96)), strip_flops(reader, 96, rows)
+    if abs(expected - check) > _TOLERANCE * check:
         raise ValueError(
-            f"the cost of strips of {rows} rows is not quadratic in their width: {law:.4g} FLOPs expected, {check:.4g} counted"
+            f"the cost of strips of {rows} rows is not quadratic in their width: {expected:.4g} FLOPs expected, "
+            f"{check:.4g} counted"
         )
-    return a, b, c, multiple, padded
-
-
-def _padding(rows: int, width: int, multiple: int) -> int:
-    """Return the columns that are added to a strip of `width` columns at 48 rows, at `rows` rows."""
-    return -int(FORMS[rows].columns(width)) % multiple
+    return law
 
 
 def _pixels(size: tuple[int, int], scale: float, divisibility: int) -> int:
