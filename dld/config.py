@@ -11,6 +11,7 @@ __all__ = [
     "DISTILLER",
     "READER_TRAINING",
     "add_dld_config",
+    "add_model_keys",
     "chooses_scale",
     "configured_charset",
     "distils",
@@ -23,6 +24,10 @@ __all__ = [
 CHOOSER = "DynamicSpotter"
 DISTILLER = "DistillMetaArch"
 READER_TRAINING = "StripDistiller"
+
+
+# nodes of MODEL that other packages have added
+_ADDED: dict[str, CN] = {}
 
 
 def get_dld_cfg() -> CN:
@@ -74,6 +79,21 @@ def add_dld_config(cfg: CN) -> None:
     _add_model(cfg)
     _add_distillation(cfg)
     _add_solver(cfg)
+    for name, node in _ADDED.items():
+        cfg.MODEL[name] = node.clone()
+
+
+def add_model_keys(name: str, node: CN) -> None:
+    """Give every configuration from now on the keys of `node`, with their defaults, under MODEL.`name`.
+
+    So an architecture outside of this package has keys of its own, in files, on command lines and inside weights.
+
+    Raises:
+        ValueError: detectron2 or DLD has MODEL.`name`.
+    """
+    if name not in _ADDED and name in get_dld_cfg().MODEL:
+        raise ValueError(f"MODEL.{name} is a key of detectron2 or DLD: give your node another name")
+    _ADDED[name] = node.clone()
 
 
 def _add_data(cfg: CN) -> None:
@@ -128,6 +148,10 @@ def _add_data(cfg: CN) -> None:
     cfg.INPUT.READ_BOX_JITTER = 0.08
     # Points of each side of a word in the training targets (`gt_fiducials`), for what learns where words run; 0: none.
     cfg.INPUT.SIDE_POINTS = 0
+    # Most characters of a word in the training targets (`gt_characters`), for what learns where characters are; 0: none.
+    cfg.INPUT.CHARACTERS = 0
+    # Where a data set does not know them, characters are spread evenly along the word's sides; else such words have none.
+    cfg.INPUT.CHARACTERS_SPREAD = True
     # Most words read per training image; the others still train the detector.
     cfg.INPUT.MAX_READ_WORDS = 64
 
@@ -144,7 +168,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TRUST_PICKLE = False
 
     # The network that finds and reads, where MODEL.META_ARCHITECTURE is what chooses its scale or teaches it (DynamicSpotter,
-    # DistillMetaArch): "TextSpottingRCNN" or "TextPerceptron".
+    # DistillMetaArch): "TextSpottingRCNN", "TextPerceptron" or "Mango".
     cfg.MODEL.SPOTTER = "TextSpottingRCNN"
 
     cfg.MODEL.TEXT = CN()
@@ -225,9 +249,46 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TEXT_PERCEPTRON.CONTACT_SHARE = 0.6
     cfg.MODEL.TEXT_PERCEPTRON.SCORE_THRESH_TEST = 0.35
 
+    # "Mango": words are read through maps of their characters, which the cells of a grid give (dld.modeling.mango). It reads
+    # P2; WIDTH and MAX_LENGTH are those of RECOGNITION, of whose other keys it has no use. Words need sides
+    # (INPUT.SIDE_POINTS).
+    cfg.MODEL.MANGO = CN()
+    # "attention": the first stage, which learns where words and their characters are, and reads nothing; "end_to_end".
+    cfg.MODEL.MANGO.STAGE = "end_to_end"
+    # Rows and columns of the grid, laid over each image whatever its size.
+    cfg.MODEL.MANGO.GRID = 40
+    # How the level becomes the grid: "area", by means; "bilinear", sampled at the middles of its cells, as published.
+    cfg.MODEL.MANGO.GRID_POOLING = "area"
+    # 3x3 convolutions of the towers of kernels, features and reading; groups of their norms; groups in the segmentation's long
+    # block, 0: no norm there, as published.
+    cfg.MODEL.MANGO.CONVS = 4
+    cfg.MODEL.MANGO.GROUPS = 32
+    cfg.MODEL.MANGO.BLOCK_GROUPS = 0
+    # Width of the two layers that classify a position.
+    cfg.MODEL.MANGO.FC_DIM = 512
+    # Features under a map are divided by its mass: "mean"; or not: "sum", as published.
+    cfg.MODEL.MANGO.FUSION = "mean"
+    # Probability that an untrained category gives a cell: a few in a hundred lie on words. 0: one half, as published.
+    cfg.MODEL.MANGO.CATEGORY_PRIOR = 0.01
+    # Weights of the losses. Characters need INPUT.CHARACTERS; 0 where none are annotated. That of reading is
+    # RECOGNITION.LOSS_WEIGHT.
+    cfg.MODEL.MANGO.SEGMENTATION_WEIGHT = 1.0
+    cfg.MODEL.MANGO.CATEGORY_WEIGHT = 1.0
+    cfg.MODEL.MANGO.CHARACTER_WEIGHT = 3.0
+    # Least probability of a cell of segmentation and category; components of no more cells of 4 x 4 pixels are noise; least
+    # mean probability of its cells, which is the word's detection score.
+    cfg.MODEL.MANGO.THRESHOLDS = [0.5, 0.5]
+    cfg.MODEL.MANGO.LEAST_CELLS = 8
+    cfg.MODEL.MANGO.SCORE_THRESH_TEST = 0.0
+    # Outlines are rectangles of the middles of words: "shrunk", as published; or "grown" to the size of words.
+    cfg.MODEL.MANGO.RECTANGLES = "shrunk"
+    # Cells that read a word, for the cost law alone.
+    cfg.MODEL.MANGO.CELLS_PER_WORD = 2
+
     cfg.MODEL.RECOGNITION = CN()
-    # "TextRecognizer" reads masked crops of a level; "StripRecognizer" straightened strips of the photo, from the weights
-    # MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS, and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
+    # "TextRecognizer" reads masked crops of a level; "AnchorRecognizer" the level along a word's characters (ANCHORS);
+    # "StripRecognizer" straightened strips of the photo, from the weights MODEL.STRIPS.WEIGHTS on (it needs INPUT.SIDE_POINTS,
+    # and MODEL.STRIPS.TRAINING.DECODER_WIDTH to teach or be taught).
     cfg.MODEL.RECOGNITION.NAME = "TextRecognizer"
     # Train backbone and recogniser only, on annotated boxes.
     cfg.MODEL.RECOGNITION.ONLY = False
@@ -252,6 +313,21 @@ def _add_model(cfg: CN) -> None:
     # "columns", whose alignment is found earlier: there is no recurrence between them and the loss.
     cfg.MODEL.RECOGNITION.CTC_WEIGHT = 0.0
     cfg.MODEL.RECOGNITION.CTC_FEATURE = "columns"
+    # "AnchorRecognizer" reads words as they stand, however they are turned or bent: it finds their characters (anchors) on maps
+    # of heat and order, and reads the features along them. In training the anchors are annotated: INPUT.CHARACTERS must be at
+    # least MAX_LENGTH.
+    cfg.MODEL.RECOGNITION.ANCHORS = CN()
+    # Columns that are gathered along the anchors of a word.
+    cfg.MODEL.RECOGNITION.ANCHORS.COLUMNS = 33
+    # Radius of a character on the map of heat, as a share of its shortest side; how far anchors move in training, as a share
+    # of that radius.
+    cfg.MODEL.RECOGNITION.ANCHORS.RADIUS = 0.3
+    cfg.MODEL.RECOGNITION.ANCHORS.JITTER = 0.1
+    # Least heat of a character that is found.
+    cfg.MODEL.RECOGNITION.ANCHORS.THRESH = 0.3
+    # Weights of the losses of the two maps.
+    cfg.MODEL.RECOGNITION.ANCHORS.HEAT_WEIGHT = 1.0
+    cfg.MODEL.RECOGNITION.ANCHORS.ORDER_WEIGHT = 1.0
     # Words read at once at test.
     cfg.MODEL.RECOGNITION.WORDS_PER_CHUNK = 256
     # Who reads at test: "" the recogniser itself, from masked crops of its level, or "StripRecognizer", a trained reader of
@@ -500,6 +576,8 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.REFERENCE_BATCH = 0
     # Wall-clock minutes after which training ends as if at MAX_ITER; 0: no limit.
     cfg.SOLVER.MAX_MINUTES = 0.0
+    # Protocol that scores every set of DATASETS.TEST; empty: each is scored by its own.
+    cfg.TEST.PROTOCOL = ""
     # Iterations between two pictures of predictions in tensorboard and OUTPUT_DIR/pictures; 0: none.
     cfg.TEST.PICTURE_PERIOD = 0
     # Images drawn each time.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 ABLATIONS = [p for p in CONFIGS if p.parent.name == "ablations"]
 # of a configuration, and its part of the name of the student's
-SPOTTERS = {"teacher": "", "text_perceptron": "text_perceptron_"}
+SPOTTERS = {"teacher": "", "text_perceptron": "text_perceptron_", "mango": "mango_"}
 NAMES = {"ids": lambda path: path.stem}
 
 
@@ -36,7 +36,8 @@ def differences(a, b, prefix="") -> dict:
 @pytest.mark.parametrize("path", CONFIGS, **NAMES)
 def test_every_file_loads(path):
     cfg = load_config(str(path))
-    assert cfg.MODEL.META_ARCHITECTURE in ("TextSpottingRCNN", "TextPerceptron", "DistillMetaArch", "StripDistiller")
+    known = ("TextSpottingRCNN", "TextPerceptron", "Mango", "DistillMetaArch", "StripDistiller")
+    assert cfg.MODEL.META_ARCHITECTURE in known
     # a flip destroys text; words that cannot be read must still be seen
     assert cfg.INPUT.RANDOM_FLIP == "none" and cfg.INPUT.FORMAT == "BGR" and not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
@@ -93,6 +94,19 @@ def test_the_published_text_perceptron_costs_what_its_layers_say():
     assert per_pixel[1:] == pytest.approx([7_680 + 36_864, 205_056, 36_864], rel=0.001)
     assert per_pixel[0] == pytest.approx(81_456, rel=0.01)
     assert parts.boxes == parts.masks == 0
+
+
+def test_the_published_mango_costs_what_its_layers_say():
+    """MAC per padded pixel: pyramid down to P2, segmentation with the pooling to 40 x 40; towers of maps and reading; and of
+    each of two cells a word, twice 25 positions of 256 channels. Per image: two towers on the grid."""
+    model = build_model(load_config(str(ROOT / "configs" / "mango_R50.yaml"), ["MODEL.DEVICE", "cpu"]))
+    parts, pixels = model.count_parts((64, 96), 1, 2), 64 * 96
+    per_pixel = [n / 2 / pixels for n in (parts.backbone, parts.fpn, parts.stem, parts.attention)]
+    assert per_pixel == pytest.approx([81_456, 7_680 + 36_864, 151_840 + 147_456, 2 * 2 * 25 * 256 / 16], rel=0.01)
+    pooling = 40 * (16 * 24 + 40 * 24) * 256
+    assert parts.rpn / 2 == pytest.approx(131_088 * pixels + pooling, rel=0.001)
+    grid = 9 * 1600 * ((2 * 256 + 1) * 256 + (258 + 3 * 256) * 256)
+    assert parts.boxes / 2 == pytest.approx(grid, rel=0.001)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dld.cli.command import WEIGHTS, add_punctuation, recorded_command, run_command
+from dld.cli.command import WEIGHTS, add_protocol, add_punctuation, recorded_command, run_command
 
 if TYPE_CHECKING:
     from dld.study.measure import StudiedSpotter
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="NAME", help="registered text data set, synthwords_val say; --parts goes without")
     parser.add_argument("--limit", type=int, default=0, help="only the first images of it; 0: all")
     add_punctuation(parser)
+    add_protocol(parser)
     parser.add_argument("--scales", type=float, nargs="+", default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0], help="fixed scales")
     parser.add_argument("--student-scales", type=float, nargs="+", help="fixed scales of the students; default: --scales")
     parser.add_argument(
@@ -90,6 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "DIR/sides.md); spotters that read strips",
     )
     parser.add_argument(
+        "--given-words",
+        action="store_true",
+        help="instead of all that: how many annotated words the recogniser reads whose boxes and masks are given, by how they "
+        "lie, every picture also turned (DIR/given_words.json, DIR/given_words.md); spotters that read crops",
+    )
+    parser.add_argument(
         "--parts",
         action="store_true",
         help="instead of all that: what each module computes, holds and takes, on an empty image at full size (DIR/parts.json, "
@@ -111,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: str = "") -> list[dict]:
-    """Measure, print the table, write everything; return the rows of results.json (of sides.json, parts.json).
+    """Measure, print the table, write everything; return the rows of the json that is written.
 
     Raises:
         ValueError, KeyError, FileNotFoundError: for what cannot be studied; the message names it.
@@ -141,6 +148,8 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
         return _parts(spotters, args, command)
     if args.sides:
         return _sides(spotters, args, command)
+    if args.given_words:
+        return _given_words(spotters, args, command)
     study = Study(
         spotters,
         args.dataset,
@@ -150,6 +159,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
         student_scales=args.student_scales,
         only_chosen=args.only_chosen,
         punctuation=args.punctuation,
+        protocol=args.protocol,
     )
     study.plan_budgets(args.budgets, args.calibration_dataset, args.calibration_limit)
     study.measure()
@@ -157,6 +167,7 @@ def run(args: argparse.Namespace, command: str = "") -> list[dict]:
     about = {
         "dataset": args.dataset,
         **({} if args.punctuation == "kept" else {"punctuation": args.punctuation}),
+        **({} if args.protocol is None else {"protocol": args.protocol}),
         "short_side": study.images.mapper.short_sides[0],
         "threads": args.threads,
         "device": spotters[0].model.device.type,
@@ -199,13 +210,15 @@ def _sides(spotters: list[StudiedSpotter], args: argparse.Namespace, command: st
     from dld.utils.atomic_write import atomic_write_text
 
     register_datasets(spotters[0].cfg)
-    images = study_set(spotters[0].cfg, args.dataset, args.limit, args.punctuation)
+    images = study_set(spotters[0].cfg, args.dataset, args.limit, args.punctuation, args.protocol)
     rows = [row for spotter in spotters for row in sides_rows(spotter.name, *measure_sides(spotter, images))]
     if not rows:
         raise ValueError(f"no annotated word of {args.dataset} was found: there are no sides to compare")
     about = {"dataset": args.dataset, "images": images.count, "command": command}
     if args.punctuation != "kept":
         about["punctuation"] = args.punctuation
+    if args.protocol is not None:
+        about["protocol"] = args.protocol
     rows = [{**row, **about} for row in rows]
     table, output = sides_table(rows), Path(args.output)
     atomic_write_text(output / "sides.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
@@ -213,6 +226,28 @@ def _sides(spotters: list[StudiedSpotter], args: argparse.Namespace, command: st
     print(
         f"\n{args.dataset}: {images.count} images, {rows[0]['annotated']} words with sides\n\n{table}\n\n-> {output}/sides.json"
     )
+    return rows
+
+
+def _given_words(spotters: list[StudiedSpotter], args: argparse.Namespace, command: str) -> list[dict]:
+    from dld.engine.setup import register_datasets
+    from dld.study.given_words import given_rows, given_table, measure_given
+    from dld.study.run import study_set
+    from dld.utils.atomic_write import atomic_write_text
+
+    register_datasets(spotters[0].cfg)
+    images = study_set(spotters[0].cfg, args.dataset, args.limit, args.punctuation)
+    rows = [row for spotter in spotters for row in given_rows(spotter.name, measure_given(spotter, images))]
+    if not rows:
+        raise ValueError(f"{args.dataset} has no annotated word to read")
+    about = {"dataset": args.dataset, "images": images.count, "command": command}
+    if args.punctuation != "kept":
+        about["punctuation"] = args.punctuation
+    rows = [{**row, **about} for row in rows]
+    table, output = given_table(rows), Path(args.output)
+    atomic_write_text(output / "given_words.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(output / "given_words.md", table + "\n")
+    print(f"\n{args.dataset}: {images.count} images\n\n{table}\n\n-> {output}/given_words.json, given_words.md")
     return rows
 
 

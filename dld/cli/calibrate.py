@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dld.cli.command import WEIGHTS, run_command
@@ -66,16 +67,19 @@ def run(args: argparse.Namespace) -> float:
         raise ValueError(f"{args.weights} has no resolution selector: it reads every image at one scale")
     register_datasets(spotter.cfg)
     images = study_set(spotter.cfg, args.dataset, args.limit)
-    records = (images.mapper(images.images[index]) for index in range(images.count))
-    measured = None
-    if args.rows_from:
-        measured = _measure_rows(spotter, args.rows_from)
-    scores = gather_scores(spotter.model, records, images.count)
-    saved = None
+    measured = _measure_rows(spotter, args.rows_from) if args.rows_from else None
     if spotter.model.prices_rows and not spotter.model.height_shares:
         raise ValueError("MODEL.STRIPS.ROWS_LOSSES need HEIGHT_SHARES, too, to keep to a budget: give --rows-from")
-    if spotter.model.prices_rows:
-        saved = ReadingSaved(spotter.model, [images.mapper(images.images[i])["image"].shape[-2:] for i in range(images.count)])
+    sizes: list[tuple[int, int]] = []
+
+    def records() -> Iterator[dict]:
+        for index in range(images.count):
+            record = images.mapper(images.images[index])
+            sizes.append(tuple(record["image"].shape[-2:]))
+            yield record
+
+    scores = gather_scores(spotter.model, records(), images.count)
+    saved = ReadingSaved(spotter.model, sizes) if spotter.model.prices_rows else None
     mu = budget.calibrate(scores, saved)
 
     choice = choose_scales(scores.log_probabilities, scores.costs, mu)

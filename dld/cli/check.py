@@ -67,6 +67,7 @@ def _print_statistics(statistics: dict[str, Any]) -> None:
         f"don't-care           {statistics['ignored']} ({statistics['ignored_share']:.1%})\n"
         f"height of words (px) {heights or 'no readable words'}\n"
         f"words without sides  {statistics['without_sides']} (no strip can be cut from them)\n"
+        f"with characters      {statistics['with_characters']} words whose characters have corners of their own\n"
         f"texts                {statistics['characters']} different characters, longest {statistics['longest_text']}"
     )
 

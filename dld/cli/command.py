@@ -14,10 +14,19 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
-from dld.evaluation.protocol import PUNCTUATION
+from dld.evaluation.protocol import PROTOCOLS, PUNCTUATION
 from dld.utils.unfinished import UnfinishedError
 
-__all__ = ["WEIGHTS", "add_punctuation", "add_weights", "exit_code", "parse_arguments", "recorded_command", "run_command"]
+__all__ = [
+    "WEIGHTS",
+    "add_protocol",
+    "add_punctuation",
+    "add_weights",
+    "exit_code",
+    "parse_arguments",
+    "recorded_command",
+    "run_command",
+]
 
 WEIGHTS = "shipped weights (their name, or dld://NAME), or a file: a checkpoint of our trainer, packed weights"
 
@@ -120,6 +129,11 @@ def add_punctuation(parser: argparse.ArgumentParser) -> None:
         help="what the words that were read keep of it before they are scored: kept: all (default); inner: none at their ends; "
         "none: letters and digits alone, for data sets whose annotation has no punctuation, such as Total-Text",
     )
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add `--protocol`, by which a data set is scored instead of by its own."""
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="score by this protocol; default: that of the data set")
 
 
 def recorded_command(program: str, argv: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", type=Path, required=True, metavar="FILE", help="results json, or zip or folder of a submission"
     )
-    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="needed with --gt")
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="needed with --gt; a data set has its own")
     add_punctuation(parser)
     parser.add_argument("--task", choices=(*TASKS, "all"), default="all")
     parser.add_argument("--lexicon", choices=LEXICONS, nargs="+", default=["none"], help="one or several")

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace):
     state = dict(load_weights_file(args.student, cfg.MODEL.TRUST_PICKLE)["model"])
     if fresh:
         model.student.load_state_dict({n.removeprefix("student."): v for n, v in state.items() if n.startswith("student.")})
-        model.selector.start_from_spotter(cfg, model.student.backbone.bottom_up.state_dict())
+        model.selector.start_from_spotter(cfg, model.student.bottom_up.state_dict())
     else:
         WholeSpotterCheckpointer(model, trust_pickle=cfg.MODEL.TRUST_PICKLE).load(args.student)
     model.mu.zero_()  # the old mu was calibrated on the earlier scores

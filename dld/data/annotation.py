@@ -13,6 +13,7 @@ A json file, schema "dld-text/1"::
 - `polygon`: three to 1000 points [x, y] in pixels, either direction; they may lie outside the image.
 - `text`: the transcription. `ignore` (default false): nobody can read this word; it is neither trained on nor counted.
 - `language`, `kind`: optional strings of a word, kept and not used.
+- `characters`: optional; for each character of `text` four points [x, y], clockwise from its top left as it is read.
 """
 
 from __future__ import annotations
@@ -48,13 +49,18 @@ SCHEMA = "dld-text/1"
 
 @dataclass(eq=False)
 class TextAnnotation:
-    """One word: outline float64 (P, 2) in pixels, transcription, and whether it is don't-care."""
+    """One word: outline float64 (P, 2) in pixels, transcription, and whether it is don't-care.
+
+    `characters` (m, 4, 2) in pixels are the corners of the text's m characters, each clockwise from its top left as it is read;
+    None where nobody knows them.
+    """
 
     polygon: np.ndarray
     text: str
     ignore: bool = False
     language: str | None = None
     kind: str | None = None
+    characters: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -121,6 +127,21 @@ def _word_problems(word: Any) -> Iterator[tuple[str | None, str]]:
     for key in ("language", "kind"):
         if not isinstance(word.get(key), str | None):
             yield key, f"expected a string, got {_shown(word[key])}"
+    if word.get("characters") is not None and isinstance(text, str):
+        yield from _character_problems(word["characters"], text)
+
+
+def _character_problems(characters: Any, text: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(characters, list) or len(characters) != len(text):
+        found = f"{len(characters)} of them" if isinstance(characters, list) else _shown(characters)
+        yield "characters", f"expected four points for each of the {len(text)} characters of the text, got {found}"
+        return
+    for corners in characters:
+        points = corners if isinstance(corners, list) and len(corners) == 4 else [corners]
+        for point in points:
+            if not (isinstance(point, list) and len(point) == 2 and all(map(_is_pixel, point))):
+                yield "characters", f"expected four points [x, y] of numbers within 1,000,000, got {_shown(corners)}"
+                return
 
 
 def is_plain_relative(name: str) -> bool:
@@ -215,12 +236,17 @@ def images_from_document(document: dict) -> list[ImageAnnotation]:
                     ignore=word.get("ignore", False),
                     language=word.get("language"),
                     kind=word.get("kind"),
+                    characters=_read_characters(word.get("characters")),
                 )
                 for word in image["words"]
             ],
         )
         for image in document["images"]
     ]
+
+
+def _read_characters(characters: list | None) -> np.ndarray | None:
+    return None if characters is None else np.asarray(characters, dtype=np.float64).reshape(-1, 4, 2)
 
 
 def read_annotations(path: str | Path) -> list[ImageAnnotation]:
@@ -239,11 +265,16 @@ def read_annotations(path: str | Path) -> list[ImageAnnotation]:
 
 def word_to_json(word: TextAnnotation) -> dict:
     """Return one word as the schema has it."""
-    # whole numbers are written as such; all others in full, so that what was checked is what is read again
-    points = [[int(v) if v == int(v) else v for v in point] for point in word.polygon.tolist()]
-    record: dict[str, Any] = {"polygon": points, "text": word.text, "ignore": word.ignore}
+    record: dict[str, Any] = {"polygon": _points_to_json(word.polygon), "text": word.text, "ignore": word.ignore}
     record.update({key: v for key, v in (("language", word.language), ("kind", word.kind)) if v is not None})
+    if word.characters is not None:
+        record["characters"] = [_points_to_json(corners) for corners in word.characters]
     return record
+
+
+def _points_to_json(points: np.ndarray) -> list[list[float]]:
+    # whole numbers are written as such; all others in full, so that what was checked is what is read again
+    return [[int(v) if v == int(v) else v for v in point] for point in points.tolist()]
 
 
 def _lines(images: list[ImageAnnotation], name: str) -> Iterator[str]:
@@ -276,7 +307,8 @@ def to_dataset_dict(image: ImageAnnotation, image_root: str | Path) -> dict[str,
 
     Returns:
         dict with file_name (absolute), image_id, height, width, and annotations: each with bbox (XYXY_ABS, not clipped
-        to the image), category_id 0, segmentation [[x0, y0, ...]], polygon float32 (P, 2), text, ignore.
+        to the image), category_id 0, segmentation [[x0, y0, ...]], polygon float32 (P, 2), text, ignore, and where they are
+        known characters float32 (m, 4, 2).
     """
     annotations = []
     for word in image.words:
@@ -293,6 +325,8 @@ def to_dataset_dict(image: ImageAnnotation, image_root: str | Path) -> dict[str,
                 "ignore": word.ignore,
             }
         )
+        if word.characters is not None:
+            annotations[-1]["characters"] = np.asarray(word.characters, dtype=np.float32)
     return {
         "file_name": os.path.abspath(os.path.join(image_root, image.file_name)),
         "image_id": image.image_id,

@@ -105,11 +105,20 @@ def _word_findings(
         yield "warning", "word_over_border", f"the polygon reaches {beyond:g} pixels beyond the image"
     if word.ignore:
         return
+    if word.characters is not None and not _holds_its_characters(word):
+        yield "warning", "characters_elsewhere", f"most characters of {word.text!r} lie outside of the word's outline"
     unknown = sorted({c for c in word.text if not covers(c)})
     if unknown:
         yield "warning", "unknown_character", f"{word.text!r} has characters outside the charset: {''.join(unknown)!r}"
     if len(word.text) > max_length:
         yield "warning", "text_too_long", f"{word.text!r} has {len(word.text)} characters, more than {max_length}"
+
+
+def _holds_its_characters(word: TextAnnotation) -> bool:
+    """Tell whether the middles of at least half of a word's characters lie in the box around it."""
+    x0, y0, x1, y1 = polygon_box(word.polygon)
+    middles = word.characters.mean(1)
+    return bool(((middles >= (x0, y0)) & (middles <= (x1, y1))).all(1).mean() >= 0.5)
 
 
 def _image_finding(image: ImageAnnotation, image_root: Path) -> tuple[str, str] | None:
@@ -190,7 +199,7 @@ def dataset_statistics(images: list[ImageAnnotation]) -> dict[str, Any]:
     """Count what a data set holds, with quantiles of the height of readable words; return plain numbers for a json.
 
     `without_sides` are readable words that no strip can be cut from where strips are trained: their outlines have no upper and
-    lower side (:func:`~dld.structures.sides.word_sides`).
+    lower side (:func:`~dld.structures.sides.word_sides`). `with_characters` are readable words whose characters have corners.
     """
     per_image = [len(image.words) for image in images]
     words = [word for image in images for word in image.words]
@@ -208,6 +217,7 @@ def dataset_statistics(images: list[ImageAnnotation]) -> dict[str, Any]:
         "words_per_image_max": max(per_image, default=0),
         "height_quantiles": {f"{q:g}": float(np.quantile(heights, q)) for q in quantiles} if len(heights) else {},
         "without_sides": without,
+        "with_characters": sum(word.characters is not None for word in readable),
         "longest_text": max((len(word.text) for word in readable), default=0),
         "characters": len({c for word in readable for c in word.text}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +16,26 @@ from detectron2.structures import Boxes, Instances
 from dld.config import configured_charset
 from dld.data.augmentation import AffineView, TextCrop, color_jitter, resized_shape, rotation_matrix
 from dld.data.picture import read_picture
+from dld.structures.characters import jittered_centers
 from dld.structures.padded_polygons import PaddedPolygons
 from dld.structures.polygon import clip_polygon, polygon_area
-from dld.structures.sides import MOST_JITTER, SIDE_POINTS, jittered, word_sides
-from dld.structures.tall import is_tall
+from dld.structures.sides import MOST_JITTER, SIDE_POINTS, jittered, spread_characters, word_sides
+from dld.structures.tall import is_tall, view_forms
 from dld.text.charset import Charset
 
-__all__ = ["TextDatasetMapper", "read_dict_image", "words_to_instances"]
+__all__ = ["TextDatasetMapper", "WordCharacters", "read_dict_image", "words_to_instances"]
 
 # Every word is compared with every anchor, 200,000 of them at 640 x 640: 300 words take 240 MB a table.
 MOST_WORDS = 300
 # points of an outline in training: their masks' memory grows with words x points
 MOST_OUTLINE_POINTS = 100
+
+
+class WordCharacters(NamedTuple):
+    """Where the characters of R words stand, in pixels of the network's input; at most T of each word."""
+
+    corners: np.ndarray  # (R, T, 4, 2), clockwise from the top left as it is read; NaN where there is none
+    known: np.ndarray  # bool (R,): annotated, not spread along the word's sides
 
 
 def read_dict_image(dataset_dict: dict) -> np.ndarray:
@@ -74,6 +83,9 @@ class TextDatasetMapper:
         fill: BGR of what a rotation or crop uncovers.
         side_points: points of a side in `gt_fiducials`; 0: none are made.
         side_jitter: how far `gt_read_sides` are moved, see :func:`~dld.structures.sides.jittered`.
+        characters: T, most characters of a word in `gt_characters`; 0: none are made.
+        characters_spread: words whose characters nobody annotated have them spread along their sides.
+        anchor_jitter: how far `gt_read_anchors` are moved, as a share of the shortest side of their character.
     """
 
     @configurable
@@ -93,6 +105,9 @@ class TextDatasetMapper:
         fill: tuple[int, int, int] = (104, 116, 124),
         side_points: int = 0,
         side_jitter: float = 0.0,
+        characters: int = 0,
+        characters_spread: bool = True,
+        anchor_jitter: float = 0.0,
     ) -> None:
         self.is_train, self.charset, self.max_length = is_train, charset, max_length
         self.short_sides, self.longest = tuple(short_sides), longest
@@ -103,6 +118,11 @@ class TextDatasetMapper:
         if not 0 <= side_jitter <= MOST_JITTER:
             raise ValueError(f"MODEL.STRIPS.TRAINING.SIDE_JITTER must be in [0, {MOST_JITTER}], got {side_jitter}")
         self.side_points, self.side_jitter = side_points, side_jitter
+        if characters < 0:
+            raise ValueError(f"INPUT.CHARACTERS must be at least 0, got {characters}")
+        if anchor_jitter < 0:
+            raise ValueError(f"MODEL.RECOGNITION.ANCHORS.JITTER must be at least 0, got a jitter of {anchor_jitter}")
+        self.characters, self.characters_spread, self.anchor_jitter = characters, characters_spread, anchor_jitter
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True) -> dict:
@@ -127,6 +147,9 @@ class TextDatasetMapper:
                 max_read_words=cfg.INPUT.MAX_READ_WORDS,
                 side_points=cfg.INPUT.SIDE_POINTS,
                 side_jitter=cfg.MODEL.STRIPS.TRAINING.SIDE_JITTER,
+                characters=cfg.INPUT.CHARACTERS,
+                characters_spread=cfg.INPUT.CHARACTERS_SPREAD,
+                anchor_jitter=node.ANCHORS.JITTER * node.ANCHORS.RADIUS,
             )
         return ret
 
@@ -142,7 +165,8 @@ class TextDatasetMapper:
             out["annotations"] = dataset_dict.get("annotations", [])
             return out
         rng = np.random.default_rng() if rng is None else rng
-        words = [self._read_annotation(a) for a in dataset_dict.get("annotations", ())]
+        annotations = dataset_dict.get("annotations", ())
+        words = [self._read_annotation(a) for a in annotations]
         view = self._choose_view(image.shape[:2], words, rng)
         pixels = view.pixels(image, self.fill)
         if any(self.jitter):
@@ -158,6 +182,8 @@ class TextDatasetMapper:
             rng,
             [self._sides(word, view) for word in words] if self.side_points else None,
             self.side_jitter,
+            self._characters(annotations, words, view, str(dataset_dict.get("image_id"))) if self.characters else None,
+            self.anchor_jitter,
         )
         # anchors and proposals are sampled with it: it belongs to the image, not to the process that has it
         out["sampling_seed"] = int(rng.integers(2**62))
@@ -177,6 +203,27 @@ class TextDatasetMapper:
             if sides is None
             else view.points(sides.reshape(-1, 2)).reshape(sides.shape)
         )
+
+    def _characters(
+        self, annotations: Sequence[dict], words: list[tuple[np.ndarray, str, bool]], view: AffineView, image_id: str
+    ) -> WordCharacters:
+        found = WordCharacters(np.full((len(words), self.characters, 4, 2), np.nan), np.zeros(len(words), bool))
+        for i, (annotation, (polygon, text, ignored)) in enumerate(zip(annotations, words, strict=True)):
+            corners = annotation.get("characters")
+            if corners is not None and (np.shape(corners) != (len(text), 4, 2) or not np.isfinite(corners).all()):
+                raise ValueError(
+                    f"image {image_id}: the characters of {text!r} must be {len(text)} x 4 finite points, got shape "
+                    f"{np.shape(corners)}"
+                )
+            if ignored:
+                continue
+            found.known[i] = corners is not None
+            if corners is None and self.characters_spread:
+                corners = spread_characters(polygon, len(text))
+            if corners is not None:
+                corners = np.asarray(corners, dtype=np.float64)[: self.characters]
+                found.corners[i, : len(corners)] = view.points(corners)
+        return found
 
     def _choose_view(self, shape: tuple[int, int], words, rng: np.random.Generator) -> AffineView:
         height, width = shape
@@ -218,6 +265,8 @@ def words_to_instances(
     rng: np.random.Generator | None = None,
     sides: Sequence[np.ndarray] | None = None,
     side_jitter: float = 0.0,
+    characters: WordCharacters | None = None,
+    anchor_jitter: float = 0.0,
 ) -> Instances:
     """Make the training targets of one image.
 
@@ -229,6 +278,7 @@ def words_to_instances(
         words: polygon (P, 2) in pixels of the network's input, text, ignore.
         image_size: (H, W) of that input.
         sides: of each word (2, n, 2) in the same pixels, see :func:`~dld.structures.sides.word_sides`; NaN where it has none.
+        characters: of each word, in the same pixels.
 
     Returns:
         Instances with `gt_boxes`, `gt_classes` (0), `gt_masks` (PaddedPolygons), `gt_ignore` (bool: neither word nor
@@ -236,7 +286,10 @@ def words_to_instances(
         `gt_read_boxes` (the box that is read in training), `gt_tall` (bool: transposed before reading), and with `sides`
         `gt_fiducials` (PaddedPolygons (R, 2n, 2): top side, then bottom side, both from the word's start to its end, beyond the
         image's edge, too; NaN for a word without sides) and `gt_read_sides` (the same, moved by `side_jitter`: between them
-        strips are cut in training).
+        strips are cut in training), and with `characters` `gt_characters` (PaddedPolygons (R, 4T, 2): T quadrangles in the
+        order of the text, corners clockwise from the top left as it is read; NaN where there is none), `gt_characters_known`
+        (bool: they were annotated), `gt_read_anchors` (PaddedPolygons (R, T, 2): their middles, moved by `anchor_jitter`) and
+        `gt_view` (int64: the form in which the word is looked at as it stands, of :func:`~dld.structures.tall.view_forms`).
     """
     height, width = image_size
     rng = np.random.default_rng() if rng is None else rng
@@ -288,4 +341,11 @@ def words_to_instances(
         points = np.stack([sides[place] for place in kept]) if kept else np.zeros((0, 2, n, 2))
         for name, read in (("gt_fiducials", points), ("gt_read_sides", jittered(points, side_jitter, rng))):
             target.set(name, PaddedPolygons(torch.from_numpy(read.astype(np.float32).reshape(R, 2 * n, 2))))
+    if characters is not None:
+        corners = characters.corners[kept].astype(np.float32)
+        target.gt_characters = PaddedPolygons(torch.from_numpy(corners.reshape(R, 4 * corners.shape[1], 2)))
+        target.gt_characters_known = torch.from_numpy(characters.known[kept])
+        target.gt_read_anchors = PaddedPolygons(torch.from_numpy(jittered_centers(corners, anchor_jitter, rng)))
+        # decided here, so that teacher and student look at a word in one form
+        target.gt_view = view_forms(boxes)
     return target

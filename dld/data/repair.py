@@ -25,6 +25,7 @@ class RepairCounts:
         reordered: four corners whose edges crossed, put in the order around the word.
         unusable: polygons without any area (two points, a line), set to ignore with their box.
         outside: words that lie wholly outside their image, set to ignore.
+        without_characters: words whose characters' corners did not fit their text, and were left out.
     """
 
     images: int = 0
@@ -34,6 +35,7 @@ class RepairCounts:
     unusable: int = 0
     outside: int = 0
     reordered: int = 0
+    without_characters: int = 0
 
     def __add__(self, other: RepairCounts) -> RepairCounts:
         return RepairCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -45,10 +47,12 @@ class RepairCounts:
 
     def __str__(self) -> str:
         reordered = f"; {self.reordered} outlines of four corners crossed themselves and go around the word now"
+        left_out = f"; characters of {self.without_characters} words did not fit their text and were left out"
+        more = (reordered if self.reordered else "") + (left_out if self.without_characters else "")
         return (
             f"{self.images} images, {self.words} words of which {self.ignored} are don't-care; "
             f"{self.repaired} invalid polygons repaired, {self.unusable} without an area and {self.outside} outside "
-            "their image set to don't-care" + (reordered if self.reordered else "")
+            "their image set to don't-care" + more
         )
 
 

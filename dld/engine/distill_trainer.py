@@ -188,7 +188,7 @@ def start_as(student: nn.Module, teacher: nn.Module) -> None:
             "(MODEL.BACKBONE: teacher %s, student %s)",
             len(shared),
             len(own),
-            *(type(spotter.backbone.bottom_up).__name__ for spotter in (teacher, student)),
+            *(type(spotter.bottom_up).__name__ for spotter in (teacher, student)),
         )
 
 
@@ -260,7 +260,7 @@ class DistillTrainer(SpotterTrainer):
         if model.selector is not None:
             # of a student with fewer channels the stages do not fit
             whole = model.teacher if self.cfg.MODEL.PRUNED_WIDTHS else model.student
-            model.selector.start_from_spotter(self.cfg, whole.backbone.bottom_up.state_dict())
+            model.selector.start_from_spotter(self.cfg, whole.bottom_up.state_dict())
 
     @classmethod
     def clip_groups(cls, model: nn.Module) -> list[list[nn.Parameter]]:

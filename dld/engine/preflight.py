@@ -22,20 +22,32 @@ from dld.engine.gradient_shares import configured_balance
 from dld.engine.launch import check_counts, process_count
 from dld.engine.search_options import SearchOptions
 from dld.engine.setup import load_config, register_datasets
+from dld.evaluation.protocol import PROTOCOLS
 from dld.model_zoo import PREFIX, find_weights
 from dld.modeling.compression.widths import configured_widths
 from dld.modeling.layers.parsimonious import Parsimony
 from dld.modeling.meta_arch.layer_aggregation import checked_aggregation
-from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, spotter_class
+from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, lacks, spotter_class
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.locators.locator import locator_class
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_encoder import DEFAULT_ENCODER, named_encoder
-from dld.modeling.recognition.strip_recognizer import HEADS, holds_decoder, no_decoder
+from dld.modeling.recognition.strip_recognizer import (
+    HEADS,
+    charset_of_strips,
+    holds_decoder,
+    no_decoder,
+    other_characters,
+    stored_charset,
+)
 from dld.modeling.resolution.selector import SELECTOR_REGISTRY
 from dld.strips.heights import checked_rows
+from dld.text.charset import Charset
 
 __all__ = ["check_run", "teacher_weights"]
+
+# beginnings of the configurations that train the teachers of spotters, where it is not "teacher"
+TEACHERS = {"TextPerceptron": "text_perceptron", "Mango": "mango"}
 
 
 def check_run(args: argparse.Namespace) -> None:
@@ -71,6 +83,7 @@ def check_run(args: argparse.Namespace) -> None:
             look(configured_balance, cfg)
         if trains_reader(cfg) and not args.eval_only:
             look(check_encoder_weights, cfg)
+        charset, reader = look(configured_charset, cfg), None
         trains_strips = cfg.MODEL.RECOGNITION.NAME == "StripRecognizer"
         if trains_strips and not args.eval_only:
             look(check_strip_training, cfg)
@@ -79,11 +92,13 @@ def check_run(args: argparse.Namespace) -> None:
                 if cfg.MODEL.STRIPS[key] or key == "WEIGHTS":
                     file = look(named_weights, f"MODEL.STRIPS.{key}", cfg.MODEL.STRIPS[key], True)
                     look(check_head, cfg.MODEL.STRIPS.HEAD, key, file)
+                    reader = file if key == "WEIGHTS" else reader
         if not args.eval_only:
             look(SearchOptions.of, cfg)
-            look(check_locator_training, cfg)
+            look(check_locator_training, cfg, charset, None if trains_reader(cfg) else reader)
             look(check_maps_training, cfg)
-        look(configured_charset, cfg)
+            look(check_anchor_training, cfg)
+        look(check_protocol, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         if not trains_reader(cfg):
             look(check_pictures, cfg, args.eval_only)
@@ -119,6 +134,9 @@ def check_names(cfg: CfgNode) -> None:
             raise ValueError(f"{key} must be one of {', '.join(sorted(known for known, _ in registry))}, got {name!r}")
     if chooses_scale(cfg):
         spotter_class(cfg.MODEL.SPOTTER)
+    network, reader = META_ARCH_REGISTRY.get(spotter_name(cfg)), cfg.MODEL.RECOGNITION.READER
+    if reader and isinstance(network, type) and issubclass(network, Spotter) and lacks(network, "words_to_read"):
+        raise ValueError(f"MODEL.RECOGNITION.READER must be empty, got {reader!r}: a {network.__name__} reads no strips")
 
 
 def check_teacher_config(cfg: CfgNode) -> None:
@@ -179,22 +197,54 @@ def check_encoder_weights(cfg: CfgNode) -> None:
         named_weights("MODEL.STRIPS.ENCODER.WEIGHTS", node.WEIGHTS)
 
 
-def check_locator_training(cfg: CfgNode) -> None:
-    """Check that there is the locator of words' sides that a configuration names, and that words have the sides it learns from.
+def check_locator_training(cfg: CfgNode, charset: Charset | None = None, reader: str | None = None) -> None:
+    """Check that there is the locator of words' sides that a configuration names, that words have the sides it learns from, and
+    that the reader it learns from reads what is annotated.
+
+    Args:
+        charset: the spotter's characters; None: they are not known.
+        reader: file of a reader beside the spotter; None: there is none.
 
     Raises:
         KeyError, ValueError: the message names the key.
     """
     points, given = cfg.MODEL.STRIPS.LOCATOR.POINTS, cfg.INPUT.SIDE_POINTS
-    if locator_class(cfg.MODEL.STRIPS.LOCATOR.NAME).needs_sides and given != points and not cfg.MODEL.RECOGNITION.ONLY:
+    locator = locator_class(cfg.MODEL.STRIPS.LOCATOR.NAME)
+    if cfg.MODEL.RECOGNITION.ONLY:
+        return
+    if locator.needs_sides and given != points:
         raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, {points}, to train it, got {given}")
+    known = stored_charset(reader) if reader is not None and locator.learns_by_reading else None
+    if known is not None and charset is not None and (read := charset_of_strips(cfg, known)) != charset:
+        raise ValueError(other_characters(read))
+
+
+def check_protocol(cfg: CfgNode) -> None:
+    """Raise ValueError where TEST.PROTOCOL names none that there is."""
+    if cfg.TEST.PROTOCOL and cfg.TEST.PROTOCOL not in PROTOCOLS:
+        raise ValueError(f"TEST.PROTOCOL must be one of {', '.join(PROTOCOLS)}, or empty, got {cfg.TEST.PROTOCOL!r}")
 
 
 def check_maps_training(cfg: CfgNode) -> None:
-    """Raise ValueError where words do not have the points that a TextPerceptron learns from."""
+    """Raise ValueError where words do not have the points or characters that a TextPerceptron or a Mango learns from."""
+    if spotter_name(cfg) == "Mango":
+        if cfg.INPUT.SIDE_POINTS < 2:
+            raise ValueError(f"INPUT.SIDE_POINTS must be at least 2 to train a Mango, got {cfg.INPUT.SIDE_POINTS}")
+        if cfg.MODEL.MANGO.CHARACTER_WEIGHT > 0 and cfg.INPUT.CHARACTERS < 1:
+            raise ValueError("INPUT.CHARACTERS must be at least 1 where MODEL.MANGO.CHARACTER_WEIGHT is not 0, got 0")
     points, given = cfg.MODEL.TEXT_PERCEPTRON.POINTS, cfg.INPUT.SIDE_POINTS
     if spotter_name(cfg) == "TextPerceptron" and given != points:
         raise ValueError(f"INPUT.SIDE_POINTS must be MODEL.TEXT_PERCEPTRON.POINTS, {points}, to train it, got {given}")
+
+
+def check_anchor_training(cfg: CfgNode) -> None:
+    """Raise ValueError where an AnchorRecognizer would not see all characters of a word in training."""
+    node = cfg.MODEL.RECOGNITION
+    if node.NAME == "AnchorRecognizer" and cfg.INPUT.CHARACTERS < node.MAX_LENGTH:
+        raise ValueError(
+            f"INPUT.CHARACTERS must be at least MODEL.RECOGNITION.MAX_LENGTH, {node.MAX_LENGTH}, to train an AnchorRecognizer, "
+            f"got {cfg.INPUT.CHARACTERS}"
+        )
 
 
 def spotter_name(cfg: CfgNode) -> str:
@@ -212,7 +262,7 @@ def teacher_weights(cfg: CfgNode) -> str:
     path = cfg.MODEL.DISTILLATION.TEACHER_WEIGHTS
     if not path:
         size = "R50" if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME and "tiny" not in cfg.MODEL.BACKBONE.NAME else "tiny"
-        name = f"{'text_perceptron' if spotter_name(cfg) == 'TextPerceptron' else 'teacher'}_{size}"
+        name = f"{TEACHERS.get(spotter_name(cfg), 'teacher')}_{size}"
         raise ValueError(
             "distillation needs a trained teacher: MODEL.DISTILLATION.TEACHER_WEIGHTS is empty. Train one with "
             f"`python projects/DLD/train_net.py --config-file configs/{name}.yaml` and pass "

@@ -73,7 +73,7 @@ class StripTrainer(SpotterTrainer):
     @classmethod
     def build_train_loader(cls, cfg):
         """Build the endless loader over the words of DATASETS.TRAIN."""
-        charset = charset_of_strips(cfg, load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS))
+        charset = charset_of_strips(cfg, load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS).charset)
         mapper = StripMapper.from_config(cfg, charset)
         return build_train_loader(cfg, comm.get_rank(), comm.get_world_size(), mapper)
 

@@ -179,8 +179,9 @@ class SpotterTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str):
-        """Build the evaluator of detection, end-to-end and word-spotting scores by the data set's protocol."""
-        return TextSpottingEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
+        """Build the evaluator of detection, end-to-end and word-spotting scores by the protocol of the data set, or by
+        TEST.PROTOCOL."""
+        return TextSpottingEvaluator(dataset_name, cfg.TEST.PROTOCOL or None, cfg.OUTPUT_DIR)
 
     def build_hooks(self) -> list:
         """Build the hooks: timing, schedule, search of widths, evaluation, best checkpoint, pictures, checkpoints, writers."""

@@ -1,11 +1,12 @@
 """The rules of the benchmarks as data: every number and list that decides a score is a field of `Protocol`.
 
 Sources: the end-to-end, word spotting and localisation tools of the ICDAR Robust Reading Competition (challenges 2 and
-4, "IoU" versions) and their polygon variants that the field uses for Total-Text and SCUT-CTW1500.
+4, "IoU" versions) and their polygon variants that the field uses for Total-Text and SCUT-CTW1500. `mango` is the looser match
+that the authors of MANGO score their coarse outlines by (issues of their repository), with the other rules of Total-Text.
 """
 
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "get_protocol",
     "icdar2013",
     "icdar2015",
+    "mango",
     "totaltext",
 ]
 
@@ -173,7 +175,9 @@ ctw1500 = Protocol(
     strip_transcriptions=True,
 )
 
-PROTOCOLS = {protocol.name: protocol for protocol in (icdar2013, icdar2015, totaltext, ctw1500)}
+mango = replace(totaltext, name="mango", iou_threshold=0.1, dont_care_overlap=0.1)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (icdar2013, icdar2015, totaltext, ctw1500, mango)}
 
 
 def get_protocol(name: str) -> Protocol:

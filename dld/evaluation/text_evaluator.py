@@ -120,13 +120,14 @@ class TextSpottingEvaluator(DatasetEvaluator):
         )
 
 
-def dataset_protocol(dataset_name: str, punctuation: str = "kept") -> Protocol:
+def dataset_protocol(dataset_name: str, punctuation: str = "kept", name: str | None = None) -> Protocol:
     """Return the protocol that a registered data set's metadata names. Raises KeyError where it names none.
 
     Args:
         punctuation: what the detected texts keep of it, see :class:`~dld.evaluation.protocol.Protocol`.
+        name: of the protocol to take instead.
     """
-    name = MetadataCatalog.get(dataset_name).get("protocol")
+    name = name or MetadataCatalog.get(dataset_name).get("protocol")
     if name is None:
         raise KeyError(f"the metadata of data set '{dataset_name}' names no protocol; give one")
     return replace(get_protocol(name), punctuation=punctuation)

@@ -101,8 +101,11 @@ _FORMULAS = {
     aten.grid_sampler_2d: _grid_sample_flops,
 }
 
+# rows and columns of the masks that words are read with; a larger one costs nothing that counts
+_MASK_SIDE = 28
+
 # fields of SpotterFlops that `run_parts` names, and first the trunk: bottom-up network and pyramid
-PARTS = ("trunk", "rpn", "boxes", "masks", "stem", "recognition", "decoding", "locating")
+PARTS = ("trunk", "rpn", "boxes", "masks", "stem", "recognition", "decoding", "locating", "attention")
 
 # Operators that move, make or look at numbers without computing on them.
 _MOVES = frozenset(
@@ -225,12 +228,13 @@ class SpotterFlops:
     backbone: int  # bottom-up network
     fpn: int
     rpn: int  # or the dense heads of a spotter without proposals
-    boxes: int  # all proposals
+    boxes: int  # all proposals, or the grid of a spotter that has one
     masks: int  # all words, and the box head's further rounds on them
     stem: int  # convolution of the recogniser on the finest level; 0 without words
     recognition: int  # crops, encoder and attention keys of all words; or one strip of the expected width for each word
     decoding: int  # all words, all steps
     locating: int = 0  # sides of all words; at test a learned locator is asked about some of them
+    attention: int = 0  # maps of all words over the finest level, and what lies under them
 
     @property
     def total(self) -> int:
@@ -240,7 +244,7 @@ class SpotterFlops:
     @property
     def shrinking(self) -> int:
         """FLOPs that are proportional to the number of padded pixels."""
-        return self.backbone + self.fpn + self.rpn + self.stem
+        return self.backbone + self.fpn + self.rpn + self.stem + self.attention
 
     @property
     def fixed(self) -> int:
@@ -286,7 +290,7 @@ def spotter_flops(
 
     with evaluating(model):
         model.run_parts(image_size, num_words, num_steps, count, num_proposals)
-        backbone, _ = _counted(lambda: model.backbone.bottom_up(empty_image(model, image_size)))
+        backbone, _ = _counted(lambda: model.bottom_up(empty_image(model, image_size)))
     return SpotterFlops(backbone, counts["trunk"] - backbone, **{part: counts[part] for part in PARTS[1:]})
 
 
@@ -380,9 +384,7 @@ def _pooled(heads: nn.Module, kind: str, features: dict[str, torch.Tensor], coun
 
 
 def _encode(recognizer: nn.Module, level: torch.Tensor, R: int) -> torch.Tensor:
-    masks = level.new_ones(R, *recognizer.pooler.output_size)
-    lying = torch.zeros(R, dtype=torch.bool, device=level.device)
-    return recognizer.encoder(recognizer.pooler(level, [_boxes(R, level.device)], masks, lying))
+    return recognizer.found_context(level, [_boxes(R, level.device)], level.new_ones(R, _MASK_SIDE, _MASK_SIDE))
 
 
 def run_decoding(decoder: nn.Module, memory: Any, R: int, T: int) -> None:

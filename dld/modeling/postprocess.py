@@ -81,6 +81,8 @@ def _outlined(instances: Instances, boxes: Boxes, keep: torch.Tensor, height: in
     boxes = Boxes(boxes.tensor[keep].cpu())
     if instances.has("pred_sides"):
         polygons = outlines_of_sides(_sides_in(instances, height, width)[keep].cpu().numpy())
+    elif not instances.has("pred_masks"):
+        polygons = list(boxes.tensor.numpy()[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
     else:
         polygons = masks_to_polygons(instances.pred_masks[keep][:, 0].float(), boxes.tensor.numpy())
     for polygon in polygons:
@@ -89,7 +91,8 @@ def _outlined(instances: Instances, boxes: Boxes, keep: torch.Tensor, height: in
     out = Instances((height, width))
     out.pred_boxes = boxes
     out.scores = instances.scores[keep].float().cpu()
-    out.pred_classes = instances.pred_classes[keep].cpu()
+    # words are the only class
+    out.pred_classes = torch.zeros(len(boxes), dtype=torch.int64)
     out.pred_polygons = polygons
     return out
 
@@ -99,8 +102,8 @@ def outlined_boxes(instances: Instances, height: int, width: int) -> Instances:
     """Return the detections of one image, not read yet, in coordinates of the image of `height` x `width` pixels.
 
     Args:
-        instances: network output: `pred_boxes`, `scores`, `pred_classes` and `pred_masks` (R, 1, M, M), or `pred_sides`
-            (R, 2, n, 2) where a spotter finds these, in pixels of the network's input.
+        instances: network output: `pred_boxes`, `scores` and `pred_masks` (R, 1, M, M), or `pred_sides` (R, 2, n, 2) where a
+            spotter finds these, in pixels of the network's input. Of one that finds neither, outlines are the boxes.
 
     Returns:
         Instances on the CPU with `pred_boxes`, `scores`, `pred_classes` and `pred_polygons` (R arrays (P, 2)), and `pred_sides`
@@ -125,8 +128,8 @@ def spotting_postprocess(
     """Return the words of one image in coordinates of the image of `height` x `width` pixels.
 
     Args:
-        instances: network output: `pred_boxes`, `scores`, `pred_classes`, `pred_masks` (R, 1, M, M) or `pred_sides`
-            (R, 2, n, 2), `pred_ids`, `pred_id_scores` (R, max_length + 1), in pixels of the network's input.
+        instances: network output, see :func:`outlined_boxes`, and `pred_ids`, `pred_id_scores`: the ids of each word and their
+            probabilities, (R, T) with the end id from the first end on, which is within T, or T is max_length + 1.
         min_text_score: words with a lower score in :func:`text_scores` are left out.
 
     Returns:

@@ -195,7 +195,7 @@ class CharacterGraph(nn.Module):
 
 def graph_parts(model: nn.Module, size: tuple[int, int], images: int, noise: torch.Generator) -> dict[str, GraphPart]:
     """Return the graphs of a `TextSpottingRCNN` by name, with examples from noise; see `Spotter.graph_parts`."""
-    _refuse_locator(model)
+    _refuse_what_has_no_graph(model)
     heads = model.roi_heads
     if heads.num_classes != 1:
         raise ValueError(f"one class can be exported, MODEL.ROI_HEADS.NUM_CLASSES is {heads.num_classes}")
@@ -232,9 +232,15 @@ def graph_parts(model: nn.Module, size: tuple[int, int], images: int, noise: tor
     return parts
 
 
-def _refuse_locator(model: nn.Module) -> None:
+def _refuse_what_has_no_graph(model: nn.Module) -> None:
     if model.locator is not None:
         raise ValueError(f"a {type(model.locator).__name__} cannot be exported: MODEL.STRIPS.LOCATOR.NAME must be mask")
+    recognizer = model.roi_heads.recognizer
+    if model.reader is None and not recognizer.has_graph:
+        raise ValueError(
+            f"{type(recognizer).__name__} cannot be exported: MODEL.RECOGNITION.NAME must be TextRecognizer, "
+            "or READER StripRecognizer"
+        )
 
 
 def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, noise: torch.Generator) -> GraphPart:
@@ -250,7 +256,7 @@ def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, nois
 
 def graph_settings(model: nn.Module) -> dict[str, Any]:
     """Return what stands between the graphs of a `TextSpottingRCNN`: levels, thresholds, and how words are read."""
-    _refuse_locator(model)
+    _refuse_what_has_no_graph(model)
     heads, rpn = model.roi_heads, model.proposal_generator
     predictor = heads.box_predictor
     threshold = predictor.test_score_thresh if heads.spot_threshold is None else heads.spot_threshold

@@ -74,7 +74,7 @@ def strip_words(
     rules: ReadingRules,
     prices: Sequence[RowsPrice | None] | None = None,
 ) -> list[tuple[list[Word], StripReading]]:
-    """Read words from strips of their pictures by the rules of `TextSpottingRCNN.postprocess` with a reader.
+    """Read words from strips of their pictures by the rules of `Spotter.postprocess` with a reader.
 
     Args:
         found: network output of each picture, not read yet.

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dld.strips.grouping import StripSize
-from dld.strips.heights import FORMS, STRIP_ROWS
+from dld.strips.heights import STRIP_ROWS
 from dld.strips.rows_price import RowsPrice, loss_table
+from dld.strips.strip_law import strip_laws
 from dld.structures.image_sizes import padded_size, scaled_size
 from dld.structures.scale_options import mu_of
 
@@ -90,7 +91,7 @@ class ScaleRule:
         if not self.rows_losses or self.words_per_score is None:
             return None
         price = max(self._mu(budget)[0], 0.0) * self.words_per_score / self.teacher_flops(size, self.expected_words)
-        return RowsPrice(self.rows_losses, _strip_laws(self.table["student"]), price)
+        return RowsPrice(self.rows_losses, strip_laws(self.table["student"]), price)
 
     def flops(
         self,
@@ -129,22 +130,8 @@ class ScaleRule:
 
 def _strip_flops(law: Mapping[str, Any], words: float, strip_sizes: Sequence[StripSize] | None) -> float:
     """Count the FLOPs of reading strips; 0 where crops are read, and for tables older than strips."""
-    laws = _strip_laws(law)
-    padded = {int(rows): (int(multiple), cost) for rows, multiple, cost in law.get("padded_strips", ())}
-
-    def flops(rows: int, width: int) -> float:
-        rows = rows if rows in laws else STRIP_ROWS
-        constant, linear, square = laws[rows]
-        multiple, cost = padded.get(rows, (1, 0.0))
-        return constant + linear * width + square * width**2 + cost * (-int(FORMS[rows].columns(width)) % multiple)
-
+    laws = strip_laws(law)
     if strip_sizes is None:
-        return words * flops(STRIP_ROWS, int(law.get("expected_strip_width", 0)))
-    return sum(flops(rows, width) for rows, width in strip_sizes)
-
-
-def _strip_laws(law: Mapping[str, Any]) -> dict[int, tuple[float, float, float]]:
-    """Return constant, linear and square part of a strip's FLOPs at each height."""
-    a, b, c = (float(law.get(key, 0)) for key in ("strip_constant", "strip_linear", "strip_square"))
-    others = {int(rows): (constant, linear, c) for rows, constant, linear in law.get("other_strips", ())}
-    return {STRIP_ROWS: (a, b, c), **others}
+        return words * float(laws[STRIP_ROWS].flops(law.get("expected_strip_width", 0)))
+    # a height that the law does not hold is charged as 48 rows
+    return float(sum(laws.get(rows, laws[STRIP_ROWS]).flops(width) for rows, width in strip_sizes))

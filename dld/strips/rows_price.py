@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dld.strips.heights import FORMS, choose_rows
+from dld.strips.strip_law import StripLaw
 
 __all__ = ["HEIGHT_EDGES", "RowsPrice", "checked_shares", "height_class", "loss_table"]
 
@@ -71,12 +72,12 @@ class RowsPrice:
 
     Args:
         losses: of each height of strips, (B,): by how much a word is read less surely than at 48 rows.
-        laws: of each height, constant, linear and square part of the FLOPs of a strip of W columns (at 48 rows).
+        laws: of each height, what a strip costs.
         price: words to one FLOP.
     """
 
     losses: Mapping[int, np.ndarray]
-    laws: Mapping[int, tuple[float, float, float]]
+    laws: Mapping[int, StripLaw]
     price: float
 
     def choose(self, heights: np.ndarray, widths: np.ndarray, rows: Sequence[int], enlarge: float) -> np.ndarray:
@@ -107,14 +108,11 @@ class RowsPrice:
         for row in np.unique(rows).tolist():
             if row in self.losses and row in self.laws:
                 own = rows == row
-                constant, linear, square = self.laws[row]
-                flops = constant + linear * widths[own] + square * widths[own] ** 2
-                burden[own] = self.losses[row][classes[own]] + self.price * flops
+                burden[own] = self.losses[row][classes[own]] + self.price * self.laws[row].flops(widths[own])
         return burden
 
     def expected_flops(self, shares: Sequence[float], width: int, rows: Sequence[int], enlarge: float) -> float:
         """Return the mean FLOPs of a word of `width` columns where words of each class have the shares (B,)."""
         edges = np.array([*HEIGHT_EDGES, 2 * HEIGHT_EDGES[-1]])
         chosen = self.choose(edges - 1e-3, np.full(len(edges), width), rows, enlarge)
-        constant, linear, square = np.array([self.laws[int(row)] for row in chosen]).T
-        return float(np.asarray(shares) @ (constant + linear * width + square * width**2))
+        return float(np.asarray(shares) @ np.array([self.laws[int(row)].flops(width) for row in chosen]))

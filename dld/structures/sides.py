@@ -13,7 +13,7 @@ import numpy as np
 
 from dld.structures.polygon import MOST_POINTS, ring_of_four
 
-__all__ = ["MOST_JITTER", "SIDE_POINTS", "jittered", "resample", "sides_cross", "word_sides"]
+__all__ = ["MOST_JITTER", "SIDE_POINTS", "jittered", "resample", "sides_cross", "spread_characters", "word_sides"]
 
 # points of a side: an arc of half a circle is followed to 4 % of its radius
 SIDE_POINTS = 7
@@ -59,6 +59,25 @@ def word_sides(polygon: np.ndarray, n: int = SIDE_POINTS, characters: int | None
         if min(_length(top), _length(bottom)) > 0 and not sides_cross(_together(top, bottom)):
             return np.stack([resample(top, n), resample(bottom, n)])
     return None
+
+
+def spread_characters(polygon: np.ndarray, count: int) -> np.ndarray | None:
+    """Spread characters of one width evenly along the sides of a word.
+
+    A weak substitute for annotated ones: letters have widths of their own, so places are wrong by about a third of a letter.
+
+    Args:
+        polygon: as in :func:`word_sides`.
+        count: characters, at least 1.
+
+    Returns:
+        float64 (count, 4, 2), corners clockwise from the top left as it is read; None for an outline without sides.
+    """
+    sides = word_sides(polygon, count + 1, count)
+    if sides is None:
+        return None
+    top, bottom = sides
+    return np.stack([top[:-1], top[1:], bottom[1:], bottom[:-1]], 1)
 
 
 def _candidates(points: np.ndarray, tall: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

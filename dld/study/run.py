@@ -27,11 +27,12 @@ __all__ = ["Study", "crossed_choice", "study_set"]
 logger = logging.getLogger(__name__)
 
 
-def study_set(cfg, name: str, limit: int = 0, punctuation: str = "kept") -> StudySet:
+def study_set(cfg, name: str, limit: int = 0, punctuation: str = "kept", protocol: str | None = None) -> StudySet:
     """Open the first `limit` images (0: all) of a registered data set at the test size of a configuration.
 
     Args:
         punctuation: what the words that are read keep of it, see :class:`~dld.evaluation.protocol.Protocol`.
+        protocol: name of the one that scores; None: that of the data set.
 
     Raises:
         KeyError, ValueError: an unknown data set, or no images in it.
@@ -44,7 +45,8 @@ def study_set(cfg, name: str, limit: int = 0, punctuation: str = "kept") -> Stud
     settings = {key: node[key] for key in node if key not in ("VAL_LENGTH", "DENSE", "REUSE")}
     if name.endswith("_train"):
         settings["DENSE"] = node.DENSE
-    return StudySet(name, images, TextDatasetMapper(cfg, False), dataset_protocol(name, punctuation), count, settings)
+    rules = dataset_protocol(name, punctuation, protocol)
+    return StudySet(name, images, TextDatasetMapper(cfg, False), rules, count, settings)
 
 
 def crossed_choice(scores: ScaleScores, budget: Budget) -> tuple[np.ndarray, list[float]]:
@@ -80,7 +82,7 @@ class Study:
         cache: folder.
         student_scales: fixed scales of the students; None: the teacher's.
         only_chosen: names of students that are read at their own choice alone.
-        punctuation: of `study_set`.
+        punctuation, protocol: of `study_set`.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Study:
         student_scales: Sequence[float] | None = None,
         only_chosen: Sequence[str] = (),
         punctuation: str = "kept",
+        protocol: str | None = None,
     ) -> None:
         for given in (scales, student_scales or ()):
             if any(not 0 < s <= 1 for s in given):
@@ -105,7 +108,7 @@ class Study:
             raise ValueError(f"no student with a resolution selector is named {sorted(unknown)[0]!r}")
         self.only_chosen = frozenset(only_chosen)
         register_datasets(self.teacher.cfg)
-        self.images = study_set(self.teacher.cfg, dataset, limit, punctuation)
+        self.images = study_set(self.teacher.cfg, dataset, limit, punctuation, protocol)
         self.cache = Path(cache)
         of_students = self.scales if student_scales is None else _descending(student_scales)
         wanted = {s.name: () if s.name in self.only_chosen else of_students for s in self.students}

@@ -28,7 +28,7 @@ from dld.structures.sides import resample, word_sides
 from dld.structures.words import Word
 from dld.study.measure import StudiedSpotter, StudySet
 
-__all__ = ["BENT", "MeasuredWord", "cut_at_ends", "measure_sides", "side_gap", "sides_rows", "sides_table"]
+__all__ = ["BENT", "MeasuredWord", "cut_at_ends", "is_read", "measure_sides", "side_gap", "sides_rows", "sides_table"]
 
 MATCHED_IOU = 0.5
 # largest distance of a word's centre line from its chord, in heights
@@ -143,12 +143,13 @@ def _of_image(
         middle, half = mine.sides.mean(0), (mine.sides[1] - mine.sides[0]) / 2 / mine.grown
         gap = side_gap(np.stack([middle - half, middle + half]), sides[i])
         texts = (wanted, at_ends[n][1] if n in at_ends else said, said)
-        right = [_is_read(truth[i].text, text, images.protocol) for text in texts]
+        right = [is_read(truth[i].text, text, images.protocol) for text in texts]
         words.append(MeasuredWord(float(bends(sides[i][None])[0]), gap, found.sides[row] is not None, *right))
     return words
 
 
-def _is_read(wanted: str, text: str, protocol: Protocol) -> bool:
+def is_read(wanted: str, text: str, protocol: Protocol) -> bool:
+    """Tell whether a text is the annotated one by a data set's end-to-end rule."""
     word = Word(polygon=np.zeros((4, 2)), text=text, score=1.0)
     return end_to_end_match(wanted, handed_in([word], protocol)[0].text, protocol)
 

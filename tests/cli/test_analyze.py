@@ -57,6 +57,13 @@ def test_everything_is_written(arguments, tmp_path, capsys):
     assert page.count("<article") == 1 and "analyze_model.py --teacher" in page and "2 images, 4 words" in page
 
 
+def test_words_are_scored_by_another_protocol(arguments, tmp_path):
+    rows = analyze.run(parsed(*arguments, "--protocol", "mango"))
+    assert {row["protocol"] for row in rows} == {"mango"}
+    (file, *_) = (tmp_path / "study" / "cache").glob("teacher_read_1_*.jsonl")
+    assert json.loads(file.read_text().splitlines()[0])["key"]["protocol"] == "mango"
+
+
 def test_words_are_scored_without_punctuation(arguments, tmp_path):
     rows = analyze.run(parsed(*arguments, "--punctuation", "none"))
     assert {row["punctuation"] for row in rows} == {"none"}

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from dld.cli import calibrate
+from dld.data import dataset_mapper
+from dld.data.dataset_mapper import read_dict_image
 from dld.inference.predictor import TextSpotter
 from dld.weights import config_from_checkpoint, load_weights_file
 
@@ -74,11 +76,15 @@ def test_a_plain_spotter_has_no_budget(arguments, tiny_weights, capsys):
     assert "has no resolution selector" in capsys.readouterr().err
 
 
-def test_a_budget_over_scales_and_heights_of_strips(small_set, register_records, make_record, tmp_path, capsys):
+def test_a_budget_over_scales_and_heights_of_strips(small_set, register_records, make_record, tmp_path, capsys, monkeypatch):
     words = register_records("words_of_heights", [make_record(seed=seed) for seed in (7, 8)])
     weights = {"--weights": "dld_tiny", "--dataset": small_set, "--rows-from": words, "--budget": "0.6"}
     outputs = {name: str(tmp_path / f"{name}.safetensors") for name in ("both", "scales")}
-    assert run({**weights, "--output": outputs["both"]}) == 0
+    decoded = []
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_mapper, "read_dict_image", lambda x: decoded.append(x["image_id"]) or read_dict_image(x))
+        assert run({**weights, "--output": outputs["both"]}) == 0
+    assert sorted(decoded) == [f"drawn_{i}" for i in range(4)], "each image of --dataset once"
     node = config_from_checkpoint(outputs["both"]).MODEL
     assert {int(losses[0]) for losses in node.STRIPS.ROWS_LOSSES} == {48, 32, 24, 16} and len(node.STRIPS.HEIGHT_SHARES) == 7
     about = json.loads(load_weights_file(outputs["both"])["budget"])

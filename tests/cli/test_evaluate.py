@@ -122,6 +122,16 @@ def test_total_text_polygons(tmp_path):
     assert run(tmp_path, gt, found, protocol="totaltext")["results"]["e2e"]["none"]["matched"] == 1
 
 
+def test_coarse_outlines_match_by_the_protocol_mango(tmp_path):
+    """A rectangle of a fifth of the word; one of which an eighth lies in a don't-care word is not counted."""
+    lines = "0,0,100,0,100,20,0,20,####exit\n0,50,100,50,100,70,0,70,#####\n"
+    gt = make_zip(tmp_path / "gt.zip", {"0000001.txt": lines})
+    found = make_zip(tmp_path / "s.zip", {"img1.txt": "20,6,70,6,70,14,20,14,exit\n0,36,80,36,80,52,0,52,x\n"})
+    for protocol, matched, detections in (("totaltext", 0, 2), ("mango", 1, 1)):
+        score = run(tmp_path, gt, found, protocol=protocol)["results"]["e2e"]["none"]
+        assert (score["matched"], score["detections"]) == (matched, detections)
+
+
 def test_words_can_be_handed_in_without_punctuation(tmp_path):
     gt = make_zip(tmp_path / "gt.zip", {"0000001.txt": "0,0,100,0,100,20,0,20,####Joes\n0,50,100,50,100,70,0,70,####leave\n"})
     found = make_zip(tmp_path / "s.zip", {"img1.txt": "0,0,100,0,100,20,0,20,JOE'S\n0,50,100,50,100,70,0,70,leave.\n"})

@@ -83,6 +83,20 @@ PROJECT = {
     f"{TRAIN}/teacher_tiny.yaml MODEL.WEIGHTS output/pretrain_tiny/model_final.pth": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/teacher_tiny/config.yaml",), slow=True,
     ),
+    f"{TRAIN}/pretrain_anchors_tiny.yaml": Run(
+        append=ONE, leaves=("output/pretrain_anchors_tiny/model_final.pth",), slow=True,
+    ),
+    f"{TRAIN}/teacher_anchors_tiny.yaml MODEL.WEIGHTS output/pretrain_anchors_tiny/model_final.pth": Run(
+        first=f"{TRAIN}/pretrain_anchors_tiny.yaml {ONE}", append=f"{ONE} DATASETS.TEST '()'", slow=True,
+        leaves=("output/teacher_anchors_tiny/model_final.pth",),
+    ),
+    "dld analyze --given-words --teacher output/teacher_tiny/model_best.pth "
+    "--student anchors=output/teacher_anchors_tiny/model_final.pth --dataset synthwords_val --limit 300 "
+    "--output output/given_words": Run(
+        first=f"{TRAIN}/teacher_anchors_tiny.yaml {ONE} DATASETS.TEST '()'", change=(("300", "2"),), slow=True,
+        append="--opts MODEL.DEVICE cpu DATASETS.SYNTHWORDS.SIZE [96,128] INPUT.MIN_SIZE_TEST 96",
+        leaves=("output/given_words/given_words.json", "output/given_words/given_words.md"),
+    ),
     f"{TRAIN}/text_perceptron_tiny.yaml MODEL.WEIGHTS dld://teacher_tiny": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/text_perceptron_tiny/model_final.pth",), slow=True,
     ),

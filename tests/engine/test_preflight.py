@@ -51,6 +51,16 @@ def test_a_run_that_is_right_starts(run, launched, tmp_path):
     assert not (tmp_path / "out").exists(), "looking writes nothing"
 
 
+def test_a_locator_may_learn_from_a_reader_of_the_spotters_characters(run, launched):
+    """The default characters are those of "ascii"; a locator that learns from sides, or is only asked, meets no reader."""
+    latin = ["MODEL.STRIPS.CHARSET", "latin"]
+    learns = ["MODEL.STRIPS.LOCATOR.NAME", "stn"]
+    assert run(*learns, "MODEL.STRIPS.CHARSET", "ascii", config="locator_ppocr") == (0, "")
+    assert run(*latin, config="locator_ppocr") == (0, "")
+    assert run("--eval-only", *learns, *latin, config="locator_ppocr") == (0, "")
+    assert len(launched) == 3
+
+
 def test_layers_that_a_spotter_does_not_keep_cannot_be_aggregated(run, launched, monkeypatch):
     argv = [*TAUGHT, "MODEL.DISTILLATION.AGGREGATION.ENABLED", "True"]
     assert run(*argv, config="dld_tiny") == (0, "")
@@ -74,8 +84,21 @@ def test_layers_that_a_spotter_does_not_keep_cannot_be_aggregated(run, launched,
         (["MODEL.WEIGHTS", "no/w.pth"], "teacher_tiny", "MODEL.WEIGHTS: weights no/w.pth do not exist"),
         (["MODEL.META_ARCHITECTURE", "Spoter"], "teacher_tiny", "MODEL.META_ARCHITECTURE must be one of DistillMetaArch, "),
         (["MODEL.BACKBONE.NAME", "resnet"], "teacher_tiny", "MODEL.BACKBONE.NAME must be one of "),
-        (["MODEL.RECOGNITION.NAME", "Reader"], "teacher_tiny", "must be one of StripRecognizer, TextRecognizer, got 'Reader'"),
-        ([*TAUGHT, "MODEL.SPOTTER", "Mango"], "dld_tiny", "MODEL.SPOTTER must be one of TextPerceptron, TextSpottingRCNN, got"),
+        (
+            ["MODEL.RECOGNITION.NAME", "Reader"],
+            "teacher_tiny",
+            "one of AnchorRecognizer, StripRecognizer, TextRecognizer, got",
+        ),
+        (["INPUT.CHARACTERS", "24"], "teacher_anchors_tiny", "MAX_LENGTH, 32, to train an AnchorRecognizer, got 24"),
+        ([*TAUGHT, "MODEL.SPOTTER", "Spot"], "dld_tiny", "must be one of Mango, TextPerceptron, TextSpottingRCNN, got 'Spot'"),
+        (
+            ["TEST.PROTOCOL", "loose"],
+            "teacher_tiny",
+            "TEST.PROTOCOL must be one of icdar2013, icdar2015, totaltext, ctw1500, mango",
+        ),
+        ([], "dld_mango_tiny", "train_net.py --config-file configs/mango_tiny.yaml` and pass "),
+        (["INPUT.SIDE_POINTS", "0"], "mango_tiny", "INPUT.SIDE_POINTS must be at least 2 to train a Mango, got 0"),
+        (["INPUT.CHARACTERS", "0"], "mango_tiny", "INPUT.CHARACTERS must be at least 1 where MODEL.MANGO.CHARACTER_WEIGHT"),
         ([], "dld_text_perceptron_tiny", "train_net.py --config-file configs/text_perceptron_tiny.yaml` and pass "),
         (["INPUT.SIDE_POINTS", "5"], "text_perceptron_tiny", "must be MODEL.TEXT_PERCEPTRON.POINTS, 7, to train it, got 5"),
         ([*TAUGHT, "MODEL.SELECTOR.NAME", "Best"], "dld_tiny", "MODEL.SELECTOR.NAME must be one of BackboneSelector, "),
@@ -93,6 +116,16 @@ def test_layers_that_a_spotter_does_not_keep_cannot_be_aggregated(run, launched,
             ["INPUT.SIDE_POINTS", "5"],
             "locator_ppocr",
             "INPUT.SIDE_POINTS must be MODEL.STRIPS.LOCATOR.POINTS, 7, to train it, got 5",
+        ),
+        (
+            ["MODEL.STRIPS.LOCATOR.NAME", "stn", "MODEL.STRIPS.CHARSET", "latin"],
+            "locator_ppocr",
+            "MODEL.STRIPS.CHARSET must be empty to train a locator by reading, it gives Charset(",
+        ),
+        (
+            ["MODEL.STRIPS.LOCATOR.NAME", "stn", "MODEL.RECOGNITION.CHARSET_FILE", "no.txt"],
+            "locator_ppocr",
+            "charset file no.txt does not exist",
         ),
         (
             [*TAUGHT, "MODEL.DISTILLATION.AGGREGATION.ENABLED", "True"],

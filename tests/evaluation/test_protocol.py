@@ -7,7 +7,7 @@ from dld.evaluation.protocol import PROTOCOLS, LexiconRule, Protocol, get_protoc
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(KeyError, match="icdar2017.*known: icdar2013, icdar2015, totaltext, ctw1500"):
+    with pytest.raises(KeyError, match="icdar2017.*known: icdar2013, icdar2015, totaltext, ctw1500, mango"):
         get_protocol("icdar2017")
     assert all(get_protocol(name).name == name for name in PROTOCOLS)
 
@@ -22,6 +22,12 @@ def test_every_rule_is_reported_and_is_json():
 def test_rules_cannot_be_changed_by_accident():
     with pytest.raises(FrozenInstanceError):
         icdar2015.iou_threshold = 0.4
+
+
+def test_mango_is_a_looser_total_text():
+    loose, strict = get_protocol("mango").rules(), totaltext.rules()
+    changed = {key: (loose[key], strict[key]) for key in strict if loose[key] != strict[key]}
+    assert changed == {"name": ("mango", "totaltext"), "iou_threshold": (0.1, 0.5), "dont_care_overlap": (0.1, 0.5)}
 
 
 @pytest.mark.parametrize("text, icdar, total", [("###", 1, 1), ("#", 0, 1), ("##", 0, 1), ("#####", 0, 1), ("", 0, 0)])

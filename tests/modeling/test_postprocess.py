@@ -107,6 +107,28 @@ def test_boxes_outside_the_image_are_left_out_with_all_their_fields():
     assert len(words) == 1 and words.pred_texts == ["de"] and words.scores.tolist() == pytest.approx([0.6])
 
 
+def test_without_masks_and_sides_the_box_is_the_outline():
+    charset = Charset("abcdef")
+    out = network_output([[10, 10, 50, 20], [-5, 30, 20, 120]], ["abc", "de"], (100, 100), charset)
+    out.remove("pred_masks")
+    out.remove("pred_classes")
+    words = spotting_postprocess(out, 200, 50, charset)
+    assert [x.tolist() for x in words.pred_polygons] == [
+        [[5, 20], [25, 20], [25, 40], [5, 40]],
+        [[0, 60], [10, 60], [10, 200], [0, 200]],
+    ]
+    assert words.pred_classes.tolist() == [0, 0]
+
+
+def test_ids_end_with_the_longest_word():
+    """The decoder stops when all words have ended: what it gives has fewer columns than the longest word may have."""
+    charset = Charset("abcdef")
+    out = network_output([[10, 10, 50, 20]] * 2, ["abc", "de"], (100, 100), charset, length=3)
+    longer = network_output([[10, 10, 50, 20]] * 2, ["abc", "de"], (100, 100), charset, length=9)
+    for a, b in zip(*(spotting_postprocess(x, 100, 100, charset).get_fields().items() for x in (out, longer)), strict=True):
+        assert str(a) == str(b)
+
+
 def test_words_that_are_not_surely_read_are_left_out():
     charset = Charset("abcdef")
     out = network_output([[10, 10, 50, 20]] * 3, ["abc", "", "fad"], (100, 100), charset)

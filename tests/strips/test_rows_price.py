@@ -8,29 +8,38 @@ from dld.strips.heights import choose_rows
 from dld.strips.reading import read_words
 from dld.strips.rows_price import HEIGHT_EDGES, RowsPrice, checked_shares, height_class, loss_table
 from dld.strips.rules import ReadingRules
+from dld.strips.strip_law import StripLaw, strip_laws
 
 ROWS = (48, 32, 24, 16)
-LAWS = {48: (1e6, 1000.0, 1.0), 32: (5e5, 600.0, 1.0), 24: (3e5, 300.0, 1.0), 16: (2e5, 200.0, 1.0)}
+LAWS = {
+    row: StripLaw(row, constant, linear, 1.0)
+    for row, constant, linear in ((48, 1e6, 1000.0), (32, 5e5, 600.0), (24, 3e5, 300.0), (16, 2e5, 200.0))
+}
+# of an encoder that pads: at 24 and 16 rows strips have half the columns
+PADDED = {row: law._replace(multiple=64 if row > 24 else 32, padded=2e4) for row, law in LAWS.items()}
 # lower strips lose more, and large words most
 LOSSES = {
     row: np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) * share for row, share in zip(ROWS, (0, 0.1, 0.3, 0.8), strict=True)
 }
 
 
-def flops(row, width):
-    constant, linear, square = LAWS[row]
-    return constant + linear * width + square * width**2
+def flops(row, width, laws=LAWS):
+    _, constant, linear, square, multiple, padded = laws[row]
+    columns = width if row > 24 else max(round(width / 2), 1)
+    added = next(n for n in range(multiple) if (columns + n) % multiple == 0)
+    return constant + linear * width + square * width**2 + padded * added
 
 
+@pytest.mark.parametrize("laws", [LAWS, PADDED])
 @pytest.mark.parametrize("price", [0.0, 1e-8, 1e-7, 1e-6, 1e-4])
-def test_each_word_gets_the_height_of_least_loss_and_cost(price):
+def test_each_word_gets_the_height_of_least_loss_and_cost(price, laws):
     rng = np.random.default_rng(0)
     heights, widths = rng.uniform(5, 90, 200), rng.integers(8, 800, 200)
-    chosen = RowsPrice(LOSSES, LAWS, price).choose(heights, widths, ROWS, 2.0)
+    chosen = RowsPrice(LOSSES, laws, price).choose(heights, widths, ROWS, 2.0)
     highest = choose_rows(heights, ROWS, 2.0)
     for height, width, most, row in zip(heights, widths, highest, chosen, strict=True):
         k = sum(height >= edge for edge in HEIGHT_EDGES)
-        burdens = {r: LOSSES[r][k] + price * flops(r, width) for r in ROWS if r <= most}
+        burdens = {r: LOSSES[r][k] + price * flops(r, width, laws) for r in ROWS if r <= most}
         assert burdens[int(row)] == pytest.approx(min(burdens.values()))
     assert (chosen <= highest).all() and (price > 0 or (chosen == highest).all())
 
@@ -52,6 +61,16 @@ def test_heights_of_which_nothing_is_known_are_taken_as_the_highest_alone():
     assert chosen.tolist() == [16]
 
 
+def test_padding_decides_between_heights():
+    """Of 8 columns 56 more are padded at 48 rows, for 10 FLOPs each, and none at 32."""
+    laws = {48: StripLaw(48, 100.0, 1.0, 0.0, 64, 10.0), 32: StripLaw(32, 400.0, 1.0, 0.0)}
+    same = {row: np.zeros(7) for row in laws}
+    chosen = RowsPrice(same, laws, 1.0).choose(np.full(3, 90.0), np.array([8, 64, 40]), (48, 32), 2.0)
+    assert chosen.tolist() == [32, 48, 48]
+    assert RowsPrice(same, laws, 1.0).expected_flops([0, 0, 0, 0, 0, 0, 1.0], 8, (48, 32), 2.0) == 408
+    assert RowsPrice(same, laws, 0.0).expected_flops([0, 0, 0, 0, 0, 0, 1.0], 8, (48, 32), 2.0) == 108 + 560
+
+
 def test_classes_are_half_open():
     assert height_class(np.array([0.0, 11.99, 12.0, 63.9, 64.0, 1e4])).tolist() == [0, 0, 1, 5, 6, 6]
 
@@ -62,6 +81,16 @@ def test_expected_flops_are_those_of_the_classes_chosen():
     rows = choose_rows(np.array([*HEIGHT_EDGES, 1e3]) - 1e-3, ROWS, 2.0)
     assert free == pytest.approx(sum(s * flops(int(r), 160) for s, r in zip(shares, rows, strict=True)))
     assert RowsPrice(LOSSES, LAWS, 1e9).expected_flops(shares, 160, ROWS, 2.0) == pytest.approx(flops(16, 160))
+
+
+def test_laws_come_from_the_numbers_of_a_table():
+    table = {"strip_constant": 2, "strip_linear": 3, "strip_square": 5, "other_strips": [[24.0, 1.0, 2.0]]}
+    padded = strip_laws({**table, "padded_strips": [[24.0, 16.0, 7.0]]})
+    assert strip_laws(table) == {48: StripLaw(48, 2, 3, 5), 24: StripLaw(24, 1, 2, 5)}
+    assert padded == {48: StripLaw(48, 2, 3, 5), 24: StripLaw(24, 1, 2, 5, 16, 7)}
+    # 4 columns at 24 rows become 16
+    assert padded[24].flops(8) == 1 + 16 + 320 + 7 * 12 and padded[24].padding(np.array([8, 32, 33])).tolist() == [12, 0, 0]
+    assert strip_laws({}) == {48: StripLaw(48, 0, 0, 0)}
 
 
 def test_a_table_is_read():

@@ -68,6 +68,19 @@ def test_parts_of_a_spotter_without_proposals_add_up_too(tiny_cfg, reader):
     assert any(name.startswith("reader.") for name in rows) == bool(reader)
 
 
+def test_parts_of_a_spotter_with_a_grid_add_up_too(tiny_cfg):
+    tiny_cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "Mango", "MODEL.RECOGNITION.CTC_WEIGHT", 0.0])
+    tiny_cfg.merge_from_list(["MODEL.MANGO.GRID", 8, "MODEL.MANGO.GROUPS", 4, "MODEL.MANGO.CONVS", 1])
+    model = build_model(tiny_cfg).eval()
+    found = measure_parts(model, (100, 150), words=3, repeats=1)
+    assert found["mac"] == pytest.approx(found["law_mac"], rel=0.01)
+    rows = {row["module"]: row for row in found["rows"]}
+    parts = model.count_parts((128, 160), 3, 12)
+    finder = sum(row["mac"] for name, row in rows.items() if name.startswith("finder."))
+    assert 0 < finder < (parts.rpn + parts.boxes) // 2
+    assert rows[ELSEWHERE]["mac"] >= parts.attention // 2 > 0
+
+
 def test_names_are_cut_where_it_is_wanted(tiny_cfg):
     model = build_model(tiny_cfg).eval()
     coarse, fine = (measure_parts(model, (64, 64), 0, depth, repeats=1) for depth in (1, 3))

@@ -36,12 +36,14 @@ __all__ = ["SynthTextRecords", "convert_synth_text", "words_from_matlab"]
 RECORDS, INDEX = "annotations.jsonl", "annotations.npy"
 
 
-def words_from_matlab(boxes: np.ndarray, texts: np.ndarray) -> list[TextAnnotation]:
+def words_from_matlab(boxes: np.ndarray, texts: np.ndarray, characters: np.ndarray | None = None) -> list[TextAnnotation]:
     """Return the words of one image.
 
     Args:
         boxes: `wordBB`, (2, 4, R) x and y of four corners; (2, 4) where the image has one word.
         texts: `txt`, strings of one or more words between spaces and line ends, R words in all.
+        characters: `charBB`, (2, 4, n) corners of the n characters of all words in their order; words have none where n is
+            another number, or a coordinate is none.
 
     Raises:
         ValueError: other shapes, or another number of words than boxes.
@@ -56,18 +58,36 @@ def words_from_matlab(boxes: np.ndarray, texts: np.ndarray) -> list[TextAnnotati
     words = " ".join(str(text) for text in np.asarray(texts).reshape(-1)).split()
     if len(words) != boxes.shape[2]:
         raise ValueError(f"{boxes.shape[2]} boxes but {len(words)} words: {' '.join(words)[:80]!r}")
-    return [TextAnnotation(box, word) for box, word in zip(boxes.transpose(2, 1, 0), words, strict=True)]
+    annotated = [TextAnnotation(box, word) for box, word in zip(boxes.transpose(2, 1, 0), words, strict=True)]
+    corners = _character_corners(characters, sum(map(len, words)))
+    if corners is not None:
+        ends = np.cumsum([len(word) for word in words])
+        for word, own in zip(annotated, np.split(corners, ends[:-1]), strict=True):
+            word.characters = own
+    return annotated
 
 
-def _read_matlab(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _character_corners(characters: np.ndarray | None, count: int) -> np.ndarray | None:
+    """Return `charBB` as (count, 4, 2), to a tenth of a pixel; None where it is not that of so many characters."""
+    if characters is None:
+        return None
+    corners = np.asarray(characters)
+    corners = corners[:, :, None] if corners.ndim == 2 else corners
+    if corners.shape != (2, 4, count) or corners.dtype.kind not in "fiu" or not (np.abs(corners) <= LARGEST_PIXEL).all():
+        return None
+    return corners.astype(np.float64).round(1).transpose(2, 1, 0)
+
+
+def _read_matlab(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
         raise ImportError(f"reading {path} needs scipy, once: `pip install scipy`") from error
     keys = ("imnames", "wordBB", "txt")
     try:
-        table = loadmat(str(path), variable_names=keys)  # charBB, the largest part, is not read
-        return tuple(table[key].reshape(-1) for key in keys)
+        table = loadmat(str(path), variable_names=(*keys, "charBB"))
+        names, boxes, texts = (table[key].reshape(-1) for key in keys)
+        return names, boxes, texts, table["charBB"].reshape(-1) if "charBB" in table else None
     except Exception as error:  # scipy raises errors of many kinds for damaged files
         raise ValueError(f"{path}: expected SynthText's Matlab file with {', '.join(keys)} ({error!r})") from error
 
@@ -91,7 +111,9 @@ def convert_synth_text(matlab_file: str | Path, image_root: str | Path, output: 
     matlab_file, image_root, output = Path(matlab_file), Path(image_root), Path(output)
     if not matlab_file.is_file():
         raise FileNotFoundError(f"Matlab file {matlab_file} does not exist")
-    names, boxes, texts = _read_matlab(matlab_file)
+    names, boxes, texts, characters = _read_matlab(matlab_file)
+    if characters is not None and len(characters) != len(names):
+        raise ValueError(f"{matlab_file}: charBB is of {len(characters)} images, not of {len(names)}")
     output.mkdir(parents=True, exist_ok=True)
     offsets = np.zeros(len(names) + 1, dtype=np.int64)
     counts = RepairCounts()
@@ -103,12 +125,14 @@ def convert_synth_text(matlab_file: str | Path, image_root: str | Path, output: 
                 try:
                     if not is_plain_relative(name):
                         raise ValueError("its name points outside of the folder")
-                    words = words_from_matlab(boxes[i], texts[i])
+                    words = words_from_matlab(boxes[i], texts[i], None if characters is None else characters[i])
                 except ValueError as error:
                     raise ValueError(f"{matlab_file}: image {i} ({name}): {error}") from None
                 width, height, _ = image_size(image_root / name)
                 image = ImageAnnotation(name, name.rpartition(".")[0], width, height, words)
                 counts += repair_annotations([image])
+                if characters is not None:
+                    counts.without_characters += sum(word.characters is None for word in words)
                 file.write(_line(image))
                 offsets[i + 1] = file.tell()
         np.save(temporary_index, offsets)

@@ -15,7 +15,7 @@ from dld.data.repair import refuse_crossed_outlines, repair_annotations
 
 __all__ = ["PROTOCOLS", "load_text_json", "register_text_dataset", "set_text_metadata"]
 
-PROTOCOLS = ("icdar2013", "icdar2015", "totaltext", "ctw1500")
+PROTOCOLS = ("icdar2013", "icdar2015", "totaltext", "ctw1500", "mango")
 
 
 def load_text_json(json_file: str | Path, image_root: str | Path) -> list[dict[str, Any]]:

@@ -37,6 +37,9 @@ def _annotation(image: LabelledImage, path: Path, name: str, turned: dict[str, l
     if size != (width, height):
         for word in image.words:
             word.polygon = orient_points(word.polygon, orientation, width, height)
+            if word.characters is not None:
+                corners = orient_points(word.characters.reshape(-1, 2), orientation, width, height)
+                word.characters = corners.reshape(-1, 4, 2)
     return ImageAnnotation(name, "", width, height, image.words)
 
 

@@ -108,7 +108,7 @@ def render_samples(folder: Path, names: frozenset[str] | None = None) -> list[Im
             path = folder / "images" / f"{scene.name}.jpg"
             if not cv2.imwrite(str(path), drawn.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
                 raise OSError(f"cannot write {path}")
-            annotated = [TextAnnotation(np.round(p.astype(np.float64), 1), text, ignore) for p, text, ignore in drawn.words]
+            annotated = [TextAnnotation(np.round(p.astype(np.float64), 1), text, ignore) for p, text, ignore, _ in drawn.words]
             height, width = drawn.image.shape[:2]
             images.append(ImageAnnotation(path.name, scene.name, width, height, annotated))
     write_annotations(folder / "annotations.json", images, NAME)

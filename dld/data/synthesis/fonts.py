@@ -88,6 +88,7 @@ class FontFace:
     script: bool = False
     capital_height: float = 0.7
     _sized: dict[tuple[int, int], ImageFont.FreeTypeFont] = field(default_factory=dict, repr=False)
+    _extents: dict[tuple[int, str], tuple[float, float, float, float]] = field(default_factory=dict, repr=False)
 
     def sized(self, size: int) -> ImageFont.FreeTypeFont:
         """Return the FreeType font at ``size`` pixels per em, opened once."""
@@ -120,10 +121,8 @@ class FontFace:
             coverage (uint8, H x W, tight around the ink), x of its left edge relative to the pen, y of its top edge
             relative to the baseline (negative above), both in pixels; empty array when nothing is drawn.
         """
-        em = capital_px / self.capital_height
-        size = next((s for s in RASTER_SIZES if s >= em), RASTER_SIZES[-1])
+        size, scale = self._raster(capital_px)
         font = self.sized(size)
-        scale = em / size
         pad = size
         step = tracking * self.capital_height * size
         width = int(font.getlength(text) + max(step, 0) * len(text)) + 2 * pad
@@ -143,6 +142,34 @@ class FontFace:
             out = (max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale)))
             ink = cv2.resize(ink, out, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         return ink, (box[0] - pad) * scale, (box[1] - 2 * size) * scale
+
+    def character_boxes(self, text: str, capital_px: float, tracking: float = 0.0) -> np.ndarray:
+        """Return where :meth:`mask` draws each character.
+
+        A box holds the character's ink and all that the pen moves for it; those of slanted letters overlap.
+
+        Returns:
+            float64 (m, 4), x0, y0, x1, y1 in pixels, relative to the pen's start and the baseline.
+        """
+        size, scale = self._raster(capital_px)
+        font = self.sized(size)
+        step = tracking * self.capital_height * size
+        ends = [font.getlength(text[:i]) for i in range(len(text) + 1)]
+        boxes = []
+        for i, character in enumerate(text):
+            ink = self._extents.get((size, character))
+            if ink is None:
+                ink = self._extents[size, character] = font.getbbox(character, anchor="ls")
+            x0, y0, x1, y1 = ink
+            start, end = ends[i] + i * step, ends[i + 1] + i * step
+            boxes.append((min(start, start + x0), y0, max(end, start + x1), y1))
+        return np.array(boxes, np.float64).reshape(-1, 4) * scale
+
+    def _raster(self, capital_px: float) -> tuple[int, float]:
+        """Return the em size that words of this height are rasterised at, and the factor that then resizes them."""
+        em = capital_px / self.capital_height
+        size = next((s for s in RASTER_SIZES if s >= em), RASTER_SIZES[-1])
+        return size, em / size
 
     def __getstate__(self):
         return {**self.__dict__, "_sized": {}}
@@ -206,7 +233,7 @@ def _faces_of_file(path: Path, more: str) -> list[FontFace]:
         return []
     first = _describe(path, cuts[0], family, italic, cmap, more)
     # The weights of one variable font share repertoire, letter shapes and capital height: examined once.
-    return [] if first is None else [replace(first, axes=cut, _sized={}) for cut in cuts]
+    return [] if first is None else [replace(first, axes=cut, _sized={}, _extents={}) for cut in cuts]
 
 
 @lru_cache(maxsize=4)

@@ -22,6 +22,7 @@ class Line:
     Attributes:
         mask: coverage, uint8.  left, top: position of the mask's first pixel in the frame (integers).
         boxes: (x0, y0, x1, y1) around each word's ink.  texts: labels, one per box.
+        characters: of each word (m, 4), boxes of its characters; (0, 4) where the face does not know them.
     """
 
     mask: np.ndarray
@@ -29,6 +30,7 @@ class Line:
     top: int
     boxes: list[tuple[float, float, float, float]]
     texts: list[str]
+    characters: list[np.ndarray]
 
     @property
     def width(self) -> int:
@@ -46,11 +48,13 @@ class Lettering:
     Attributes:
         ink: coverage, uint8, plane height x plane width.
         words: (outline (P, 2) clockwise from the start of the word's top edge, label).
+        characters: of each word (m, 4, 2), corners of its characters clockwise from the top left.
         disc: centre x, y and radius of the round sign these lines were arranged for, else None.
     """
 
     ink: np.ndarray
     words: list[tuple[np.ndarray, str]]
+    characters: list[np.ndarray]
     disc: tuple[float, float, float] | None = None
 
 
@@ -70,6 +74,7 @@ def set_line(
         the line (None when not even the first word fits) and the number of words used up, skipped ones included.
     """
     placed: list[tuple[np.ndarray, int, int, str]] = []
+    characters = []
     pen, used = 0.0, 0
     for word in words:
         if not face.can_draw(word):
@@ -83,6 +88,8 @@ def set_line(
         if x + dx + ink.shape[1] > max_width:
             break
         placed.append((ink, round(x + dx), round(dy), face.label(word)))
+        shift = round(x + dx) - dx, round(dy) - dy
+        characters.append(_character_boxes(face, word, capital_px, tracking) + (*shift, *shift))
         pen = x + dx + ink.shape[1] + gap * capital_px
         used += 1
     if not placed:
@@ -97,7 +104,16 @@ def set_line(
         region = mask[y - top : y - top + ink.shape[0], x - left : x - left + ink.shape[1]]
         np.maximum(region, ink, out=region)
         boxes.append((x, y, x + ink.shape[1], y + ink.shape[0]))
-    return Line(mask, left, top, boxes, [text for *_, text in placed]), used
+    return Line(mask, left, top, boxes, [text for *_, text in placed], characters), used
+
+
+def _character_boxes(face: FontFace | CachedFace, word: str, capital_px: float, tracking: float) -> np.ndarray:
+    return face.character_boxes(word, capital_px, tracking) if isinstance(face, FontFace) else np.zeros((0, 4))
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Return the corners (m, 4, 2) of boxes (m, 4), clockwise from the top left."""
+    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
 
 
 def padded_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -116,26 +132,31 @@ def arrange_lines(lines: list[Line], align: str, spacing: float, pad: tuple[int,
     width = max(line.width for line in lines) + 2 * pad[0]
     height = sum(line.height for line in lines) + round(spacing) * (len(lines) - 1) + 2 * pad[1]
     ink = np.zeros((height, width), np.uint8)
-    words = []
+    words, characters = [], []
     y = pad[1]
     for line in lines:
         free = width - 2 * pad[0] - line.width
         x = pad[0] + {"left": 0, "center": free // 2, "right": free}[align]
         ink[y : y + line.height, x : x + line.width] = line.mask
+        shift = (x - line.left, y - line.top)
         for box, text in zip(line.boxes, line.texts, strict=True):
-            words.append((box_outline(padded_box(box)) + (x - line.left, y - line.top), text))
+            words.append((box_outline(padded_box(box)) + shift, text))
+        characters += [_corners(boxes) + shift for boxes in line.characters]
         y += line.height + round(spacing)
-    return Lettering(ink, words)
+    return Lettering(ink, words, characters)
 
 
-def _bent(line: Line, bend: Arc | Wave, ink: np.ndarray, words: list) -> None:
+def _bend_onto(lettering: Lettering, line: Line, bend: Arc | Wave) -> None:
+    ink = lettering.ink
     height, width = ink.shape
     map_x, map_y = bend.inverse_map(width, height)
     bent = cv2.remap(line.mask, map_x - line.left, map_y - line.top, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     np.maximum(ink, bent, out=ink)
     for box, text in zip(line.boxes, line.texts, strict=True):
         edges = math.ceil(bend.turn(box[2] - box[0]) / _RADIANS_PER_EDGE)
-        words.append((bend.forward(box_outline(padded_box(box), min(max(edges + 1, 3), 8))), text))
+        lettering.words.append((bend.forward(box_outline(padded_box(box), min(max(edges + 1, 3), 8))), text))
+    for boxes in line.characters:
+        lettering.characters.append(bend.forward(_corners(boxes).reshape(-1, 2)).reshape(-1, 4, 2))
 
 
 def arrange_arc(line: Line, turn: float, over: bool, pad: tuple[int, int]) -> Lettering:
@@ -149,18 +170,18 @@ def arrange_arc(line: Line, turn: float, over: bool, pad: tuple[int, int]) -> Le
     rise = outer - (radius - inner) * math.cos(half)
     width, height = math.ceil(2 * reach) + 2 * pad[0], math.ceil(rise) + 2 * pad[1]
     center = (width / 2, pad[1] + outer if over else height - pad[1] - outer)
-    ink, words = np.zeros((height, width), np.uint8), []
-    _bent(line, Arc(center, radius, middle, over), ink, words)
-    return Lettering(ink, words)
+    lettering = Lettering(np.zeros((height, width), np.uint8), [], [])
+    _bend_onto(lettering, line, Arc(center, radius, middle, over))
+    return lettering
 
 
 def arrange_wave(line: Line, amplitude: float, period: float, phase: float, pad: tuple[int, int]) -> Lettering:
     """Set one line on a sine of ``amplitude`` and ``period`` pixels and ``phase`` radians."""
     width = line.width + 2 * pad[0]
     height = math.ceil(line.height + 2 * amplitude) + 2 * pad[1]
-    ink, words = np.zeros((height, width), np.uint8), []
-    _bent(line, Wave((pad[0] - line.left, pad[1] + amplitude - line.top), amplitude, period, phase), ink, words)
-    return Lettering(ink, words)
+    lettering = Lettering(np.zeros((height, width), np.uint8), [], [])
+    _bend_onto(lettering, line, Wave((pad[0] - line.left, pad[1] + amplitude - line.top), amplitude, period, phase))
+    return lettering
 
 
 def arrange_badge(top: Line, bottom: Line | None, middle: list[Line], margin: float) -> Lettering:
@@ -173,16 +194,17 @@ def arrange_badge(top: Line, bottom: Line | None, middle: list[Line], margin: fl
     outer = radius + rim + margin
     side = math.ceil(2 * outer)
     center = (side / 2, side / 2)
-    ink, words = np.zeros((side, side), np.uint8), []
+    lettering = Lettering(np.zeros((side, side), np.uint8), [], [], (center[0], center[1], outer))
     # The feet of the upper line and the heads of the lower one both stand on the inner circle.
-    _bent(top, Arc(center, radius + top.top + top.height, top.left + top.width / 2, True), ink, words)
+    _bend_onto(lettering, top, Arc(center, radius + top.top + top.height, top.left + top.width / 2, True))
     if bottom is not None:
-        _bent(bottom, Arc(center, radius - bottom.top, bottom.left + bottom.width / 2, False), ink, words)
+        _bend_onto(lettering, bottom, Arc(center, radius - bottom.top, bottom.left + bottom.width / 2, False))
     if middle:
         block = arrange_lines(middle, "center", 0.4 * rim, (0, 0))
         h, w = block.ink.shape
         x, y = (side - w) // 2, (side - h) // 2
-        region = ink[y : y + h, x : x + w]
+        region = lettering.ink[y : y + h, x : x + w]
         np.maximum(region, block.ink, out=region)
-        words += [(outline + (x, y), text) for outline, text in block.words]
-    return Lettering(ink, words, (center[0], center[1], outer))
+        lettering.words += [(outline + (x, y), text) for outline, text in block.words]
+        lettering.characters += [corners + (x, y) for corners in block.characters]
+    return lettering

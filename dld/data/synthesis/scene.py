@@ -30,11 +30,19 @@ _GAP = 3  # pixels kept free around a sign
 
 
 class SyntheticWord(NamedTuple):
-    """``polygon``: float32 (P, 2), pixels, clockwise from the start of the word's top edge; ``ignore``: unreadable."""
+    """One word as it is labelled.
+
+    Attributes:
+        polygon: float32 (P, 2), pixels, clockwise from the start of the word's top edge.
+        ignore: unreadable.
+        chars: float32 (m, 4, 2), pixels, of each character of the text the four corners clockwise from its top left, the word
+            upright; where the word is cut, beyond the image, too.
+    """
 
     polygon: np.ndarray
     text: str
     ignore: bool
+    chars: np.ndarray
 
 
 class SyntheticImage(NamedTuple):
@@ -47,6 +55,7 @@ class SyntheticImage(NamedTuple):
 class _Drawn(NamedTuple):
     polygon: np.ndarray
     text: str
+    chars: np.ndarray
     capital_px: float
     clean: np.ndarray  # uint8 BGR, the whole sign on an even ground, cut to its region
     region: tuple[int, int, int, int]  # x0, y0, x1, y1
@@ -119,10 +128,11 @@ def _draw(rng: np.random.Generator, image: np.ndarray, sign: Sign, surfaces: Bac
     clean = cv2.add(cv2.multiply(even, rest, scale=1 / 255), painted)
     cv2.add(cv2.multiply(region, rest, scale=1 / 255), painted, region)
     drawn = []
-    for outline, text in sign.lettering.words:
+    for (outline, text), corners in zip(sign.lettering.words, sign.lettering.characters, strict=True):
         polygon = project(sign.homography, outline)
+        chars = project(sign.homography, corners.reshape(-1, 2)).reshape(-1, 4, 2).astype(np.float32)
         capital_px = sign.capital_px * _side(polygon) / _side(outline)
-        drawn.append(_Drawn(polygon, text, capital_px, clean, (x0, y0, x1, y1)))
+        drawn.append(_Drawn(polygon, text, chars, capital_px, clean, (x0, y0, x1, y1)))
     return drawn
 
 
@@ -140,12 +150,12 @@ def _judged(word: _Drawn, image: np.ndarray) -> SyntheticWord | None:
         cut = polygon_area(clipped) < 0.97 * polygon_area(polygon)
         polygon = clipped
     if cut:
-        return SyntheticWord(polygon.astype(np.float32), word.text, True)
+        return SyntheticWord(polygon.astype(np.float32), word.text, True, word.chars)
     x0, y0 = max(math.floor(left), word.region[0]), max(math.floor(top), word.region[1])
     x1, y1 = min(math.ceil(right), word.region[2]), min(math.ceil(bottom), word.region[3])
     clean = word.clean[y0 - word.region[1] : y1 - word.region[1], x0 - word.region[0] : x1 - word.region[0]]
     legible = is_legible(image[y0:y1, x0:x1], clean, polygon - (x0, y0), word.capital_px)
-    return SyntheticWord(polygon.astype(np.float32), word.text, not legible)
+    return SyntheticWord(polygon.astype(np.float32), word.text, not legible, word.chars)
 
 
 def render_synthwords(

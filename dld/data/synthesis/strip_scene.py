@@ -103,7 +103,7 @@ def _group(
             if style.opacity < 1:
                 ink[:, part] = cv2.multiply(ink[:, part], style.opacity)
         else:
-            layer = paint(rng, Lettering(np.ascontiguousarray(ink[:, part]), []), style, None, worn)
+            layer = paint(rng, Lettering(np.ascontiguousarray(ink[:, part]), [], []), style, None, worn)
             _lay(strip, layer[..., :3], layer[..., 3])
             _lay(clean[:, part], cv2.cvtColor(layer, cv2.COLOR_BGRA2GRAY), layer[..., 3])
             ink[:, part] = 0

@@ -29,7 +29,7 @@ class SynthWordsDataset(NumberedDataset):
         """Return a detectron2 dataset dict (`dld.data.annotation.to_dataset_dict`) with "image", uint8 BGR (H, W, 3)."""
         picture = render_synthwords(index, split=self.split, config=self.config)
         height, width = picture.image.shape[:2]
-        words = [TextAnnotation(polygon, text, ignore) for polygon, text, ignore in picture.words]
+        words = [TextAnnotation(word.polygon, word.text, word.ignore, characters=word.chars) for word in picture.words]
         file_name = f"{self.name}/{index:09d}.png"
         record = to_dataset_dict(ImageAnnotation(file_name, f"{self.name}_{index:09d}", width, height, words), "")
         return {**record, "file_name": file_name, "image": picture.image}

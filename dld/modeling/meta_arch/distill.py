@@ -24,7 +24,7 @@ from dld.modeling.meta_arch.annotated_batch import AnnotatedBatch, read_annotate
 from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.meta_arch.layer_aggregation import GROUP_LOSSES, LayerAggregation, checked_aggregation
 from dld.modeling.meta_arch.scale_trial import batch_norm_in_eval, try_scales
-from dld.modeling.meta_arch.spotter import NO_LAYERS, Spotter, build_spotter
+from dld.modeling.meta_arch.spotter import NO_LAYERS, NO_PROPOSALS, Spotter, build_spotter, lacks
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.meta_arch.teacher_config import teacher_config
 from dld.modeling.recognition.recognizer import RecognitionFeatures
@@ -81,8 +81,8 @@ class DistillMetaArch(DynamicSpotter):
         keeps_shared: whether the losses of a step say from which features they come, see `StepLosses.shared`.
 
     Raises:
-        ValueError: `sequence_targets` or `beams` is unknown or does not fit the teacher, or teacher and student differ in their
-            characters or in how they normalise images.
+        ValueError: `sequence_targets` or `beams` is unknown or does not fit the teacher, teacher and student differ in their
+            characters or in how they normalise images, or one of them lacks what a loss needs.
     """
 
     @configurable
@@ -114,7 +114,8 @@ class DistillMetaArch(DynamicSpotter):
             raise ValueError("MODEL.DISTILLATION.SEQUENCE_TARGETS forced_top1 is of the decoder: it does not go with BEAMS ctc")
         for who, spotter in (("teacher", teacher), ("student", self.student)):
             if spotter.decoder is None:
-                raise ValueError(f"the {who} has no attention decoder: MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive")
+                hint = ": MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive" if spotter.reads_photos else ""
+                raise ValueError(f"the {who}, a {type(spotter).__name__}, has no attention decoder{hint}")
         if teacher.charset != self.student.charset:
             raise ValueError(f"the teacher reads {teacher.charset!r}, the student {self.student.charset!r}")
         for statistic in ("pixel_mean", "pixel_std"):
@@ -126,6 +127,10 @@ class DistillMetaArch(DynamicSpotter):
         reading = {"rec": 1.0, "selector": 1.0, "roi": 1.0, "context": 1.0, "sequence": 1.0}
         self.weights = {**reading, **dict.fromkeys(FINDING_LOSSES, 0.0), **(weights or {})}
         self.finding = finding
+        if self.distills_finding:
+            for spotter, method in ((teacher, "finding_targets"), (self.student, "finding_losses")):
+                if lacks(type(spotter), method):
+                    raise ValueError(f"{type(spotter).__name__} {NO_PROPOSALS}")
         self.sequence_form, self.sequence_targets, self.beams = sequence_form, sequence_targets, beams
         self.freeze_norm, self.training_scale = freeze_norm, training_scale
         if self.selector is not None and training_scale is not None:

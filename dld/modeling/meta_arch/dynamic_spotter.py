@@ -18,7 +18,6 @@ from dld.modeling.resolution.cost import CostTable, stored_cost
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
 from dld.strips.grouping import StripSize
-from dld.strips.heights import STRIP_ROWS
 from dld.strips.rows_price import RowsPrice, checked_shares, loss_table
 from dld.text.charset import Charset
 
@@ -147,9 +146,7 @@ class DynamicSpotter(nn.Module):
         law, student = self.cost_table.student, self.student
         price = self.rows_price(full, mu)
         spent = price.expected_flops(self.height_shares, law.expected_strip_width, student.strip_rows, student.most_enlarged)
-        constant, linear, square = law.strip_laws[STRIP_ROWS]
-        width = law.expected_strip_width
-        return self.expected_words * (constant + linear * width + square * width**2 - spent)
+        return self.expected_words * (law.expected_reading - spent)
 
     def groups(self, images: list[torch.Tensor], scales: list[float]) -> dict[tuple, list[int]]:
         """Return the positions of the images (3, H_i, W_i) that run together, see :func:`group_by_scale`."""

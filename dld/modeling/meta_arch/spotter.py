@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import nn
 
 from dld.modeling.compression.prunable import Prunable
-from dld.modeling.flops import SpotterFlops
+from dld.modeling.flops import SpotterFlops, evaluating, spotter_flops
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.finding_distillation import FindingTargets
 from dld.modeling.meta_arch.step_losses import StepLosses
+from dld.modeling.meta_arch.strip_words import WordsToRead, read_strip_words, size_of
+from dld.modeling.postprocess import spotting_postprocess
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
-from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 
-__all__ = ["NO_LAYERS", "NO_WIDTHS", "Spotter", "SpotterLosses", "WordsToRead", "build_spotter", "spotter_class"]
+__all__ = [
+    "FOUND_IOU",
+    "NO_LAYERS",
+    "NO_PROPOSALS",
+    "NO_WIDTHS",
+    "Spotter",
+    "SpotterLosses",
+    "WordsToRead",
+    "build_spotter",
+    "held_words",
+    "lacks",
+    "spotter_class",
+]
 
 NO_LAYERS = "keeps no layers to aggregate: MODEL.DISTILLATION.AGGREGATION.ENABLED must be False"
+NO_PROPOSALS = "has no proposals to learn from or to teach: the weights of MODEL.DISTILLATION.FINDING must be 0"
 NO_WIDTHS = "has no widths to search: MODEL.COMPRESSION.ENABLED must be False and MODEL.PRUNED_WIDTHS empty"
+# what a detection needs to count as the word, in every protocol
+FOUND_IOU = 0.5
 
 
 class SpotterLosses(NamedTuple):
@@ -35,30 +51,33 @@ class SpotterLosses(NamedTuple):
     losses: dict[str, torch.Tensor]  # scalars by name
     features: RecognitionFeatures | None  # of the R readable words, in the order of the images; None: nothing was read
     words: list[Instances]  # those words, one Instances an image
-    counts: dict[str, float | torch.Tensor]  # number of proposals and foreground, where losses are means over them
+    counts: Mapping[str, float | torch.Tensor] = MappingProxyType({})  # proposals, foreground: what losses are means over
     pyramid: dict[str, torch.Tensor] | None = None  # the levels in which words were found; None: they were not looked for
-
-
-class WordsToRead(NamedTuple):
-    """The words that were found in one image, of which strips of its photo are to be read."""
-
-    found: Instances  # see `dld.modeling.postprocess.outlined_boxes`
-    photo: np.ndarray  # uint8 BGR (H, W, 3)
-    zoom: np.ndarray  # (2,), pixels of the photo to one of `found`, x and y
-    outlines: list[np.ndarray]  # (P, 2), pixels of the photo
-    sides: list[np.ndarray | None]  # (2, n, 2) in the same pixels, where a learned locator found them
-    price: RowsPrice | None = None  # chooses heights of strips for their cost
 
 
 class Spotter(nn.Module, ABC):
     """A network that finds words in a batch of images and reads them.
 
-    :class:`~dld.modeling.meta_arch.text_spotter.TextSpottingRCNN` is one. An architecture that cannot do something raises a
-    ValueError that says so.
+    :class:`~dld.modeling.meta_arch.text_spotter.TextSpottingRCNN` is one. An architecture has a `backbone`, a `charset`,
+    `max_length` and `decoder`, and says how it learns (:meth:`losses`), reads annotated words (:meth:`recognize`) and spots
+    (:meth:`spot`). With :meth:`run_parts` its cost is counted, without which it can neither be distilled nor told a scale. All
+    else is a gain: what an architecture cannot do raises a ValueError that says so.
+
+    Args:
+        pixel_mean, pixel_std: of the input, BGR; None: the subclass registers its own buffers.
+        charset: characters, which checkpoints then hold as `charset_codes`; None: the subclass knows them.
+        max_length: largest number of characters in a word; None: the subclass knows it.
 
     Attributes:
-        backbone: network with `bottom_up`, whose first stages a resolution selector may start from, and `size_divisibility`.
+        backbone: network; of one with `bottom_up` that part is whose first stages a resolution selector may start from.
+        charset: the characters that the spotter reads.
+        max_length: largest number of characters in a word.
+        decoder: the module from context features to characters, with the methods `prepare`, `initial_state`, `step`, `forward`
+            and `greedy` of :class:`~dld.modeling.recognition.decoder.AttentionDecoder`. None: there is none, and the spotter
+            can neither teach nor be taught.
         pixel_mean, pixel_std: (3, 1, 1) of its input, BGR.
+        min_text_score: words that it reads less surely are left out at test, see
+            :func:`~dld.modeling.postprocess.spotting_postprocess`.
         channels_last: memory format of its input.
         inference_dtype: number format at test; None: float32.
         loss_units: for each loss by name, what it is a mean over (`dld.modeling.meta_arch.step_losses.UNITS`); a loss that
@@ -74,8 +93,12 @@ class Spotter(nn.Module, ABC):
     """
 
     backbone: nn.Module
+    charset: Charset
+    max_length: int
+    decoder: nn.Module | None
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
+    min_text_score: float = 0.0
     channels_last: bool = False
     inference_dtype: torch.dtype | None = None
     loss_units: Mapping[str, str] = {}
@@ -86,22 +109,22 @@ class Spotter(nn.Module, ABC):
     trial_rows: tuple[int, ...] = ()
     weights_elsewhere: Mapping[str, str] = {}
 
-    @property
-    @abstractmethod
-    def charset(self) -> Charset:
-        """The characters that the spotter reads."""
-
-    @property
-    @abstractmethod
-    def max_length(self) -> int:
-        """Largest number of characters in a word."""
-
-    @property
-    @abstractmethod
-    def decoder(self) -> nn.Module | None:
-        """The module from context features to characters, with the methods of
-        :class:`~dld.modeling.recognition.decoder.AttentionDecoder`: `prepare`, `initial_state`, `step`, `forward`, `greedy`.
-        None: there is none, and the spotter can neither teach nor be taught."""
+    def __init__(
+        self,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
+        charset: Charset | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            if values is not None:
+                self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1), False)
+        if charset is not None:
+            self.charset = charset
+            self.register_buffer("charset_codes", charset.codes())
+        if max_length is not None:
+            self.max_length = max_length
 
     def at_height(self, rows: int) -> AbstractContextManager[None]:
         """Return a context in which annotated words are read from strips of this height, one of :attr:`trial_rows`."""
@@ -133,6 +156,11 @@ class Spotter(nn.Module, ABC):
     def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
         """Return the logits of a CTC head, (R, L, V), class 0 the blank, of the features of R words."""
         raise ValueError(f"{type(self).__name__} has no CTC head")
+
+    @property
+    def bottom_up(self) -> nn.Module:
+        """The part of the backbone that a resolution selector may start from: its `bottom_up`, where it has one."""
+        return getattr(self.backbone, "bottom_up", self.backbone)
 
     @property
     def size_divisibility(self) -> int:
@@ -184,11 +212,16 @@ class Spotter(nn.Module, ABC):
     ) -> tuple[RecognitionFeatures, list[Instances]]:
         """Return recognition features of the annotated readable words, by the cheapest path, and those words per image."""
 
-    @abstractmethod
+    @torch.no_grad()
     def find_and_recognize(
         self, images: ImageList, targets: list[Instances], photos: Photos | None = None
     ) -> tuple[RecognitionFeatures, torch.Tensor]:
-        """Do as :meth:`recognize`, and return which of the R words the spotter finds by itself, bool (R,)."""
+        """Do as :meth:`recognize`, and return which of the R words the spotter finds by itself, bool (R,): those of whose boxes
+        one of :meth:`spot` has an IoU of at least 0.5. An architecture that finds without reading is faster."""
+        features, words = self.recognize(images, targets, photos)
+        with evaluating(self):
+            found = self.spot(images)
+        return features, torch.cat([held_words(x.gt_boxes, y.pred_boxes) for x, y in zip(words, found, strict=True)])
 
     def finding_targets(self, images: ImageList, proposals: int, finds: int, threshold: float) -> list[FindingTargets]:
         """Return, for each image, what this spotter says of its own surest proposals and of the words that it finds.
@@ -198,7 +231,7 @@ class Spotter(nn.Module, ABC):
             proposals, finds: the most of an image.
             threshold: least probability of a find.
         """
-        raise ValueError(f"{type(self).__name__} has no proposals to learn from: MODEL.DISTILLATION.FINDING must be 0")
+        raise ValueError(f"{type(self).__name__} {NO_PROPOSALS}")
 
     def finding_losses(self, pyramid: dict[str, torch.Tensor], targets: list[FindingTargets]) -> dict[str, torch.Tensor]:
         """Return the losses of :func:`~dld.modeling.losses.finding_distillation.finding_losses` by name.
@@ -207,16 +240,35 @@ class Spotter(nn.Module, ABC):
             pyramid: of N images, from :meth:`losses`.
             targets: of a teacher for these images, in pixels of the images that this spotter saw.
         """
-        raise ValueError(f"{type(self).__name__} has no proposals to teach: MODEL.DISTILLATION.FINDING must be 0")
+        raise ValueError(f"{type(self).__name__} {NO_PROPOSALS}")
 
     @abstractmethod
     def spot(self, images: ImageList) -> list[Instances]:
-        """Find and read the words of a normalised, padded batch, in pixels of that batch."""
+        """Find and read the words of a normalised, padded batch, in pixels of that batch.
 
-    @abstractmethod
+        :func:`~dld.modeling.postprocess.spotting_postprocess` says what is in them; words that :attr:`reader` reads have no
+        `pred_ids` and `pred_id_scores`.
+        """
+
     def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
         """Return the results of :meth:`spot` as one dict per image. Its "instances" are in pixels of the image that the input
-        came from: `pred_polygons`, `pred_texts`, `pred_char_scores`, `scores`."""
+        came from (`height`, `width`): `pred_polygons`, `pred_texts`, `pred_char_scores`, `scores`.
+
+        Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
+        without one from its "image", at heights that its "rows_price" (:class:`~dld.strips.rows_price.RowsPrice`) chooses where
+        there is one, and the output has, beside "instances", "strip_sizes" (of all strips
+        that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
+        """
+        if self.reader is not None:
+            return self._read_strips(self.words_to_read(results, batched_inputs))
+        return [
+            {"instances": spotting_postprocess(r, *size_of(r, x), self.charset, self.min_text_score)}
+            for r, x in zip(results, batched_inputs, strict=True)
+        ]
+
+    def _read_strips(self, words_to_read: list[WordsToRead]) -> list[dict]:
+        assert self.reader is not None, "it was looked at"
+        return read_strip_words(words_to_read, self.reader, self.reading_rules)
 
     @property
     def reading_rules(self) -> ReadingRules:
@@ -227,15 +279,16 @@ class Spotter(nn.Module, ABC):
         """Return, for each image, what strips are cut of the results of :meth:`spot`; arguments as of :meth:`postprocess`."""
         raise ValueError(f"this {type(self).__name__} reads no strips: words have no sides")
 
-    @abstractmethod
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """Count FLOPs by part on an empty image; see :func:`~dld.modeling.flops.spotter_flops`.
+        """Count FLOPs by part on an empty image; see :func:`~dld.modeling.flops.spotter_flops`. What is not in
+        :meth:`run_parts` is not counted.
 
         Args:
             image_size: padded (H, W).
             words: number of words found in it, each read in `steps` characters.
             proposals: number of proposals that are scored; None: the most at test. Spotters without proposals ignore it.
         """
+        return spotter_flops(self, image_size, words, proposals, steps)
 
     def run_parts(
         self,
@@ -251,7 +304,7 @@ class Spotter(nn.Module, ABC):
             run: gets the name of a part, one of `dld.modeling.flops.PARTS` ("trunk" comes first), and a call, and returns the
                 call's result.
         """
-        raise ValueError(f"{type(self).__name__} does not say how its parts are run: they cannot be measured one by one")
+        raise ValueError(f"{type(self).__name__} does not say how its parts are run: its cost cannot be counted")
 
     def prunable_channels(self) -> dict[str, Prunable]:
         """Return the channels that can go, by name, for a search of widths; see
@@ -261,7 +314,8 @@ class Spotter(nn.Module, ABC):
     def learning_rate_factors(self, cfg) -> dict[str, float]:
         """Return factors of the learning rate by the beginning of parameters' names. Of several that fit, the longest counts;
         where none does, the factor is 1."""
-        return {"backbone.bottom_up.": cfg.MODEL.BACKBONE.LR_FACTOR}
+        start = "backbone." if self.bottom_up is self.backbone else "backbone.bottom_up."
+        return {start: cfg.MODEL.BACKBONE.LR_FACTOR}
 
     def timed_calls(self) -> list[tuple[str, Any, str]]:
         """Return the calls whose time is measured while an image is read: stage, object, name of its method.
@@ -300,9 +354,25 @@ class Spotter(nn.Module, ABC):
         """Return what `spotter.json` must say of the graphs for `dld.runtime` to run them."""
         raise ValueError(f"a {type(self).__name__} cannot be exported")
 
-    @abstractmethod
     def forward(self, batched_inputs: list[dict]) -> Any:
-        """Return losses of the mapper's inputs in training, output dicts at test."""
+        """Return losses of the mapper's inputs by name in training, a list of output dicts at test."""
+        return self.step_losses(batched_inputs) if self.training else self.inference(batched_inputs)
+
+    def inference(self, batched_inputs: list[dict]) -> list[dict]:
+        """Find and read the words of images."""
+        return self.postprocess(self.spot(self.preprocess_image(batched_inputs)), batched_inputs)
+
+
+def held_words(words: Boxes, detections: Boxes) -> torch.Tensor:
+    """Tell which of the R words a detection overlaps by an IoU of at least `FOUND_IOU`, bool (R,)."""
+    if not len(detections):
+        return torch.zeros(len(words), dtype=torch.bool, device=words.device)
+    return pairwise_iou(words, detections).amax(1) >= FOUND_IOU
+
+
+def lacks(architecture: type[Spotter], method: str) -> bool:
+    """Tell whether an architecture has a method as :class:`Spotter` has it, which refuses."""
+    return getattr(architecture, method) is getattr(Spotter, method)
 
 
 def spotter_class(name: str) -> type[Spotter]:

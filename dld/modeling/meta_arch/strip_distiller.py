@@ -95,7 +95,7 @@ class StripDistiller(nn.Module):
     def from_config(cls, cfg) -> dict:
         node = cfg.MODEL.STRIPS
         teacher, student = load_strip_recognizer(node.WEIGHTS), new_student(cfg)
-        charset = charset_of_strips(cfg, teacher)
+        charset = charset_of_strips(cfg, teacher.charset)
         for reader in (teacher, student):
             reader.keep_characters(charset)
         training = node.TRAINING

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from dld.modeling.meta_arch.spotter import WordsToRead
 from dld.modeling.recognition.strip_recognizer import StripRecognizer
 from dld.strips.reading import read_words
+from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 
-__all__ = ["photo_of", "read_strip_words", "size_of"]
+__all__ = ["WordsToRead", "photo_of", "read_strip_words", "size_of"]
+
+
+class WordsToRead(NamedTuple):
+    """The words that were found in one image, of which strips of its photo are to be read."""
+
+    found: Instances  # see `dld.modeling.postprocess.outlined_boxes`
+    photo: np.ndarray  # uint8 BGR (H, W, 3)
+    zoom: np.ndarray  # (2,), pixels of the photo to one of `found`, x and y
+    outlines: list[np.ndarray]  # (P, 2), pixels of the photo
+    sides: list[np.ndarray | None]  # (2, n, 2) in the same pixels, where a learned locator found them
+    price: RowsPrice | None = None  # chooses heights of strips for their cost
 
 
 def read_strip_words(words_to_read: Sequence[WordsToRead], reader: StripRecognizer, rules: ReadingRules) -> list[dict]:
-    """Read the words that were found, and return one output dict an image, with what `TextSpottingRCNN.postprocess` says."""
+    """Read the words that were found, and return one output dict an image, with what `Spotter.postprocess` says."""
     readings = read_words(
         [x.photo for x in words_to_read],
         [x.outlines for x in words_to_read],

@@ -8,30 +8,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import shapely
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import ImageList, Instances
 from torch import nn
 
-from dld.modeling.flops import SpotterFlops, empty_image, run_decoding, run_strips, spotter_flops
+from dld.modeling.flops import empty_image, run_decoding, run_strips
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.losses.text_maps import dice_losses, offset_losses
-from dld.modeling.meta_arch.spotter import NO_WIDTHS, Spotter, SpotterLosses, WordsToRead
-from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
+from dld.modeling.meta_arch.found_words import held_by_outlines, words_between
+from dld.modeling.meta_arch.spotter import FOUND_IOU, NO_WIDTHS, Spotter, SpotterLosses, WordsToRead
+from dld.modeling.meta_arch.strip_words import photo_of, size_of
 from dld.modeling.perceptron.heads import KINDS, MapHeads, Maps
 from dld.modeling.perceptron.map_targets import MapTargets, draw_targets
 from dld.modeling.perceptron.points import annotated_cells, cell_classes, find_cells, word_points
 from dld.modeling.perceptron.spline_recognizer import SplineRecognizer
 from dld.modeling.poolers.channels_last_roi_align import float_level
-from dld.modeling.postprocess import outlined_boxes, outlines_of_sides, spotting_postprocess
+from dld.modeling.postprocess import outlined_boxes
 from dld.modeling.recognition.annotated_strips import annotated_sides
 from dld.modeling.recognition.locators.locator import box_sides
-from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, readable_words
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
-from dld.modeling.roi_heads.text_roi_heads import readable_words
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
@@ -39,8 +38,6 @@ from dld.utils.number_format import inference_dtype
 
 __all__ = ["TextPerceptron"]
 
-# what a detection needs to count as the word, in every protocol
-FOUND_IOU = 0.5
 # samples of a cell and direction by MODEL.TEXT_PERCEPTRON.MAPS
 MAPS = {"share": 4, "pixel": 1}
 READ_POINTS = ("annotated", "regressed")
@@ -106,7 +103,7 @@ class TextPerceptron(Spotter):
         rules: ReadingRules | None = None,
         expected_strip_width: int = 160,
     ) -> None:
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         if points < 2:
             raise ValueError(f"MODEL.TEXT_PERCEPTRON.POINTS must be at least 2, got {points}")
         if len(thresholds) != len(KINDS) or not all(0 < x <= 1 for x in thresholds):
@@ -116,8 +113,6 @@ class TextPerceptron(Spotter):
             if not 0 <= value <= 1:
                 raise ValueError(f"MODEL.{key} must be in [0, 1], got {value}")
         self.backbone, self.heads, self.recognizer = backbone, heads, recognizer
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1), False)
         self.points, self.samples, self.regressed = points, samples, regressed
         self.weights = {"segmentation": 1.0, "corner": 0.1, "outline": 0.01, **(weights or {})}
         self.thresholds, self.contact_share, self.least_score = tuple(thresholds), contact_share, least_score
@@ -226,12 +221,6 @@ class TextPerceptron(Spotter):
             reader._apply(fn)
         return super()._apply(fn, recurse)
 
-    def forward(self, batched_inputs: list[dict]):
-        """Return losses by name in training, a list of output dicts at test; see the class."""
-        if not self.training:
-            return self.inference(batched_inputs)
-        return self.step_losses(batched_inputs)
-
     def losses(
         self,
         images: ImageList,
@@ -258,7 +247,7 @@ class TextPerceptron(Spotter):
             sides = self._regressed_sides(maps, drawn, targets) if self.regressed else None
             reading = self._read_annotated(level, words, sides)
         losses.update(self.recognizer.losses(reading, torch.cat([x.gt_text for x in words])))
-        return SpotterLosses(losses, reading, words, {})
+        return SpotterLosses(losses, reading, words)
 
     def _check_sides(self, targets: list[Instances]) -> None:
         sides = [x.gt_fiducials.points.shape[1] // 2 if x.has("gt_fiducials") else 0 for x in targets if len(x)]
@@ -315,7 +304,7 @@ class TextPerceptron(Spotter):
         least 0.5)."""
         level, words = self.backbone.finest(images.tensor), readable_words(targets)
         kept = self.find_words(self.heads(level), images.image_sizes)
-        found = [_held(x, y.pred_sides) for x, y in zip(words, kept, strict=True)]
+        found = [held_by_outlines(x, y.pred_sides, FOUND_IOU) for x, y in zip(words, kept, strict=True)]
         return self._read_annotated(level, words), torch.cat(found)
 
     def find_words(self, maps: Maps, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
@@ -333,7 +322,7 @@ class TextPerceptron(Spotter):
         for i, size in enumerate(sizes):
             own = ((cells.images == i) & whole & (scores >= self.least_score)).nonzero()[:, 0]
             own = own[scores[own].argsort(descending=True, stable=True)[: self.most_words]]
-            results.append(_words_between(sides[own], scores[own], size))
+            results.append(words_between(sides[own], scores[own], size))
         return results
 
     def spot(self, images: ImageList) -> list[Instances]:
@@ -364,17 +353,6 @@ class TextPerceptron(Spotter):
             x.pred_ids, x.pred_id_scores = i, s
         return found
 
-    def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
-        """Return polygons and text in the pixels of the images the inputs say they came from, as
-        :meth:`TextSpottingRCNN.postprocess <dld.modeling.meta_arch.text_spotter.TextSpottingRCNN.postprocess>` does; strips are
-        cut between the sides that were found."""
-        if self.reader is not None:
-            return self._read_strips(self.words_to_read(results, batched_inputs))
-        return [
-            {"instances": spotting_postprocess(r, *size_of(r, x), self.charset, self.min_text_score)}
-            for r, x in zip(results, batched_inputs, strict=True)
-        ]
-
     def words_to_read(self, results: list[Instances], batched_inputs: list[dict]) -> list[WordsToRead]:
         """Return outlines with the sides between which strips are cut; see :meth:`Spotter.words_to_read`."""
         if self.reader is None:
@@ -388,17 +366,6 @@ class TextPerceptron(Spotter):
             outlines = [polygon * zoom for polygon in found.pred_polygons]
             wanted.append(WordsToRead(found, photo, zoom, outlines, sides, record.get("rows_price")))
         return wanted
-
-    def _read_strips(self, words_to_read: list[WordsToRead]) -> list[dict]:
-        return read_strip_words(words_to_read, self.reader, self.reading_rules)
-
-    def inference(self, batched_inputs: list[dict]) -> list[dict]:
-        """Find and read the words of images."""
-        return self.postprocess(self.spot(self.preprocess_image(batched_inputs)), batched_inputs)
-
-    def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """Count the FLOPs of backbone, top-down path, dense heads and reading; points are not counted."""
-        return spotter_flops(self, image_size, words, proposals, steps)
 
     def run_parts(
         self,
@@ -446,7 +413,7 @@ class TextPerceptron(Spotter):
                 [width / given["size"][1], height / given["size"][0]] * 2, device=self.device
             )
             sides = box_sides(boxes, self.points)
-            return [_words_between(sides, torch.ones(len(sides), device=self.device), sizes[0]), *found[1:]]
+            return [words_between(sides, torch.ones(len(sides), device=self.device), sizes[0]), *found[1:]]
 
         self.find_words, recognizer.max_length = find, min(length, steps - 1)
         self.rules = ReadingRules(**{**vars(rules), "join": False})
@@ -474,25 +441,3 @@ class TextPerceptron(Spotter):
     def graph_settings(self) -> dict[str, Any]:
         """Raise ValueError, as :meth:`graph_parts`."""
         raise ValueError(NOT_EXPORTED)
-
-
-def _words_between(sides: torch.Tensor, scores: torch.Tensor, size: tuple[int, int]) -> Instances:
-    """Return words with the given sides (R, 2, n, 2) in an image of `size` (H, W)."""
-    words = Instances(tuple(size))
-    points = sides.flatten(1, 2)
-    words.pred_sides, words.scores = sides, scores
-    words.pred_boxes = Boxes(torch.cat([points.amin(1), points.amax(1)], 1))
-    words.pred_classes = torch.zeros(len(sides), dtype=torch.int64, device=sides.device)
-    return words
-
-
-def _held(words: Instances, sides: torch.Tensor) -> torch.Tensor:
-    """Tell which words one of the outlines between sides (D, 2, n, 2) overlaps by an IoU of at least 0.5, bool (R,)."""
-    found = np.zeros(len(words), bool)
-    if len(words) and len(sides):
-        own = shapely.make_valid(shapely.polygons(words.gt_masks.points.cpu().double().numpy()))
-        other = shapely.make_valid(shapely.polygons(np.stack(outlines_of_sides(sides.cpu().numpy())).astype(np.float64)))
-        both = shapely.area(shapely.intersection(own[:, None], other[None]))
-        union = shapely.area(own)[:, None] + shapely.area(other)[None] - both
-        found = (both >= FOUND_IOU * np.maximum(union, 1e-9)).any(1)
-    return torch.from_numpy(found).to(words.gt_masks.device)

@@ -11,24 +11,23 @@ import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
 from dld.modeling.compression.prunable import Prunable, prunable_channels
 from dld.modeling.compression.widths import thin_as_configured
-from dld.modeling.flops import SpotterFlops, evaluating, run_parts, spotter_flops
+from dld.modeling.flops import evaluating, run_parts
 from dld.modeling.graph_part import GraphPart
 from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.finding_distillation import FindingTargets, finding_losses
-from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead
-from dld.modeling.meta_arch.strip_words import photo_of, read_strip_words, size_of
+from dld.modeling.meta_arch.spotter import Spotter, SpotterLosses, WordsToRead, held_words
+from dld.modeling.meta_arch.strip_words import photo_of, size_of
 from dld.modeling.poolers.channels_last_roi_align import float_levels
-from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes, spotting_postprocess
+from dld.modeling.postprocess import VIEW_FIELDS, outlined_boxes
 from dld.modeling.recognition.locators.located_words import ReadingLoss, learned_sides, locator_losses
 from dld.modeling.recognition.locators.locator import Locator, build_locator
-from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures
-from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
-from dld.modeling.roi_heads.text_roi_heads import readable_words
+from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, readable_words
+from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer, other_characters
 from dld.modeling.spotter_graphs import graph_parts, graph_settings
 from dld.strips.grouping import PADDED_WIDTHS
 from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
@@ -37,9 +36,6 @@ from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
 
 __all__ = ["TextSpottingRCNN"]
-
-# what a detection needs to count as the word, in every protocol
-FOUND_IOU = 0.5
 
 
 @META_ARCH_REGISTRY.register()
@@ -133,8 +129,9 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             raise ValueError(f"MODEL.STRIPS.LOCATOR.LEAST_BEND must be at least 0, got {least_bend}")
         self.locator, self.locator_only = locator, locator_only
         self.locator_weight, self.least_bend = locator_weight, least_bend
+        self.loss_units = {**type(self).loss_units, **getattr(self.roi_heads.recognizer, "loss_units", {})}
         if locator is not None:
-            self.loss_units = {**type(self).loss_units, "loss_read": "word", **locator.loss_units}
+            self.loss_units.update({"loss_read": "word", **locator.loss_units})
         self.recognition_only = recognition_only
         self.inference_dtype = inference_dtype
         self.channels_last = channels_last
@@ -212,7 +209,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
     @property
     def layer_groups(self) -> Mapping[str, tuple[int, int]]:
         """Those of the recogniser of the heads; see :attr:`Spotter.layer_groups`."""
-        return getattr(self.roi_heads.recognizer, "layer_groups", {})
+        return getattr(self.roi_heads.recognizer, "layer_groups", None) or {}
 
     def keeping_layers(self) -> AbstractContextManager[None]:
         """Keep what the recogniser's layers give; see :meth:`Spotter.keeping_layers`."""
@@ -318,9 +315,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             # a spotter that reads strips itself has no other reader in training: it learns from these strips, too
             reader = self.roi_heads.recognizer if self.reads_photos else self.reader
             if reader.charset != self.charset:
-                raise ValueError(
-                    f"MODEL.STRIPS.CHARSET must be empty to train a locator by reading, it gives {reader.charset!r}"
-                )
+                raise ValueError(other_characters(reader.charset))
             reading_loss = ReadingLoss(reader, images, self.pixel_mean, self.pixel_std)
         losses = locator_losses(self.locator, level, words, reading_loss)
         return {name: self.locator_weight * value for name, value in losses.items()}
@@ -358,11 +353,7 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             kept = self.roi_heads.find_boxes(features, proposals)
         level = features[self.roi_heads.recognizer_feature]
         reading, words = self.roi_heads.read_ground_truth(level, targets, photos or Photos(images, targets))
-        return reading, torch.cat([_held(x.gt_boxes, y.pred_boxes) for x, y in zip(words, kept, strict=True)])
-
-    def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
-        """Count the FLOPs of backbone, pyramid, proposals, boxes, masks and reading."""
-        return spotter_flops(self, image_size, words, proposals, steps)
+        return reading, torch.cat([held_words(x.gt_boxes, y.pred_boxes) for x, y in zip(words, kept, strict=True)])
 
     def run_parts(
         self,
@@ -445,21 +436,6 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
                         x.set(name, value)
             return found
 
-    def postprocess(self, results: list[Instances], batched_inputs: list[dict]) -> list[dict]:
-        """Return polygons and text in the pixels of the images the inputs say they came from (`height`, `width`).
-
-        Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
-        without one from its "image", at heights that its "rows_price" (:class:`~dld.strips.rows_price.RowsPrice`) chooses where
-        there is one, and the output has, beside "instances", "strip_sizes" (of all strips
-        that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
-        """
-        if self.reader is not None:
-            return self._read_strips(self.words_to_read(results, batched_inputs))
-        return [
-            {"instances": spotting_postprocess(r, *size_of(r, x), self.charset, self.min_text_score)}
-            for r, x in zip(results, batched_inputs, strict=True)
-        ]
-
     @property
     def reading_rules(self) -> ReadingRules:
         return ReadingRules(
@@ -493,9 +469,6 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
         prices = [record.get("rows_price") for record in batched_inputs]
         return [WordsToRead(*parts) for parts in zip(found, photos, zooms, outlines, sides, prices, strict=True)]
 
-    def _read_strips(self, words_to_read: list[WordsToRead]) -> list[dict]:
-        return read_strip_words(words_to_read, self.reader, self.reading_rules)
-
     def inference(self, batched_inputs: list[dict], detected_instances=None, do_postprocess: bool = True):
         """Run as GeneralizedRCNN does; post-processing gives polygons and text."""
         if detected_instances is not None:
@@ -514,9 +487,3 @@ def _words_at(boxes: torch.Tensor, size: tuple[int, int], found: Instances) -> I
     words.pred_boxes, words.scores = Boxes(boxes), torch.ones(len(boxes), device=boxes.device)
     words.pred_classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     return words
-
-
-def _held(words: Boxes, detections: Boxes) -> torch.Tensor:
-    if not len(detections):
-        return torch.zeros(len(words), dtype=torch.bool, device=words.device)
-    return pairwise_iou(words, detections).amax(1) >= FOUND_IOU

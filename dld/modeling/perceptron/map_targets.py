@@ -6,15 +6,16 @@ cells of all words are drawn together: a pair is a word and a cell of its box.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from detectron2.structures import Instances
 
 from dld.modeling.perceptron.heads import KINDS, OFFSETS
+from dld.modeling.polygon_cells import cell_centers, cell_pairs, cell_samples, image_cells, joined_outlines, near, within
 
-__all__ = ["UNIT", "MapTargets", "cell_centers", "draw_targets"]
+__all__ = ["UNIT", "MapTargets", "draw_targets"]
 
 # of the head, tail and boundary; lengths in pixels of the network's input
 END_SHARE, LEAST_END = 0.25, 12.0
@@ -29,8 +30,6 @@ COVERED = 0.25
 BALANCE = 0.6
 # cells are dropped by another stream of an image than its anchors and heights
 _DROPPED = 0x7E_47_9C
-# numbers in one temporary tensor
-_CHUNK = 1 << 22
 
 
 class MapTargets(NamedTuple):
@@ -46,19 +45,6 @@ class MapTargets(NamedTuple):
     def masks(self) -> torch.Tensor:
         """The classes as one map each, float (N, 4, h, w)."""
         return torch.stack([self.classes == k + 1 for k in range(len(KINDS))], 1).float()
-
-
-class _Pairs(NamedTuple):
-    """K pairs of words and cells."""
-
-    word: torch.Tensor  # int64 (K,)
-    row: torch.Tensor
-    column: torch.Tensor
-
-
-def cell_centers(row: torch.Tensor, column: torch.Tensor, stride: int) -> torch.Tensor:
-    """Return the middles of cells in pixels, x and y, float32 (..., 2)."""
-    return (torch.stack([column, row], -1).float() + 0.5) * stride
 
 
 @torch.no_grad()
@@ -95,16 +81,16 @@ def draw_targets(
     best = torch.zeros(N * h * w, dtype=torch.int64, device=device)
     outlines = torch.cat([sides[:, 0], sides[:, 1].flip(1)], 1)
     drawn = known.nonzero()[:, 0]
-    R = len(sides)
-    for pairs in _pairs(outlines[drawn], shape, stride, samples * samples * outlines.shape[1], MOST_LINE / 2):
+    R, line = len(sides), LEAST_LINE if samples == 1 else LEAST_SHARED_LINE
+    for pairs in cell_pairs(outlines[drawn], shape, stride, samples * samples * outlines.shape[1], MOST_LINE / 2):
         word = drawn[pairs.word]
-        kinds = _kinds(_samples(pairs, stride, samples), sides[word], stride, LEAST_LINE if samples == 1 else LEAST_SHARED_LINE)
+        kinds = _kinds(cell_samples(pairs, stride, samples), sides[word], stride, line)
         cell = (image[word] * h + pairs.row) * w + pairs.column
         best.scatter_reduce_(0, cell, torch.where(kinds > 0, kinds * R + word, 0), "amax")
     best = best.view(N, h, w)
     classes = best // max(R, 1)
     owner = torch.where(classes > 0, best % max(R, 1), -1)
-    weights = _inside(sizes, shape, stride, device)
+    weights = image_cells(sizes, shape, stride, device)
     _leave_out(weights, classes, words, image, known, stride, samples)
     _balance(weights, classes, sizes, stride, seeds)
     offsets, offset_weights = _offsets(classes, owner, sides, stride)
@@ -117,31 +103,18 @@ def _joined_sides(words: Sequence[Instances]) -> torch.Tensor:
     return torch.cat([p.view(len(p), 2, -1, 2) if len(p) else p.new_zeros(0, 2, 2, 2) for p in points]).float()
 
 
-def _inside(sizes: Sequence[tuple[int, int]], shape: tuple[int, int], stride: int, device: torch.device) -> torch.Tensor:
-    """Return 1 for cells with a part of the image, else 0, float (N, h, w)."""
-    (h, w), own = shape, torch.tensor(sizes, device=device).view(-1, 2)
-    rows = torch.arange(h, device=device) * stride < own[:, :1]
-    columns = torch.arange(w, device=device) * stride < own[:, 1:]
-    return (rows[:, :, None] & columns[:, None]).float()
-
-
 def _leave_out(weights, classes, words, image, known, stride: int, samples: int) -> None:
     """Set the weights to 0 on words that are not to be learned, where no other word is."""
     left = (~known).nonzero()[:, 0]
     if not len(left):
         return
     N, h, w = weights.shape
-    longest = max(x.gt_masks.points.shape[1] for x in words)
-    polygons = torch.cat([_lengthened(x.gt_masks.points, longest) for x in words])[left]
-    for pairs in _pairs(polygons, (h, w), stride, samples * samples * longest):
-        covered = _within(_samples(pairs, stride, samples), polygons[pairs.word]).float().mean(1) >= COVERED
+    polygons = joined_outlines([x.gt_masks.points for x in words])[left]
+    for pairs in cell_pairs(polygons, (h, w), stride, samples * samples * polygons.shape[1]):
+        covered = within(cell_samples(pairs, stride, samples), polygons[pairs.word]).float().mean(1) >= COVERED
         at = image[left[pairs.word]], pairs.row, pairs.column
         hidden = tuple(index[covered] for index in at)
         weights[hidden] = torch.where(classes[hidden] > 0, weights[hidden], 0.0)
-
-
-def _lengthened(points: torch.Tensor, length: int) -> torch.Tensor:
-    return torch.cat([points, points[:, -1:].expand(-1, length - points.shape[1], -1)], 1)
 
 
 def _balance(weights, classes, sizes, stride: int, seeds: Sequence[int | None] | None) -> None:
@@ -159,35 +132,6 @@ def _balance(weights, classes, sizes, stride: int, seeds: Sequence[int | None] |
             weights[i, :h, :w].masked_fill_(background & (keys <= last), 0.0)
 
 
-def _pairs(polygons: torch.Tensor, shape: tuple[int, int], stride: int, numbers: int, margin: float = 0.0) -> Iterator[_Pairs]:
-    """Yield the pairs of polygons (R, P, 2) and the cells of their boxes, so many that `numbers` for each stay in memory.
-
-    Args:
-        margin: pixels by which boxes are larger.
-    """
-    if not len(polygons):
-        return
-    limit = torch.tensor([shape[1], shape[0]], device=polygons.device)
-    first = ((polygons.amin(1) - margin) / stride).floor().long().clamp(min=0).minimum(limit)
-    last = ((polygons.amax(1) + margin) / stride).ceil().long().clamp(min=0).minimum(limit)
-    extent = (last - first).clamp(min=0)  # columns, rows
-    counts = extent.prod(1)
-    ends = counts.cumsum(0)
-    place = torch.arange(int(ends[-1]), device=polygons.device)
-    for part in place.split(max(_CHUNK // numbers, 1)):
-        word = torch.searchsorted(ends, part, right=True)
-        local = part - (ends - counts)[word]
-        columns = extent[word, 0]
-        yield _Pairs(word, first[word, 1] + local // columns, first[word, 0] + local % columns)
-
-
-def _samples(pairs: _Pairs, stride: int, samples: int) -> torch.Tensor:
-    """Return the points of each cell at which is looked, (K, samples^2, 2)."""
-    steps = (torch.arange(samples, device=pairs.row.device) + 0.5) / samples * stride
-    inner = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).view(1, -1, 2)
-    return torch.stack([pairs.column, pairs.row], -1).float()[:, None] * stride + inner
-
-
 def _kinds(points: torch.Tensor, sides: torch.Tensor, stride: int, least_line: float) -> torch.Tensor:
     """Return the class of each cell in its word, int64 (K,): the highest that holds a quarter of `points` (K, S, 2)."""
     steps = (sides[:, :, 1:] - sides[:, :, :-1]).norm(dim=-1)
@@ -199,17 +143,17 @@ def _kinds(points: torch.Tensor, sides: torch.Tensor, stride: int, least_line: f
     outline = torch.cat([sides[:, 0], sides[:, 1].flip(1)], 1)
     # a cell that no line can touch lies inside or outside as its middle does: only the others are looked at closely
     middle = points.mean(1, keepdim=True)
-    inside = _within(middle, outline)[:, 0]
-    close = _near(middle, outline, outline.roll(-1, 1), line + stride * 0.5**0.5)[:, 0]
+    inside = within(middle, outline)[:, 0]
+    close = near(middle, outline, outline.roll(-1, 1), line + stride * 0.5**0.5)[:, 0]
     kinds = inside.long()
     at = close.nonzero()[:, 0]
-    kinds[at] = (_within(points[at], outline[at]).float().mean(1) >= COVERED).long()
+    kinds[at] = (within(points[at], outline[at]).float().mean(1) >= COVERED).long()
     seen = (inside | close).nonzero()[:, 0]
     for kind, (way, along) in enumerate(((sides, steps), (sides.flip(2), steps.flip(2))), 2):
         quad = _end_quad(way[seen], along[seen], reach[seen])
-        kinds[seen[_within(points[seen], quad).float().mean(1) >= COVERED]] = kind
+        kinds[seen[within(points[seen], quad).float().mean(1) >= COVERED]] = kind
     start, stop = (x.flatten(1, 2) for x in (sides[at, :, :-1], sides[at, :, 1:]))
-    kinds[at[_near(points[at], start, stop, line[at]).float().mean(1) >= COVERED]] = len(KINDS)
+    kinds[at[near(points[at], start, stop, line[at]).float().mean(1) >= COVERED]] = len(KINDS)
     return kinds
 
 
@@ -222,23 +166,6 @@ def _end_quad(sides: torch.Tensor, steps: torch.Tensor, reach: torch.Tensor) -> 
     stop = sides.gather(2, index[..., None].expand(-1, -1, -1, 2) + 1)
     further = (start + (stop - start) * share.clamp(0, 1)[..., None])[:, :, 0]
     return torch.stack([sides[:, 0, 0], further[:, 0], further[:, 1], sides[:, 1, 0]], 1)
-
-
-def _within(points: torch.Tensor, polygons: torch.Tensor) -> torch.Tensor:
-    """Tell which points (K, S, 2) lie in the polygon (K, P, 2) of their pair, by the even-odd rule; bool (K, S)."""
-    start, end = polygons[:, None], polygons.roll(-1, 1)[:, None]
-    x, y = points[..., :1], points[..., 1:]
-    rise = end[..., 1] - start[..., 1]
-    at = start[..., 0] + (y - start[..., 1]) * (end[..., 0] - start[..., 0]) / torch.where(rise == 0, 1.0, rise)
-    return (((y < start[..., 1]) != (y < end[..., 1])) & (at > x)).sum(-1) % 2 == 1
-
-
-def _near(points: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
-    """Tell which points (K, S, 2) lie within a distance (K,) of a line from `start` to `stop` (K, E, 2); bool (K, S)."""
-    (x, y), (ax, ay), (bx, by) = ((p[..., 0], p[..., 1]) for p in (points[:, :, None], start[:, None], stop[:, None]))
-    dx, dy, ex, ey = x - ax, y - ay, bx - ax, by - ay
-    share = ((dx * ex + dy * ey) / (ex * ex + ey * ey).clamp(min=1e-12)).clamp(0, 1)
-    return ((dx - share * ex).square() + (dy - share * ey).square()).amin(-1) <= distance[:, None].square()
 
 
 def _offsets(classes: torch.Tensor, owner: torch.Tensor, sides: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from dld.modeling.perceptron.heads import Maps
-from dld.modeling.perceptron.map_targets import UNIT, MapTargets, cell_centers
+from dld.modeling.perceptron.map_targets import UNIT, MapTargets
+from dld.modeling.polygon_cells import cell_centers
 from dld.modeling.recognition.locators.locator import usable
 
 __all__ = ["WordCells", "annotated_cells", "cell_classes", "find_cells", "halving", "word_points"]

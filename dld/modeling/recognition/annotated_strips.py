@@ -202,16 +202,19 @@ def _pooled(features: torch.Tensor, strips: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(features, (int(features.shape[2]), FORMS[int(strips.shape[2])].pooled))
 
 
-def annotated_sides(words: Sequence[Instances]) -> torch.Tensor:
+def annotated_sides(words: Sequence[Instances], field: str = "gt_read_sides") -> torch.Tensor:
     """Return the sides of annotated words, float32 (R, 2, n, 2); for a word without sides those of its box.
+
+    Args:
+        field: "gt_read_sides", or "gt_fiducials", which are not moved.
 
     Raises:
         ValueError: the words have no field for them.
     """
-    if not all(x.has("gt_read_sides") for x in words):
+    if not all(x.has(field) for x in words):
         raise ValueError("words have no sides: INPUT.SIDE_POINTS must be at least 2 where strips are read")
     # an image without words does not know how many points a side has
-    points = [x.gt_read_sides.points for x in words if len(x)] or [words[0].gt_read_sides.points]
+    points = [x.get(field).points for x in words if len(x)] or [words[0].get(field).points]
     sides = torch.cat([p.view(len(p), 2, p.shape[1] // 2, 2) for p in points]).float()
     boxes = torch.cat([x.gt_boxes.tensor for x in words])
     share = torch.linspace(0, 1, sides.shape[2], device=sides.device)

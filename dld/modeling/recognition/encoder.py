@@ -8,7 +8,7 @@ from torch import nn
 
 from dld.utils.threads import few_words_on_one_thread
 
-__all__ = ["Layers", "RecognitionEncoder"]
+__all__ = ["Layers", "RecognitionEncoder", "RecurrentEncoder"]
 
 # outputs of a recogniser's layers for R words by group, (R, ...) each, the shallowest first; all of a group have one shape
 Layers = dict[str, tuple[torch.Tensor, ...]]
@@ -35,7 +35,25 @@ class BidirectionalLSTM(nn.Module):
         return self.projection(self.rnn(x)[0])
 
 
-class RecognitionEncoder(nn.Module):
+class RecurrentEncoder(nn.Module):
+    """What encoders have behind their columns.
+
+    Attributes:
+        sequence: bidirectional LSTMs.
+    """
+
+    sequence: nn.Sequential
+
+    def contextualize(self, columns: torch.Tensor) -> torch.Tensor:
+        """Run the recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""
+        if not len(columns):
+            return columns + sum(p.sum() for p in self.sequence.parameters()) * 0
+        few = few_words_on_one_thread(len(columns), columns.device)
+        with few, torch.autocast(columns.device.type, enabled=False):
+            return self.sequence(columns.float())
+
+
+class RecognitionEncoder(RecurrentEncoder):
     """Four 3x3 convolutions, reduction of the height from 8 to 1, two bidirectional LSTMs (as in the paper's base spotter).
 
     Crops of 8 x 32 become L = 33 columns: max-pooling 8 -> 4 rows (its padding adds one column), then two 2x2
@@ -111,14 +129,6 @@ class RecognitionEncoder(nn.Module):
         else:
             rows += [self.contextualize(columns)] * len(self.sequence)
         return {"crops": tuple(crops), "columns": tuple(rows)}
-
-    def contextualize(self, columns: torch.Tensor) -> torch.Tensor:
-        """Run the recurrent part: columns (R, L, width) -> context feature (R, L, width), float32."""
-        if not len(columns):
-            return columns + sum(p.sum() for p in self.sequence.parameters()) * 0
-        few = few_words_on_one_thread(len(columns), columns.device)
-        with few, torch.autocast(columns.device.type, enabled=False):
-            return self.sequence(columns.float())
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Encode (R, C, H, W) -> context feature (R, W + 1, width), float32."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from dld.modeling.poolers.masked_roi_pooler import MaskedRoIPooler
 from dld.modeling.recognition.decoder import AttentionDecoder
 from dld.modeling.recognition.encoder import Layers, RecognitionEncoder, conv_norm_relu
 from dld.structures.padded_polygons import PaddedPolygons
+from dld.structures.tall import is_tall
 from dld.text.charset import Charset
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "TextRecognizer",
     "build_recognizer",
     "join_features",
+    "readable_words",
 ]
 
 RECOGNIZER_REGISTRY = Registry("RECOGNIZER")
@@ -40,17 +42,19 @@ RECOGNIZER_REGISTRY.__doc__ = "Recognition branches; called as `cls(cfg, input_s
 class RecognitionFeatures(NamedTuple):
     """The recogniser's features of R words; feature distillation compares the RoI and context features."""
 
-    roi: torch.Tensor  # (R, C, 8, 32); of strips (R, C, 1, L)
+    roi: torch.Tensor  # (R, C, 8, 32); of strips (R, C, 1, L); of an AnchorRecognizer (R, C, S, S)
     context: torch.Tensor  # (R, L, C)
     columns: torch.Tensor | None = None  # (R, L, C), the encoder's convolutional part
     layers: Layers | None = None  # what each layer gave, where the recogniser was told to keep it
+    maps: torch.Tensor | None = None  # (R, 2, S, S), of an AnchorRecognizer: logits of its maps of heat and order
 
     def at(self, index: torch.Tensor) -> RecognitionFeatures:
         """Return the features of the words `index` (R',)."""
         layers = self.layers
         if layers is not None:
             layers = {name: tuple(x[index] for x in group) for name, group in layers.items()}
-        return RecognitionFeatures(*(None if x is None else x[index] for x in self[:3]), layers)
+        maps = None if self.maps is None else self.maps[index]
+        return RecognitionFeatures(*(None if x is None else x[index] for x in self[:3]), layers, maps)
 
 
 class Photos(NamedTuple):
@@ -107,6 +111,8 @@ class TextRecognizer(KeepsLayers, nn.Module):
     """
 
     reads_strips = False  # but crops of a level
+    has_graph = True  # `dld.modeling.spotter_graphs` knows how it reads
+    loss_units: Mapping[str, str] = {}  # of its losses beside those of every recogniser, see `Spotter.loss_units`
 
     @configurable
     def __init__(
@@ -208,6 +214,17 @@ class TextRecognizer(KeepsLayers, nn.Module):
         boxes, tall = [x.gt_read_boxes.tensor for x in words], torch.cat([x.gt_tall for x in words])
         return self.ground_truth_features(level, boxes, polygons, tall)
 
+    def found_context(self, level: torch.Tensor, boxes: list[torch.Tensor], probabilities: torch.Tensor) -> torch.Tensor:
+        """Compute the context features (R, L, C) of words that were found.
+
+        Args:
+            level: what `stem` made of the finest pyramid level.
+            boxes: N tensors (R_i, 4) in pixels of the network's input.
+            probabilities: of their masks, (R, M, M) over each box.
+        """
+        tall = is_tall(torch.cat(boxes))
+        return self.encoder(self.pooler(level, boxes, self.pooler.predicted_masks(probabilities, tall), tall))
+
     def ctc_logits(self, features: RecognitionFeatures) -> torch.Tensor:
         """Compute CTC logits float32 (R, L, V), class 0 the blank; only with a CTC head."""
         return self.ctc_head(getattr(features, self.ctc_feature).float()).float()
@@ -226,6 +243,11 @@ class TextRecognizer(KeepsLayers, nn.Module):
         return Readings(*self.decoder.greedy(context, self.max_length))
 
 
+def readable_words(targets: Sequence[Instances]) -> list[Instances]:
+    """Select the words of each image that the recogniser is trained on (`gt_readable`)."""
+    return [x[x.gt_readable] for x in targets]
+
+
 def join_features(parts: Sequence[RecognitionFeatures]) -> RecognitionFeatures:
     """Concatenate features over words; those with fewer columns repeat their last one, which is beyond the word."""
     joined = [None if values[0] is None else _joined(values) for values in zip(*(part[:3] for part in parts), strict=True)]
@@ -236,7 +258,8 @@ def join_features(parts: Sequence[RecognitionFeatures]) -> RecognitionFeatures:
             name: tuple(_joined(values) for values in zip(*(group[name] for group in groups), strict=True))
             for name in groups[0]
         }
-    return RecognitionFeatures(*joined, layers)
+    maps = None if parts[0].maps is None else torch.cat([part.maps for part in parts if part.maps is not None])
+    return RecognitionFeatures(*joined, layers, maps)
 
 
 def _joined(values: Sequence[torch.Tensor]) -> torch.Tensor:

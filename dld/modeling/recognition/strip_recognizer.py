@@ -361,6 +361,20 @@ def holds_decoder(file: str) -> bool:
         return True
 
 
+def stored_charset(file: str) -> Charset | None:
+    """Return the characters that the reader in a file knows; None of what cannot be opened: loading it says what is wrong."""
+    try:
+        with safe_open(file, "pt") as weights:
+            return Charset.from_codes(weights.get_tensor("charset_codes"))
+    except (OSError, SafetensorError):
+        return None
+
+
+def other_characters(charset: Charset) -> str:
+    """Return what to say where a locator learns from a reader of these characters, which its spotter does not read."""
+    return f"MODEL.STRIPS.CHARSET must be empty to train a locator by reading, it gives {charset!r}"
+
+
 def metadata_of(file: str) -> dict[str, str]:
     """Return the texts that a .safetensors file carries."""
     with safe_open(file, "pt") as weights:
@@ -420,14 +434,14 @@ def new_student(cfg) -> StripRecognizer:
     )
 
 
-def charset_of_strips(cfg, reader: StripRecognizer) -> Charset:
+def charset_of_strips(cfg, known: Charset) -> Charset:
     """Return the characters that MODEL.STRIPS.CHARSET names, of those that a reader knows; if it is empty the configured ones.
 
     Raises:
         ValueError: an unknown name.
     """
     name = cfg.MODEL.STRIPS.CHARSET
-    return named_charset(name, reader.charset.characters) if name else configured_charset(cfg)
+    return named_charset(name, known.characters) if name else configured_charset(cfg)
 
 
 def build_strip_recognizer(cfg) -> StripRecognizer | None:
@@ -444,7 +458,7 @@ def build_strip_recognizer(cfg) -> StripRecognizer | None:
     reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
     if cfg.MODEL.STRIPS.LOW_WEIGHTS and min(cfg.MODEL.STRIPS.ROWS, default=LOW_ROWS + 1) <= LOW_ROWS:
         reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS)
-    reader.keep_characters(charset_of_strips(cfg, reader))
+    reader.keep_characters(charset_of_strips(cfg, reader.charset))
     reader.use_head(cfg.MODEL.STRIPS.HEAD)
     reader.allow(cfg.MODEL.STRIPS.ALLOW)
     return reader

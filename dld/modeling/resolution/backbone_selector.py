@@ -100,7 +100,10 @@ class BackboneSelector(ScaleSelector):
         own = self.body.state_dict()
         missing = [name for name in own if name not in bottom_up]
         if missing:
-            raise KeyError(f"the teacher's backbone lacks {missing[0]} and {len(missing) - 1} more of the selector's")
+            raise KeyError(
+                f"the teacher's backbone lacks {missing[0]} and {len(missing) - 1} more of the selector's "
+                "(MODEL.SELECTOR.NAME ResolutionSelector starts from nothing)"
+            )
         self.body.load_state_dict({name: bottom_up[name] for name in own})
 
     def forward(self, images: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:

@@ -6,7 +6,8 @@ A spotter's cost is a sum of linear parts:
   * per padded pixel: backbone, pyramid, RPN and, for an image with words, the recogniser's convolution on the finest level;
   * a constant: boxes, as many proposals as the RPN passes on at test;
   * per word: mask, crop, encoder; a learned locator of sides, as if it were asked about every word;
-  * per word and decoding step.
+  * per word and decoding step;
+  * per word and padded pixel, where words are read by maps over the whole image.
 If the spotter reads strips, a strip of W padded columns (at 48 rows) costs a + b W + c W^2 in place of crop, encoder and
 steps: convolutions are linear, the attention among its columns is quadratic. At a lower height a and b are others, c is the
 same, for all heights have the same columns of text. An encoder that pads strips inside costs d more for each of those columns.
@@ -27,7 +28,8 @@ from torch import nn
 from dld.modeling.flops import DECODER_STEPS, SpotterFlops, count_flops, evaluating, strip_flops
 from dld.modeling.resolution.rescale import padded_size, scaled_size
 from dld.strips.grouping import StripSize
-from dld.strips.heights import FORMS, STRIP_ROWS
+from dld.strips.heights import STRIP_ROWS
+from dld.strips.strip_law import StripLaw, strip_laws
 
 __all__ = ["CostTable", "SpotterCost", "stored_cost"]
 
@@ -67,6 +69,7 @@ class SpotterCost:
     other_strips: tuple[tuple[float, float, float], ...] = ()
     # of every height at which the reader's encoder pads strips: rows, to what multiple of columns, and what each of them costs
     padded_strips: tuple[tuple[float, float, float], ...] = ()
+    per_word_pixel: float = 0.0  # per word and padded pixel
 
     @classmethod
     def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
@@ -91,12 +94,13 @@ class SpotterCost:
             per_word=(counted.masks + counted.locating + (0 if strips else counted.recognition)) / words,
             per_step=counted.decoding / (words * steps),
             divisibility=model.size_divisibility,
+            per_word_pixel=counted.attention / (words * height * width),
             **strips,
         )
         check = model.count_parts((3 * unit, 4 * unit), 5, 7, num_proposals)
         pixels = 12 * unit * unit
         expected = {
-            "pixels": ((cost.per_pixel + cost.stem_per_pixel) * pixels, check.shrinking),
+            "pixels": ((cost.per_pixel + cost.stem_per_pixel + 5 * cost.per_word_pixel) * pixels, check.shrinking),
             "words": (
                 cost.per_image + 5 * (cost.per_word + 7 * cost.per_step + cost.expected_reading),
                 check.fixed,
@@ -112,33 +116,21 @@ class SpotterCost:
 
     def numbers(self) -> list[float]:
         """Return the law as a list, for a configuration; see :func:`stored_cost`."""
-        *numbers, others, padded = astuple(self)
+        *numbers, others, padded, per_word_pixel = astuple(self)
         # a height below 0 is one of those that are padded
         triples = (*others, *((-rows, *rest) for rows, *rest in padded))
-        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(triples))]
+        last = (per_word_pixel,) if per_word_pixel else ()
+        return [float(value) for value in (*numbers, *itertools.chain.from_iterable(triples), *last)]
 
     def reading_flops(self, strips: Sequence[StripSize]) -> float:
         """Return the FLOPs of reading these strips; a height that the law does not hold costs as much as 48 rows."""
         laws = self.strip_laws
-        parts = [(*laws.get(rows, laws[STRIP_ROWS]), width) for rows, width in strips] if laws else []
-        reading = sum(constant + linear * width + square * width**2 for constant, linear, square, width in parts)
-        padded = {int(rows): (int(multiple), cost) for rows, multiple, cost in self.padded_strips}
-        for rows, width in strips:
-            # a height that the law does not hold is charged as 48 rows
-            height = rows if int(rows) in laws else STRIP_ROWS
-            if height in padded:
-                multiple, cost = padded[height]
-                reading += cost * _padding(height, width, multiple)
-        return float(reading)
+        return float(sum(laws.get(rows, laws[STRIP_ROWS]).flops(width) for rows, width in strips)) if laws else 0.0
 
     @property
-    def strip_laws(self) -> dict[int, tuple[float, float, float]]:
-        """Constant, linear and square part of a strip's FLOPs at each height that the law holds, without padding; empty where
-        crops are read."""
-        if not self.expected_strip_width:
-            return {}
-        others = {int(rows): (constant, linear, self.strip_square) for rows, constant, linear in self.other_strips}
-        return {STRIP_ROWS: (self.strip_constant, self.strip_linear, self.strip_square), **others}
+    def strip_laws(self) -> dict[int, StripLaw]:
+        """What a strip costs at each height that is known; empty where crops are read."""
+        return strip_laws(vars(self)) if self.expected_strip_width else {}
 
     @property
     def expected_reading(self) -> float:
@@ -164,7 +156,7 @@ class SpotterCost:
             float64 of the broadcast shape.
         """
         pixels, words = pixels.double(), words.double()
-        per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0)
+        per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0) + self.per_word_pixel * words
         reading = words * self.expected_reading if strips is None else strips
         return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps) + reading
 
@@ -303,21 +295,22 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
     """
     if not len(numbers):
         return None
-    *names, others, padded = (f.name for f in fields(SpotterCost))
+    *names, others, padded, last = (f.name for f in fields(SpotterCost))
     more = len(numbers) - len(names)
-    if more < 0 or more % 3:
+    if more < 0 or more % 3 == 2:
         raise ValueError(
-            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, and three numbers for each of {others} "
-            f"and {padded}, got {len(numbers)} numbers"
+            f"MODEL.DISTILLATION.TEACHER_COST must hold {', '.join(names)}, three numbers for each of {others} "
+            f"and {padded}, and {last} where there is one, got {len(numbers)} numbers"
         )
     whole = ("divisibility", "expected_strip_width")
     known = {n: int(v) if n in whole else float(v) for n, v in zip(names, numbers, strict=False)}
-    rest = iter(float(v) for v in numbers[len(names) :])
+    rest = iter(float(v) for v in numbers[len(names) : len(numbers) - more % 3])
     laws = tuple(zip(rest, rest, rest, strict=True))
     return SpotterCost(
         **known,
         other_strips=tuple(law for law in laws if law[0] > 0),
         padded_strips=tuple((-rows, multiple, cost) for rows, multiple, cost in laws if rows < 0),
+        per_word_pixel=float(numbers[-1]) if more % 3 else 0.0,
     )
 
 
@@ -326,44 +319,37 @@ def _strip_law(model: nn.Module) -> dict[str, Any]:
     if model.reader is None:
         return {}
     laws = {rows: _law_of_rows(model.reader, rows) for rows in {STRIP_ROWS, *model.strip_rows}}
-    padded = tuple((float(rows), float(m), d) for rows, (_, _, _, m, d) in sorted(laws.items(), reverse=True) if d)
-    constant, linear, square, *_ = laws.pop(STRIP_ROWS)
+    sorted_laws = [laws[rows] for rows in sorted(laws, reverse=True)]
+    full = laws[STRIP_ROWS]
     return {
-        "strip_constant": constant,
-        "strip_linear": linear,
-        "strip_square": square,
+        "strip_constant": full.constant,
+        "strip_linear": full.linear,
+        "strip_square": full.square,
         "expected_strip_width": model.expected_strip_width,
-        "other_strips": tuple((float(rows), a, b) for rows, (a, b, *_) in sorted(laws.items(), reverse=True)),
-        "padded_strips": padded,
+        "other_strips": tuple((float(x.rows), x.constant, x.linear) for x in sorted_laws if x.rows != STRIP_ROWS),
+        "padded_strips": tuple((float(x.rows), float(x.multiple), x.padded) for x in sorted_laws if x.padded),
     }
 
 
-def _law_of_rows(reader: nn.Module, rows: int) -> tuple[float, float, float, int, float]:
-    """Count the cost of a strip at three widths that need no padding, and at one that does; check the law at another.
-
-    Returns:
-        constant, linear and square part, to what multiple columns are padded, and what a padded column costs.
-    """
+def _law_of_rows(reader: nn.Module, rows: int) -> StripLaw:
+    """Count the cost of a strip at three widths that need no padding, and at one that does; check the law at another."""
     multiple = int(reader.at_rows(rows).body.column_multiple)
+    unknown = StripLaw(rows, 0.0, 0.0, 0.0, multiple)
     # the first from 160 on that is not padded, and twice and three times as much
-    first = next(width for width in range(160, 160 + 8 * multiple, 8) if not _padding(rows, width, multiple))
+    first = next(width for width in range(160, 160 + 8 * multiple, 8) if not unknown.padding(width))
     widths = torch.tensor([first, 2 * first, 3 * first], dtype=torch.float64)
     counted = torch.tensor([strip_flops(reader, int(w), rows) for w in widths], dtype=torch.float64)
-    a, b, c = torch.linalg.solve(widths[:, None] ** torch.arange(3), counted).tolist()
-    width, padded = first + 8, 0.0
-    if _padding(rows, width, multiple):
-        padded = (strip_flops(reader, width, rows) - (a + b * width + c * width**2)) / _padding(rows, width, multiple)
-    law, check = a + b * 96 + c * 96**2 + padded * _padding(rows, 96, multiple), strip_flops(reader, 96, rows)
-    if abs(law - check) > _TOLERANCE * check:
+    law = StripLaw(rows, *torch.linalg.solve(widths[:, None] ** torch.arange(3), counted).tolist(), multiple)
+    width = first + 8
+    if columns := int(law.padding(width)):
+        law = law._replace(padded=(strip_flops(reader, width, rows) - float(law.flops(width))) / columns)
+    expected, check = float(law.flops(96)), strip_flops(reader, 96, rows)
+    if abs(expected - check) > _TOLERANCE * check:
         raise ValueError(
-            f"the cost of strips of {rows} rows is not quadratic in their width: {law:.4g} FLOPs expected, {check:.4g} counted"
+            f"the cost of strips of {rows} rows is not quadratic in their width: {expected:.4g} FLOPs expected, "
+            f"{check:.4g} counted"
         )
-    return a, b, c, multiple, padded
-
-
-def _padding(rows: int, width: int, multiple: int) -> int:
-    """Return the columns that are added to a strip of `width` columns at 48 rows, at `rows` rows."""
-    return -int(FORMS[rows].columns(width)) % multiple
+    return law
 
 
 def _pixels(size: tuple[int, int], scale: float, divisibility: int) -> int:

@@ -61,8 +61,8 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 def rescale_instances(instances: Instances, new_size: tuple[int, int]) -> Instances:
     """Resize the words of an image to `new_size` (H, W).
 
-    Boxes and polygons (`gt_boxes`, `gt_read_boxes`, `gt_masks`) are scaled into copies; everything else is kept as it
-    is, `gt_tall` included: teacher and student must transpose the same words, whatever rounding does to the sides.
+    Boxes and points (`gt_boxes`, `gt_masks` and the like) are scaled into copies; everything else is kept as it is, `gt_tall`
+    and `gt_view` included: teacher and student must look at a word alike, whatever rounding does to the sides.
     """
     height, width = instances.image_size
     scale_x, scale_y = new_size[1] / width, new_size[0] / height

@@ -13,17 +13,17 @@ from dld.modeling.layers.parsimonious import make_parsimonious
 from dld.modeling.losses.finding_distillation import BoxReadings, FindingTargets
 from dld.modeling.poolers.channels_last_roi_align import float_levels, read_channels_last
 from dld.modeling.proposal_generator.text_rpn import covered_by_ignored, split_ignored
-from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, TextRecognizer, build_recognizer
+from dld.modeling.recognition.recognizer import (
+    Photos,
+    RecognitionFeatures,
+    TextRecognizer,
+    build_recognizer,
+    readable_words,
+)
 from dld.modeling.sampling import random_numbers_of
 from dld.strips.scoring import least_detection
-from dld.structures.tall import is_tall
 
-__all__ = ["TextROIHeads", "readable_words"]
-
-
-def readable_words(targets: list[Instances]) -> list[Instances]:
-    """Select the words of each image that the recogniser is trained on (`gt_readable`)."""
-    return [x[x.gt_readable] for x in targets]
+__all__ = ["TextROIHeads"]
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -192,7 +192,8 @@ class TextROIHeads(StandardROIHeads):
 
     def recognition_losses(self, reading: RecognitionFeatures, words: list[Instances]) -> dict[str, torch.Tensor]:
         """Return the recogniser's losses on the result of :meth:`read_ground_truth`."""
-        return self.recognizer.losses(reading, torch.cat([x.gt_text for x in words]))
+        losses = self.recognizer.losses(reading, torch.cat([x.gt_text for x in words]))
+        return losses if reading.maps is None else {**losses, **self.recognizer.map_losses(reading.maps, words)}
 
     def forward(self, images: ImageList, features: dict[str, torch.Tensor], proposals: list[Instances], targets=None):
         """Run the heads as StandardROIHeads does; at test keep the boxes above `spot_threshold`."""
@@ -305,15 +306,12 @@ class TextROIHeads(StandardROIHeads):
         ids = torch.full((len(merged), T), self.recognizer.charset.end, dtype=torch.int64, device=merged.device)
         scores = torch.ones((len(merged), T), device=merged.device)
         if len(merged):
-            tall = is_tall(merged)
             probabilities = torch.cat([x.pred_masks for x in instances if len(x)])[:, 0]
-            masks = self.recognizer.pooler.predicted_masks(probabilities, tall)
             stem = self.recognizer.stem(level)
             image = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor(counts)).to(merged.device)
             for chunk in torch.arange(len(merged), device=merged.device).split(self.words_per_chunk):
                 per_image = [merged[chunk[image[chunk] == i]] for i in range(len(boxes))]
-                crops = self.recognizer.pooler(stem, per_image, masks[chunk], tall[chunk])
-                reading = self.recognizer.read(self.recognizer.encoder(crops))
+                reading = self.recognizer.read(self.recognizer.found_context(stem, per_image, probabilities[chunk]))
                 steps = reading.ids.shape[1]
                 ids[chunk, :steps], scores[chunk, :steps] = reading.ids, reading.probabilities
         for x, i, s in zip(instances, ids.split(counts), scores.split(counts), strict=True):

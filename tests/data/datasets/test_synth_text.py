@@ -25,7 +25,7 @@ TEXTS = [["Lines:\nLost  ", "'Kevin "], ["Ünö"], ["out in"]]
 NAMES = ["1/ant_0.jpg", "1/ant_1.jpg", "2/bee_0.jpg"]
 
 
-def write_release(root, boxes=BOXES, texts=TEXTS):
+def write_release(root, boxes=BOXES, texts=TEXTS, characters=None):
     io = pytest.importorskip("scipy.io")
 
     def cells(values):
@@ -44,6 +44,7 @@ def write_release(root, boxes=BOXES, texts=TEXTS):
             "imnames": cells([np.array([n]) for n in NAMES]),
             "wordBB": cells(boxes),
             "txt": cells([np.array(t) for t in texts]),
+            **({} if characters is None else {"charBB": cells(characters)}),
         },
     )
     return root
@@ -126,3 +127,35 @@ def test_one_word_in_matlabs_dropped_dimension():
     assert word.polygon.tolist() == [[1, 2], [11, 2], [11, 6], [1, 6]]
     with pytest.raises(ValueError, match="wordBB"):
         words_from_matlab(np.zeros((4, 2, 1)), np.array(["a"]))
+
+
+def test_characters_are_kept_where_they_fit_their_words(tmp_path):
+    def row(start, count):
+        return np.stack([corners(start + 2 * i + 0.04, 1, 2) for i in range(count)], axis=2)
+
+    known = [np.concatenate([row(0, 6), row(20, 4), row(40, 6)], axis=2), row(0, 3), row(0, 5)]
+    known[1][0, 0, 0] = np.nan
+    release = write_release(tmp_path / "SynthText", boxes=[*BOXES[:2], BOXES[2] + 30], characters=known)
+    records = tmp_path / "out"
+    counts = convert_synth_text(release / "gt.mat", release, records)
+    assert counts.without_characters == 1 and "characters of 1 words did not fit" in str(counts)
+    first, second, third = (SynthTextRecords(records, release)[i]["annotations"] for i in range(3))
+    assert [word["characters"].shape for word in first] == [(6, 4, 2), (4, 4, 2), (6, 4, 2)]
+    np.testing.assert_allclose(first[1]["characters"][3], [[26, 1], [28, 1], [28, 5], [26, 5]])
+    assert "characters" not in second[0], "a corner is nowhere"
+    assert [len(word["characters"]) for word in third] == [3, 2]
+    words = words_from_matlab(BOXES[0], np.array(TEXTS[0]), row(0, 15))
+    assert [word.characters for word in words] == [None, None, None], "16 characters, 15 places"
+
+
+def test_characters_of_other_images_are_refused(tmp_path):
+    cells = [np.zeros((2, 4, 16)), np.zeros((2, 4, 3))]
+    release = write_release(tmp_path)
+    from scipy.io import loadmat, savemat
+
+    table = {key: value for key, value in loadmat(str(release / "gt.mat")).items() if not key.startswith("__")}
+    row = np.empty((1, 2), dtype=object)
+    row[0, 0], row[0, 1] = cells
+    savemat(release / "gt.mat", {**table, "charBB": row})
+    with pytest.raises(ValueError, match=r"gt\.mat: charBB is of 2 images, not of 3"):
+        convert_synth_text(release / "gt.mat", release, tmp_path / "out")

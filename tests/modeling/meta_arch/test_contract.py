@@ -4,9 +4,11 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import ImageList
+from torch import nn
 
 from dld.benchmark.setting import known_parts
-from dld.modeling.meta_arch.spotter import Spotter, spotter_class
+from dld.config import get_dld_cfg
+from dld.modeling.meta_arch.spotter import Spotter, lacks, spotter_class
 from dld.modeling.meta_arch.text_spotter import TextSpottingRCNN
 from dld.modeling.resolution.selector import ScaleSelector
 
@@ -14,21 +16,14 @@ from dld.modeling.resolution.selector import ScaleSelector
 class Bare(Spotter):
     """As little as an architecture may have."""
 
-    charset = max_length = decoder = None
+    backbone = nn.Identity()
+    size_divisibility = 1
 
     def losses(self, images, targets, seeds=None, photos=None): ...
 
     def recognize(self, images, targets, photos=None): ...
 
-    def find_and_recognize(self, images, targets, photos=None): ...
-
     def spot(self, images): ...
-
-    def postprocess(self, results, batched_inputs): ...
-
-    def count_parts(self, image_size, words, steps, proposals=None): ...
-
-    def forward(self, batched_inputs): ...
 
 
 IMAGES = ImageList(torch.zeros(1, 3, 32, 32), [(32, 32)])
@@ -44,9 +39,12 @@ IMAGES = ImageList(torch.zeros(1, 3, 32, 32), [(32, 32)])
         (lambda s: s.graph_settings(), "a Bare cannot be exported"),
         (lambda s: s.ctc_logits(None), "Bare has no CTC head"),
         (lambda s: s.finding_targets(IMAGES, 1, 1, 0.5), "Bare has no proposals to learn from"),
-        (lambda s: s.finding_losses({}, []), "Bare has no proposals to teach"),
+        (lambda s: s.finding_losses({}, []), "Bare has no proposals to learn from or to teach"),
         (lambda s: s.keeping_layers(), "Bare keeps no layers to aggregate"),
         (lambda s: s.losses_from("crops", None, None), "Bare keeps no layers to aggregate"),
+        (lambda s: s.at_height(48), "Bare reads at no height of strips"),
+        (lambda s: s.words_to_read([], []), "this Bare reads no strips"),
+        (lambda s: s.count_parts((64, 64), 1, 3), "Bare does not say how its parts are run: its cost cannot be counted"),
     ],
 )
 def test_what_is_missing_is_said(call, message):
@@ -62,10 +60,23 @@ def test_the_benchmark_names_a_spotter_whose_time_it_cannot_divide():
         known_parts(View())
 
 
+def test_a_method_that_refuses_is_lacking():
+    assert lacks(Bare, "finding_losses") and lacks(Bare, "words_to_read")
+    assert not lacks(TextSpottingRCNN, "finding_losses") and not lacks(Bare, "losses")
+
+
+def test_a_backbone_without_levels_is_trained_and_measured_whole():
+    cfg = get_dld_cfg()
+    cfg.MODEL.BACKBONE.LR_FACTOR = 0.25
+    assert Bare().bottom_up is Bare.backbone
+    assert Bare().learning_rate_factors(cfg) == {"backbone.": 0.25}
+
+
 def test_spotters_are_found_by_name():
     assert spotter_class("TextSpottingRCNN") is TextSpottingRCNN
-    for name in ("DistillMetaArch", "Mango"):
-        with pytest.raises(ValueError, match=rf"MODEL\.SPOTTER must be one of TextPerceptron, TextSpottingRCNN, got '{name}'"):
+    known = r"MODEL\.SPOTTER must be one of Mango, TextPerceptron, TextSpottingRCNN, got"
+    for name in ("DistillMetaArch", "Spotter"):
+        with pytest.raises(ValueError, match=f"{known} '{name}'"):
             spotter_class(name)
 
 

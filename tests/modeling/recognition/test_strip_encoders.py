@@ -31,6 +31,7 @@ from dld.modeling.resolution.cost import SpotterCost, _strip_law, stored_cost
 from dld.runtime.scale_rule import _strip_flops
 from dld.strips.grouping import PADDED_WIDTHS, StripSize
 from dld.strips.heights import FORMS
+from dld.strips.rows_price import RowsPrice
 from dld.text.charset import Charset
 from dld.weights import load_weights_file, save_safetensors
 
@@ -347,4 +348,6 @@ def test_the_cost_of_strips_is_what_counting_says(encoder):
             counted = strip_flops(reader, width, rows)
             assert law.reading_flops([StripSize(rows, width)]) == pytest.approx(counted, rel=0.01)
             assert _strip_flops(vars(law), 1, [StripSize(rows, width)]) == pytest.approx(counted, rel=0.01)
+            lowest = RowsPrice({rows: np.zeros(7)}, law.strip_laws, 1.0)
+            assert lowest.expected_flops([1.0, *[0.0] * 6], width, [rows], 2.0) == pytest.approx(counted, rel=0.01)
     assert _strip_flops(vars(law), 2, None) == pytest.approx(2 * law.expected_reading)

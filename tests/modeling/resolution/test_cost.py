@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,18 @@ def test_a_strip_costs_what_counting_says(strip_spotter, width, rows, monkeypatc
     # words of which nothing is known are charged a strip of the expected width
     unknown = law.flops(torch.tensor(0), torch.tensor(3)) - law.flops(torch.tensor(0), torch.tensor(3), strips=0.0)
     assert unknown.item() == pytest.approx(3 * law.reading_flops([StripSize(48, 160)]))
+
+
+def test_a_law_by_words_and_pixels_is_stored_and_one_without_as_before():
+    law = SpotterCost(100.0, 10.0, 1e6, 1e4, 100.0, 32, other_strips=((32.0, 5.0, 6.0),), padded_strips=((48.0, 16.0, 7.0),))
+    numbers = law.numbers()
+    assert len(numbers) == 10 + 6 and stored_cost(numbers) == law and law.per_word_pixel == 0
+    more = replace(law, per_word_pixel=800.0)
+    assert more.numbers() == [*numbers, 800.0] and stored_cost(more.numbers()) == more
+    pixels, words = torch.tensor([1000, 1000, 500]), torch.tensor([0, 3, 3])
+    torch.testing.assert_close(more.flops(pixels, words) - law.flops(pixels, words), pixels.double() * words * 800)
+    with pytest.raises(ValueError, match="and per_word_pixel where there is one, got 12 numbers"):
+        stored_cost(numbers[:12])
 
 
 @pytest.mark.parametrize("rows", [48, 16])
