@@ -100,6 +100,12 @@ PROJECT = {
     f"{TRAIN}/text_perceptron_tiny.yaml MODEL.WEIGHTS dld://teacher_tiny": Run(
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/text_perceptron_tiny/model_final.pth",), slow=True,
     ),
+    f"{TRAIN}/text_perceptron_tiny.yaml MODEL.WEIGHTS output/text_perceptron_tiny/model_final.pth DATASETS.TRAIN "
+    "\"('synthwords_train', 'totaltext_train')\" DATASETS.TRAIN_WEIGHTS \"[2, 3]\" DATASETS.TEST \"('totaltext_val',)\" "
+    "SOLVER.LR_SCHEDULER_NAME WarmupCosineLR SOLVER.MAX_ITER 1300 SOLVER.WARMUP_ITERS 40": Run(
+        first=f"{TRAIN}/text_perceptron_tiny.yaml {ONE} DATASETS.TEST '()'", append=f"{ONE} DATASETS.TEST '()'",
+        leaves=("output/text_perceptron_tiny/model_final.pth",), slow=True,
+    ),
     f"{TRAIN}/dld_text_perceptron_tiny.yaml {TEACHER_WEIGHTS} output/text_perceptron_tiny/model_best.pth": Run(
         first=f"{TRAIN}/text_perceptron_tiny.yaml {ONE} DATASETS.TEST '()'", change=(("model_best", "model_final"),),
         append=f"{ONE} DATASETS.TEST '()'", leaves=("output/dld_text_perceptron_tiny/model_final.pth",), slow=True,
