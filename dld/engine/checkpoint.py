@@ -109,6 +109,8 @@ class SpotterCheckpointer(DetectionCheckpointer):
         extra: plain values saved into every checkpoint (the configuration as text, for one).
     """
 
+    takes_student = True  # a plain spotter trains on from the student of weights that choose scales
+
     def __init__(
         self, model, save_dir="", *, charset_transfer=False, trust_pickle=False, extra=None, **checkpointables
     ) -> None:
@@ -164,7 +166,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
 
     def _of_student(self, state: dict[str, torch.Tensor], filename: str) -> dict[str, torch.Tensor]:
         """Return the weights of the student alone where a plain spotter loads what chooses scales."""
-        if hasattr(self.model, STUDENT.rstrip(".")) or not any(name.startswith(STUDENT) for name in state):
+        if not self.takes_student or hasattr(self.model, STUDENT.rstrip(".")) or not any(n.startswith(STUDENT) for n in state):
             return state
         logger.info("%s holds a student with what chooses its scale: the student is taken", filename)
         return {name.removeprefix(STUDENT): value for name, value in state.items() if name.startswith(STUDENT)}
@@ -195,6 +197,8 @@ class WholeSpotterCheckpointer(SpotterCheckpointer):
     Args:
         ctc_head: it must not be missing, either.
     """
+
+    takes_student = False  # whoever wants a teacher does not want the student of another
 
     def __init__(self, *arguments, ctc_head: bool = False, **options) -> None:
         super().__init__(*arguments, **options)

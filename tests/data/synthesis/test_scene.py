@@ -52,7 +52,7 @@ def test_size_and_type(pictures):
 
 def test_polygons_are_valid_and_inside(pictures):
     for picture in pictures:
-        for polygon, _, _ in picture.words:
+        for polygon in (word.polygon for word in picture.words):
             assert polygon.dtype == np.float32 and polygon.shape[0] >= 3
             assert shapely.Polygon(polygon).is_valid and shapely.Polygon(polygon).area > 4
             assert polygon.min() >= 0 and polygon[:, 0].max() <= 320 and polygon[:, 1].max() <= 256
@@ -86,10 +86,10 @@ def test_words_are_where_the_labels_say():
         difference = np.abs(picture.image.astype(int) - empty.image).max(2)
         changed = difference > 60
         near = np.zeros(changed.shape, np.uint8)
-        for polygon, _, ignore in picture.words:
+        for word in picture.words:
             mask = np.zeros_like(near)
-            cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], 1)
-            if not ignore:
+            cv2.fillPoly(mask, [np.round(word.polygon).astype(np.int32)], 1)
+            if not word.ignore:
                 assert ((difference > 12) & (mask > 0)).sum() > 0.05 * mask.sum()
             near |= mask
         # Shadows, outlines and glows reach a little beyond the letters, which the outlines enclose.
