@@ -1,9 +1,10 @@
 """Measure speed and memory on this machine. Nothing else should be running.
 
 Two variants are always measured alternately. Parts: inference (teacher at full size against half scale and against a
-student at its own choice, with a split by stage), operators, beams (against a search word by word), training (a DLD step
-against the published algorithm read plainly and against a plain step, and its peak memory), data (pictures a second),
-growth (time and memory against size, words and scales, with a picture), evaluation (scoring).
+student at its own choice, with a split by stage), reading (ten words from strips of 48 rows against fewer), operators,
+beams (against a search word by word), training (a DLD step against the published algorithm read plainly and against a plain
+step, and its peak memory), data (pictures a second), growth (time and memory against size, words and scales, with a picture),
+evaluation (scoring).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dld.cli.command import WEIGHTS, run_command
 
 __all__ = ["add_arguments", "main", "run"]
 
-PARTS = ("inference", "operators", "beams", "training", "data", "growth", "evaluation")
+PARTS = ("inference", "reading", "operators", "beams", "training", "data", "growth", "evaluation")
 EPILOG = """
 examples:
   python projects/DLD/tools/benchmark.py                          all of it, about ten minutes on two cores
@@ -68,10 +69,11 @@ def parts() -> dict:
     from dld.benchmark.growth import measure_growth
     from dld.benchmark.inference import measure_inference
     from dld.benchmark.operators import measure_operators
+    from dld.benchmark.reading import measure_reading
     from dld.benchmark.training import measure_training
 
-    functions = (measure_inference, measure_operators, measure_beams, measure_training, measure_data, measure_growth)
-    return dict(zip(PARTS, (*functions, measure_evaluation), strict=True))
+    functions = (measure_inference, measure_reading, measure_operators, measure_beams, measure_training, measure_data)
+    return dict(zip(PARTS, (*functions, measure_growth, measure_evaluation), strict=True))
 
 
 def default_output(device: str) -> Path | None:

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dld.modeling.poolers.channels_last_roi_align import float_levels
 from dld.strips.heights import FORMS, STRIP_ROWS
+from dld.utils.threads import in_calling_thread
 
 __all__ = [
     "DECODER_STEPS",
@@ -158,7 +159,7 @@ def count_flops(call: Callable[[], Any]) -> FlopCount:
     """
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     # enter the recording mode first, so that it sees the parts into which the counter splits composite operators
-    with torch.no_grad(), _Uncounted(counter.flop_registry) as uncounted, counter:
+    with torch.no_grad(), in_calling_thread(), _Uncounted(counter.flop_registry) as uncounted, counter:
         call()
     modules = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     by_op = {str(op): flops for op, flops in counter.get_flop_counts().get("Global", {}).items()}
@@ -203,6 +204,7 @@ def watched_modules(modules: Mapping[str, nn.Module], running: list[str], turn: 
         running.pop()
 
     with contextlib.ExitStack() as hooks:
+        hooks.enter_context(in_calling_thread())
         for name, module in modules.items():
             for handle in (module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)):
                 hooks.callback(handle.remove)

@@ -6,6 +6,7 @@ hundred words, and in a batch of photos.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -34,24 +35,31 @@ def padded_widths(widths: np.ndarray | Sequence[int]) -> np.ndarray:
     return np.array(PADDED_WIDTHS)[np.searchsorted(PADDED_WIDTHS, np.asarray(widths, dtype=np.int64))]
 
 
-def strip_batches(strips: Sequence[np.ndarray], sizes: Sequence[StripSize]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the strips in batches of one size, as the network wants them.
+def strip_batches(
+    strips: Sequence[np.ndarray], sizes: Sequence[StripSize], readers: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the strips in batches of one size, as the network wants them, those with most pixels first.
 
     Args:
         strips: uint8 (H_i, W_i, 3), BGR.
         sizes: of each.
+        readers: how many read side by side: strips of one size are parted so that no batch is much more than one's share.
 
     Yields:
         positions int64 (N,) in `strips`, and pixels float32 (N, H, W, 3): x / 127.5 - 1, and 0 where a strip has ended.
     """
-    for size in sorted(set(sizes)):
+    columns = {size: int(FORMS[size.rows].columns(size.width)) for size in sizes}
+    share = sum(size.rows * columns[size] for size in sizes) / readers
+    batches: list[tuple[int, StripSize, np.ndarray]] = []
+    for size in sorted(columns):
         alike = np.array([i for i, other in enumerate(sizes) if other == size])
-        most = max(_MOST_COLUMNS // size.width, 1)
-        columns = int(FORMS[size.rows].columns(size.width))
-        for first in range(0, len(alike), most):
-            part = alike[first : first + most]
-            pixels = np.zeros((len(part), size.rows, columns, 3), np.float32)
-            for row, i in zip(pixels, part, strict=True):
-                np.multiply(strips[i], np.float32(1 / 127.5), out=row[:, : strips[i].shape[1]], casting="unsafe")
-                row[:, : strips[i].shape[1]] -= 1
-            yield part, pixels
+        pixels_of_one = size.rows * columns[size]
+        most = max(min(_MOST_COLUMNS // size.width, math.ceil(share / pixels_of_one)), 1)
+        parts = np.array_split(alike, math.ceil(len(alike) / most))
+        batches += [(len(part) * pixels_of_one, size, part) for part in parts]
+    for _, size, part in sorted(batches, key=lambda batch: -batch[0]):
+        pixels = np.zeros((len(part), size.rows, columns[size], 3), np.float32)
+        for row, i in zip(pixels, part, strict=True):
+            np.multiply(strips[i], np.float32(1 / 127.5), out=row[:, : strips[i].shape[1]], casting="unsafe")
+            row[:, : strips[i].shape[1]] -= 1
+        yield part, pixels

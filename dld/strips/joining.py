@@ -14,8 +14,9 @@ import numpy as np
 import shapely
 from rapidfuzz.distance import Levenshtein
 
+from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid
-from dld.strips.photo_strips import OutlineReading, PhotoStrip, ReadStrips, read_strips, strips_of
+from dld.strips.photo_strips import OutlineReading, PhotoStrip, ReadStrips, SideBySide, read_strips, strips_of
 from dld.strips.rules import ReadingRules
 from dld.strips.scoring import word_score
 
@@ -123,6 +124,7 @@ def join_pieces(
     read: ReadStrips,
     characters: Sequence[str],
     rules: ReadingRules,
+    side_by_side: SideBySide | None = None,
 ) -> list[PhotoStrip]:
     """Join pieces of words, in place, and take out what lies in a joined word and was read as a part of it.
 
@@ -134,6 +136,7 @@ def join_pieces(
         read: the network.
         characters: of the classes from 1 on.
         rules: heights of strips, and `min_score`.
+        side_by_side: see :func:`~dld.strips.photo_strips.read_strips`.
 
     Returns:
         the strips that were read for it.
@@ -142,7 +145,8 @@ def join_pieces(
     for again in range(ROUNDS):
         pairs = _pairs_of(parts, pyramids, characters, rules, only_joined=again > 0)
         strips += [pair.strip for pair in pairs]
-        if not _join(parts, pairs, read, characters, rules.min_score):
+        readings = read_strips([pair.strip for pair in pairs], read, side_by_side)
+        if not _join(parts, pairs, readings, characters, rules.min_score):
             break
     return strips
 
@@ -192,12 +196,16 @@ def _along(strip: PhotoStrip, other: PhotoStrip) -> bool:
 
 
 def _join(
-    parts: list[list[OutlineReading]], pairs: Sequence[_Pair], read: ReadStrips, characters: Sequence[str], min_score: float
+    parts: list[list[OutlineReading]],
+    pairs: Sequence[_Pair],
+    readings: Sequence[tuple[float, Characters]],
+    characters: Sequence[str],
+    min_score: float,
 ) -> bool:
-    """Read pairs and join those that are one word, in place, each piece once; return whether there were any."""
+    """Join pairs whose reading says that they are one word, in place, each piece once; return whether there were any."""
     any_joined = False
-    readings = zip(pairs, read_strips([pair.strip for pair in pairs], read), strict=True)
-    for (first, second, outline, strip), (sure, seen) in sorted(readings, key=lambda item: -item[1][0]):
+    surest_first = sorted(zip(pairs, readings, strict=True), key=lambda item: -item[1][0])
+    for (first, second, outline, strip), (sure, seen) in surest_first:
         own = parts[strip.photo]
         surer = max(first, second, key=lambda part: part.detection)
         whole = OutlineReading(surer.row, outline, surer.detection, sure, seen, strip, joined=True)

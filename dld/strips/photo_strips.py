@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +16,18 @@ from dld.strips.rules import ReadingRules
 from dld.strips.scoring import reading_score
 from dld.strips.sides import GROW_HEIGHT, can_be_cut, sides_of_outlines, with_points
 
-__all__ = ["OutlineReading", "PhotoStrip", "ReadStrips", "read_strips", "strips_of"]
+__all__ = ["OutlineReading", "PhotoStrip", "ReadStrips", "SideBySide", "read_strips", "strips_of"]
 
 # pixels float32 (N, H, W, 3) -> the characters of each strip, whatever head read them; see `dld.strips.heights`
 ReadStrips = Callable[[np.ndarray], Sequence[Characters]]
+Batch = tuple[np.ndarray, np.ndarray]  # of `strip_batches`
+
+
+class SideBySide(NamedTuple):
+    """Reads several batches at once."""
+
+    readers: int
+    for_each: Callable[[Callable[[Batch], None], Iterable[Batch]], object]  # calls the first with each of the second
 
 
 class PhotoStrip(NamedTuple):
@@ -102,10 +110,25 @@ def strips_of(
     return strips, len(outlines) - len(lying)
 
 
-def read_strips(strips: Sequence[PhotoStrip], read: ReadStrips) -> list[tuple[float, Characters]]:
-    """Read strips in a few batches; return :func:`~dld.strips.scoring.reading_score` and characters of each, in their order."""
+def read_strips(
+    strips: Sequence[PhotoStrip], read: ReadStrips, side_by_side: SideBySide | None = None
+) -> list[tuple[float, Characters]]:
+    """Read strips in a few batches; return :func:`~dld.strips.scoring.reading_score` and characters of each, in their order.
+
+    Args:
+        side_by_side: None: one batch after another.
+    """
     found: dict[int, tuple[float, Characters]] = {}
-    for positions, pixels in strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips]):
-        for i, seen in zip(positions, read(pixels), strict=True):
+
+    def read_batch(batch: Batch) -> None:
+        for i, seen in zip(batch[0].tolist(), read(batch[1]), strict=True):
             found[i] = (reading_score(seen.certainty), seen)
+
+    readers = 1 if side_by_side is None else side_by_side.readers
+    batches = strip_batches([strip.pixels for strip in strips], [strip.size for strip in strips], readers)
+    if side_by_side is None:
+        for batch in batches:
+            read_batch(batch)
+    else:
+        side_by_side.for_each(read_batch, batches)
     return [found[i] for i in range(len(strips))]

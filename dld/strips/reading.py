@@ -13,7 +13,7 @@ from dld.strips.collapsing import Characters
 from dld.strips.cutting import PhotoPyramid
 from dld.strips.grouping import StripSize
 from dld.strips.joining import join_pieces
-from dld.strips.photo_strips import OutlineReading, PhotoStrip, ReadStrips, read_strips, strips_of
+from dld.strips.photo_strips import OutlineReading, PhotoStrip, ReadStrips, SideBySide, read_strips, strips_of
 from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
 from dld.strips.scoring import reading_score, suppress, word_score
@@ -56,6 +56,7 @@ def read_words(
     rules: ReadingRules | None = None,
     sides: Sequence[Sequence[np.ndarray | None]] | None = None,
     prices: Sequence[RowsPrice | None] | None = None,
+    side_by_side: SideBySide | None = None,
 ) -> list[StripReading]:
     """Read every outline of every photo and keep the words that are sure enough, each place once.
 
@@ -71,6 +72,7 @@ def read_words(
         sides: of the outlines of each photo, see `given` of :func:`~dld.strips.photo_strips.strips_of`; such a word is read
             from its first letter on. None: those of their shapes.
         prices: of each photo what chooses heights of strips for their cost; None: the heights of the words choose alone.
+        side_by_side: see :func:`~dld.strips.photo_strips.read_strips`.
 
     Returns:
         one reading a photo. Strips of all photos share batches, and none depends on another.
@@ -87,7 +89,7 @@ def read_words(
         readings[n].sizes = [strip.size for strip in own]
     # of each outline the surer of its strips
     best: dict[tuple[int, int], tuple[float, Characters, PhotoStrip]] = {}
-    _keep_surest(best, strips, read)
+    _keep_surest(best, strips, read_strips(strips, read, side_by_side))
     if rules.turn_below > 0:
         of = Counter((strip.photo, strip.row) for strip in strips)
         # a tall word has been read from both ends already
@@ -95,12 +97,12 @@ def read_words(
         turned = [strip.turned() for strip in doubtful]
         for strip in turned:
             readings[strip.photo].sizes.append(strip.size)
-        _keep_surest(best, turned, read)
+        _keep_surest(best, turned, read_strips(turned, read, side_by_side))
     parts: list[list[OutlineReading]] = [[] for _ in photos]
     for (n, row), (sure, seen, strip) in best.items():
         parts[n].append(OutlineReading(row, outlines[n][row], float(detection_scores[n][row]), sure, seen, strip))
     if rules.join:
-        for strip in join_pieces(parts, pyramids, read, characters, rules):
+        for strip in join_pieces(parts, pyramids, read, characters, rules, side_by_side):
             readings[strip.photo].sizes.append(strip.size)
     space = characters.index(" ") + 1 if " " in characters else None
     words: list[list[_Word]] = [[] for _ in photos]
@@ -122,10 +124,12 @@ def read_words(
 
 
 def _keep_surest(
-    best: dict[tuple[int, int], tuple[float, Characters, PhotoStrip]], strips: Sequence[PhotoStrip], read: ReadStrips
+    best: dict[tuple[int, int], tuple[float, Characters, PhotoStrip]],
+    strips: Sequence[PhotoStrip],
+    readings: Sequence[tuple[float, Characters]],
 ) -> None:
-    """Read strips; put into `best`, in place, what is surer than what is there of the same outline."""
-    for strip, (sure, seen) in zip(strips, read_strips(strips, read), strict=True):
+    """Put into `best`, in place, what is surer than what is there of the same outline."""
+    for strip, (sure, seen) in zip(strips, readings, strict=True):
         owner = (strip.photo, strip.row)
         if owner not in best or sure > best[owner][0]:
             best[owner] = (sure, seen, strip)

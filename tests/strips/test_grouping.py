@@ -61,12 +61,25 @@ def test_batches_are_bounded_and_hold_what_they_may():
     widths = [28] * 200 + [808] * 25 + [300] * 50
     shapes = [pixels.shape for _, pixels in batches_of(strips_of(widths))]
     assert all(n * w <= 8192 for n, _, w, _ in shapes)
-    # 96: 85 at once; 416: 19; 808: 10
+    # of 96 columns 85 fit, of 416 19, of 808 10: three batches of each, as even as can be, the largest first
     assert [(n, w) for n, _, w, _ in shapes] == [
-        *[(85, 96), (85, 96), (30, 96)],
-        *[(19, 416), (19, 416), (12, 416)],
-        *[(10, 808), (10, 808), (5, 808)],
+        *[(9, 808), (17, 416), (17, 416), (16, 416), (8, 808), (8, 808)],
+        *[(67, 96), (67, 96), (66, 96)],
     ]
+
+
+def test_two_readers_get_batches_of_about_half_of_the_work():
+    sizes = [StripSize(48, 96)] * 7 + [StripSize(48, 160)] + [StripSize(48, 256)] * 2
+    strips = [np.zeros((48, size.width, 3), np.uint8) for size in sizes]
+    batches = list(strip_batches(strips, sizes, readers=2))
+    # 1,344 columns, of which seven words of 96 fill a half
+    assert [(len(at), pixels.shape[2]) for at, pixels in batches] == [(7, 96), (2, 256), (1, 160)]
+    assert sorted(i for at, _ in batches for i in at.tolist()) == list(range(10))
+    alone = list(strip_batches(strips[:5], sizes[:5], readers=2))
+    assert [len(at) for at, _ in alone] == [3, 2]
+    low = [StripSize(24, 96)] * 4 + [StripSize(48, 96)]
+    mixed = list(strip_batches([np.zeros((s.rows, 48, 3), np.uint8) for s in low], low, readers=2))
+    assert [(len(at), pixels.shape[1]) for at, pixels in mixed] == [(4, 24), (1, 48)]
 
 
 def test_no_strip():

@@ -5,6 +5,7 @@ import pytest
 
 from dld.strips.collapsing import collapse
 from dld.strips.grouping import StripSize
+from dld.strips.photo_strips import SideBySide
 from dld.strips.reading import read_words
 from dld.strips.rules import ReadingRules
 
@@ -345,3 +346,23 @@ def test_pieces_are_joined_as_they_were_read(down, turns):
     assert reading.texts == ["rgbgg"]
     # tall words are read from both ends, lying ones only where the first reading is doubtful; what is joined, once
     assert len(reading.sizes) == (2 if not down and not turns else 4) + 1
+
+
+def test_batches_side_by_side_read_the_same():
+    """Also with words that are read again, turned or joined, and whoever reads first."""
+    photo = white(700, 900)
+    shapes = [paint(photo, 20, 20 + 60 * i, "rgb"[: 1 + i % 3] * (1 + i % 2)) for i in range(8)]
+    shapes.append(paint(photo, 600, 20, "rgb", down=True))
+    scores = np.linspace(0.5, 0.9, len(shapes))
+    rules = ReadingRules(turn_below=0.9, rows=(48, 24))
+    at_once = []
+
+    def backwards(read, batches):
+        batches = list(batches)
+        at_once.append(len(batches))
+        for batch in batches[::-1]:
+            read(batch)
+
+    alone = only(read_words([photo], [shapes], [scores], read_colours, CHARACTERS, rules))
+    beside = read_words([photo], [shapes], [scores], read_colours, CHARACTERS, rules, side_by_side=SideBySide(2, backwards))
+    assert only(beside) == alone and len(alone.texts) >= 8 and max(at_once) >= 2

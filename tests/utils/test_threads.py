@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dld.data.samples import sample_files
-from dld.utils.threads import FEW_WORDS, ThreadsOfProcess, few_words_on_one_thread
+from dld.utils.threads import FEW_WORDS, ThreadsOfProcess, few_words_on_one_thread, in_calling_thread, map_on_single_threads
 
 CPU = torch.device("cpu")
 
@@ -54,6 +54,73 @@ def test_readers_in_several_threads_leave_the_number_as_it_was(two_threads):
     for reader in readers:
         reader.join()
     assert torch.get_num_threads() == 2
+
+
+def test_two_items_run_at_once_each_on_one_thread_in_order(two_threads):
+    both = threading.Barrier(2, timeout=20)
+    seen = []
+
+    def call(item):
+        if item < 2:
+            both.wait()  # passes only if somebody else is here at the same time
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        return 10 * item
+
+    assert map_on_single_threads(call, range(7), 2) == [0, 10, 20, 30, 40, 50, 60]
+    assert len({thread for thread, _ in seen}) == 2 and {threads for _, threads in seen} == {1}
+    assert torch.get_num_threads() == 2
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [2]
+
+
+def test_items_are_taken_when_there_is_time_for_them(two_threads):
+    taken, done = [], []
+
+    def items():
+        for i in range(9):
+            assert len(taken) - len(done) < 2
+            taken.append(i)
+            yield i
+
+    map_on_single_threads(done.append, items(), 2)
+    assert sorted(done) == taken == list(range(9))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_in_any_thread_ends_the_work(two_threads, threads):
+    def call(item):
+        if item == 3:
+            raise KeyError("three")
+        return item
+
+    with pytest.raises(KeyError, match="three"):
+        map_on_single_threads(call, range(100), threads)
+    assert torch.get_num_threads() == 2
+    assert map_on_single_threads(abs, [-1, -2], threads) == [1, 2]
+    assert map_on_single_threads(abs, [], threads) == []
+
+
+def test_who_watches_keeps_the_work_in_its_thread(two_threads):
+    with in_calling_thread():
+        threads = map_on_single_threads(lambda _: (threading.get_ident(), torch.get_num_threads()), range(4), 2)
+    assert set(threads) == {(threading.get_ident(), 2)}
+
+
+def test_many_callers_share_the_threads(two_threads):
+    found = {}
+
+    def caller(n):
+        found[n] = [sum(map_on_single_threads(lambda i: i * n, range(20), 2)) for _ in range(30)]
+
+    callers = [threading.Thread(target=caller, args=(n,)) for n in range(5)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(60)
+    assert found == {n: [190 * n] * 30 for n in range(5)}
 
 
 FORKING = """

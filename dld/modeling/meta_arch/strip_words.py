@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from dld.modeling.recognition.strip_recognizer import StripRecognizer
+from dld.strips.photo_strips import SideBySide
 from dld.strips.reading import read_words
 from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
+from dld.utils.threads import map_on_single_threads
 
-__all__ = ["WordsToRead", "photo_of", "read_strip_words", "size_of"]
+__all__ = ["WordsToRead", "photo_of", "read_strip_words", "side_by_side_on", "size_of"]
 
 
 class WordsToRead(NamedTuple):
@@ -39,6 +42,7 @@ def read_strip_words(words_to_read: Sequence[WordsToRead], reader: StripRecogniz
         rules,
         [x.sides for x in words_to_read],
         [x.price for x in words_to_read],
+        side_by_side_on(reader.head.weight.device),
     )
     outputs = []
     for (instances, _, zoom, *_), reading in zip(words_to_read, readings, strict=True):
@@ -68,3 +72,9 @@ def photo_of(record: dict) -> np.ndarray:
     if photo is None:
         photo = record["image"].clamp(0, 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
     return photo
+
+
+def side_by_side_on(device: torch.device) -> SideBySide | None:
+    """Let a CPU read a batch on each of its threads; other devices read one after another."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return SideBySide(threads, partial(map_on_single_threads, threads=threads)) if threads > 1 else None
