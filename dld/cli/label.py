@@ -75,7 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="detections of a lower score are left out, and so are background (%(default)s)",
     )
     parser.add_argument("--keep-unsure", action="store_true", help="keep images without a single sure word, too")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="photos read at once (1)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="photos read at once; default: a CPU one for each thread, at most 4; a GPU 1",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="configuration overrides, KEY VALUE ...")
 
@@ -91,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OSError, KeyError, ValueError: the message names the file or the option.
     """
+    from dld.cli.load_spotter import pictures_at_once
     from dld.data.annotation import image_ids
     from dld.data.label_formats.registry import LABEL_FORMATS
     from dld.inference.input_files import find_inputs, list_passed_over
@@ -102,8 +108,9 @@ def run(args: argparse.Namespace) -> int:
     paths = find_inputs([str(args.input)], passed_over=passed_over)
     label_format.check_names([path.relative_to(args.input).as_posix() for path in paths])
     spotter = load_spotter(args)
-    spotter([], batch_size=args.batch_size)  # raises now if something is wrong with the option
-    job = _Job(args, spotter)
+    at_once = pictures_at_once(args.batch_size, spotter)
+    spotter([], batch_size=at_once)  # raises now if something is wrong with the option
+    job = _Job(args, spotter, at_once)
     interrupted = False
     try:
         job.read(paths)
@@ -171,8 +178,8 @@ class _Photo:
 class _Job:
     """Reads photos one after another; `images` holds the labels of those that could be read."""
 
-    def __init__(self, args: argparse.Namespace, spotter) -> None:
-        self.args, self.spotter = args, spotter
+    def __init__(self, args: argparse.Namespace, spotter, at_once: int) -> None:
+        self.args, self.spotter, self.at_once = args, spotter, at_once
         self.images: list[ImageAnnotation] = []
         self.failed = 0
 
@@ -180,7 +187,7 @@ class _Job:
         from dld.inference.labels import label_image
         from dld.inference.predictor import spot_items
 
-        for photo, result in spot_items(self.spotter, self._readable(paths), batch_size=self.args.batch_size):
+        for photo, result in spot_items(self.spotter, self._readable(paths), batch_size=self.at_once):
             self.images.append(label_image(result, photo.name, photo.name, self.args.min_score))
 
     def _readable(self, paths: list[Path]) -> Iterator[_Photo]:

@@ -88,7 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read all pages of TIFF and PDF, all frames of animated pictures, not the first alone",
     )
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures or frames read at once (1)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="pictures or frames read at once; default: a CPU one for each thread, at most 4; a GPU, and of a camera, 1",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop each film and the camera after N frames")
     parser.add_argument("--font", metavar="FILE", help="font file for the drawn text")
@@ -125,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if given:
         raise ValueError(f"--{given[0].replace('_', '-')} is an option of --engine ray")
 
-    from dld.cli.load_spotter import load_spotter
+    from dld.cli.load_spotter import load_spotter, pictures_at_once
     from dld.documents.searchable_pdf import check_installed
     from dld.inference.document_files import OUTPUT_FORMATS, DocumentFiles
     from dld.inference.input_files import FreeNames, find_inputs, is_video
@@ -145,7 +150,11 @@ def run(args: argparse.Namespace) -> int:
     passed_over: Counter[str] = Counter()
     inputs = find_inputs(args.input, args.output, passed_over)
     spotter = load_spotter(args)
-    options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
+    options = {
+        "batch_size": pictures_at_once(args.batch_size, spotter),
+        "scale": args.scale,
+        "budget": args.budget,
+    }
     options |= {"rotation": args.rotation, "tile": args.tile}
     spotter([], **options)  # raises now if something is wrong with the options
     with ExitStack() as stack:
@@ -256,9 +265,11 @@ class _Job:
             count = min(filter(None, (reader.count, self.args.max_frames)), default=None)
             frames = itertools.islice(reader, self.args.max_frames)
             frames = tqdm(frames, desc=reader.name, total=count, unit="frame", disable=None)
-            shown = None
+            options, shown = self.options, None
+            if self.filming_camera and self.args.batch_size is None:
+                options = {**options, "batch_size": 1}  # nobody waits for the next frame
             try:
-                for frame, result in spot_items(self.spotter, frames, **self.options):
+                for frame, result in spot_items(self.spotter, frames, **options):
                     result.file_name, result.image_id = reader.name, f"{stem.stem}_{frame.index:06d}"
                     if film is not None:
                         film.add(result, frame.pixels)

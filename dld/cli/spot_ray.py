@@ -7,6 +7,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dld.cli.load_spotter import MOST_AT_ONCE
+
 if TYPE_CHECKING:
     from dld.corpus.run import CorpusSummary
     from dld.inference.predictor import TextSpotter
@@ -35,7 +37,9 @@ def run_with_ray(args: argparse.Namespace) -> int:
         raise ValueError("--engine ray needs --input and --output")
     if args.device not in (None, "cpu", "cuda"):
         raise ValueError(f"--device of --engine ray is cpu, or cuda (a GPU for each process), got {args.device!r}")
-    options = {"batch_size": args.batch_size, "scale": args.scale, "budget": args.budget}
+    threads = 1 if args.threads is None else args.threads
+    at_once = max(1, min(threads, MOST_AT_ONCE)) if args.batch_size is None else args.batch_size
+    options = {"batch_size": at_once, "scale": args.scale, "budget": args.budget}
     options |= {"rotation": args.rotation, "tile": args.tile}
     summary = read_corpus(
         CorpusJob(
@@ -45,7 +49,7 @@ def run_with_ray(args: argparse.Namespace) -> int:
             partial(_load_same, _plain(args), _weights_digest(args)),
             options,
             workers=args.workers,
-            threads=1 if args.threads is None else args.threads,
+            threads=threads,
             address=args.address,
             part_size=args.part_size,
             device=args.device or "",

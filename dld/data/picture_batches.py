@@ -161,8 +161,8 @@ class ReadsPictures(ABC):
                 image, bytes or an open binary file (see :func:`~dld.data.picture.read_picture`); or a list or tuple of
                 pictures, which gives a list; or any other iterable of pictures, which gives an iterator that reads at most
                 `batch_size` pictures ahead and keeps none.
-            batch_size: pictures read at once. Those of one scale and padded size run together, so each gets the words that
-                it gets alone.
+            batch_size: pictures read at once: on several threads of a CPU side by side, else those of one scale and padded size
+                together. Each gets the words that it gets alone.
             scale: "auto", what the selector chooses (1 where there is none); or a share of the full resolution, from 0 to 2.
             budget: largest cost as a share of what reading at full resolution would cost, such as 0.6. The guarantee: for
                 weights stored by `dld calibrate` with a table, the mean over the calibration images is at most this. For

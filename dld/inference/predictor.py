@@ -29,7 +29,7 @@ from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
 from dld.utils.device import present_device
 from dld.utils.free_memory import MemoryReturner
-from dld.utils.threads import ThreadsOfProcess
+from dld.utils.threads import ThreadsOfProcess, map_side_by_side
 from dld.weights import config_from_checkpoint, load_weights_file
 
 if TYPE_CHECKING:
@@ -170,6 +170,11 @@ class TextSpotter(ReadsPictures):
         """Whether results have a cost also where neither scale nor budget is given."""
         return not isinstance(self.model, Spotter)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the networks run on a CPU, which reads the pictures of a batch side by side."""
+        return torch.device(self.cfg.MODEL.DEVICE).type == "cpu"
+
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, self._view(scale, budget), channel_order)
 
@@ -227,7 +232,8 @@ class TextSpotter(ReadsPictures):
             height, width = pixels.shape[:2]
             records.append(self.mapper({"image": pixels, "height": height, "width": width}))
         results = []
-        for source, output in zip(sources, _run(model, records), strict=True):
+        run = _run_side_by_side if self.on_cpu and torch.get_num_threads() > 1 else _run
+        for source, output in zip(sources, run(model, records), strict=True):
             account = (output.get("scale"), output.get("cost"), output.get("gflops"))
             result = result_from_instances(output["instances"], None, path_of(source), *account)
             result.unread = output.get("unread", 0)
@@ -273,6 +279,19 @@ def checked_device(device: str | torch.device) -> str:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used: {reason}") from error
     return str(device)
+
+
+def _run_side_by_side(model: nn.Module, records: list[dict]) -> list[dict]:
+    """Run a batch on several threads of a CPU, which are divided among its images."""
+    largest_first = sorted(range(len(records)), key=lambda i: -records[i]["image"].numel())
+
+    @torch.inference_mode()  # holds in one thread alone
+    def run_one(i: int) -> dict:
+        return _run(model, [records[i]])[0]
+
+    found = map_side_by_side(run_one, largest_first, len(records))
+    outputs = dict(zip(largest_first, found, strict=True))
+    return [outputs[i] for i in range(len(records))]
 
 
 def _run(model: nn.Module, records: list[dict]) -> list[dict]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -18,7 +19,7 @@ __all__ = [
     "ThreadsOfProcess",
     "few_words_on_one_thread",
     "in_calling_thread",
-    "map_on_single_threads",
+    "map_side_by_side",
     "usable_processors",
 ]
 
@@ -46,59 +47,58 @@ def few_words_on_one_thread(words: int, device: torch.device):
     if words > FEW_WORDS or device.type != "cpu":
         yield
         return
-    with _on_one_thread():
+    with _with_threads(1):
         yield
 
 
 @contextmanager
-def _on_one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    if threads == 1:
+def _with_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if threads == before:
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
-class _SingleThreads:
-    """Threads of this process in each of which torch works alone; started when they are first needed."""
+class _Workers:
+    """Threads of this process in each of which torch has a few threads; started when they are first needed, then kept."""
+
+    MOST = 64
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
-    def __call__(self, count: int) -> ThreadPoolExecutor:
-        """Return so many of them. A forked process has none of its parent's and starts its own."""
+    def __call__(self, threads: int) -> ThreadPoolExecutor:
+        """Return workers with so many threads each. A forked process has none of its parent's and starts its own."""
         with self._lock:
-            key = (os.getpid(), count)
+            key = (os.getpid(), threads)
             if key not in self._pools:
-                threads = torch.get_num_threads()
-                ready = threading.Barrier(count + 1)
-
-                def start() -> None:
-                    torch.set_num_threads(1)
-                    ready.wait()
-
-                pool = ThreadPoolExecutor(count, thread_name_prefix="dld-reading", initializer=start)
-                for _ in range(count):
-                    pool.submit(int)
-                ready.wait()
-                # what torch gives to threads that begin later is what was set last, in whichever thread
-                torch.set_num_threads(threads)
-                self._pools[key] = pool
+                start = partial(_begin_with, threads, torch.get_num_threads())
+                self._pools[key] = ThreadPoolExecutor(self.MOST, thread_name_prefix="dld-worker", initializer=start)
             return self._pools[key]
 
 
-_single_threads = _SingleThreads()
+def _begin_with(threads: int, others: int) -> None:
+    """Give this thread so many threads of torch, and threads that begin later `others`: torch gives them what was set last."""
+    torch.get_num_threads()  # torch's first look at a thread would undo the next line
+    torch.set_num_threads(threads)
+    last = threading.Thread(target=torch.set_num_threads, args=(others,))
+    last.start()
+    last.join()
+
+
+_workers = _Workers()
 _in_calling_thread = ContextVar("in_calling_thread", default=False)
 
 
 @contextmanager
 def in_calling_thread() -> Iterator[None]:
-    """Keep :func:`map_on_single_threads` in the calling thread inside: for whoever watches what runs there."""
+    """Keep :func:`map_side_by_side` in the calling thread inside: for whoever watches what runs there."""
     before = _in_calling_thread.set(True)
     try:
         yield
@@ -106,8 +106,8 @@ def in_calling_thread() -> Iterator[None]:
         _in_calling_thread.reset(before)
 
 
-def map_on_single_threads(call: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
-    """Return `call(item)` of every item in their order, some at once, each on one thread of torch.
+def map_side_by_side(call: Callable[[T], R], items: Iterable[T], at_once: int) -> list[R]:
+    """Return `call(item)` of every item in their order, `at_once` of them at a time, among which torch's threads are divided.
 
     Many small layers one after another gain little from a second thread, two networks side by side gain nearly all of it. The
     calling thread works, too. An item is taken from `items` when somebody has time for it, so few are in memory.
@@ -115,9 +115,11 @@ def map_on_single_threads(call: Callable[[T], R], items: Iterable[T], threads: i
     Args:
         call: may run in any thread; an error ends the work and is raised here.
         items: large ones first, so that nobody waits long for the last.
-        threads: how many work, the calling one included; 1: one item after another, each on all of torch's.
+        at_once: at most as many as torch has threads here work; 1: one item after another.
     """
-    if threads <= 1 or _in_calling_thread.get():
+    threads = torch.get_num_threads()
+    at_once = min(at_once, threads)
+    if at_once <= 1 or _in_calling_thread.get():
         return [call(item) for item in items]
     lock, found, waiting = threading.Lock(), {}, enumerate(items)
     ended = False
@@ -134,9 +136,10 @@ def map_on_single_threads(call: Callable[[T], R], items: Iterable[T], threads: i
             ended = True
             raise
 
-    others: list[Future] = [_single_threads(threads - 1).submit(work) for _ in range(threads - 1)]
+    each = threads // at_once
+    others: list[Future] = [_workers(each).submit(work) for _ in range(at_once - 1)]
     try:
-        with _on_one_thread():
+        with _with_threads(each):
             work()
     finally:
         # what did not begin has nothing left to do

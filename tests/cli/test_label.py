@@ -22,6 +22,8 @@ ROTATED = 6  # the camera was held upright: pixels are stored lying, viewers tur
 class Reader:
     """Stands for a spotter: finds the brightest spot, a square, and reads it as "SPOT", as surely as it is told."""
 
+    on_cpu = True
+
     def __init__(self, sure: float) -> None:
         self.sure = sure
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import weakref
 
 import numpy as np
@@ -51,7 +52,36 @@ def test_a_list_gives_in_order_what_its_pictures_give_one_by_one(spotter, teache
         assert chosen([]) == []
 
 
-def test_pictures_of_one_scale_and_size_run_together(spotter, pictures, monkeypatch):
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads for a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_several_threads_read_the_pictures_of_a_batch_at_once(spotter, teacher, pictures, threads, monkeypatch):
+    threads(2)
+    for chosen in (spotter, teacher):
+        alone = [chosen(picture) for picture in pictures]
+        both, seen = threading.Barrier(2, timeout=60), []
+        forward = chosen.model.forward
+
+        def watched(records, both=both, seen=seen, forward=forward):
+            seen.append((threading.get_ident(), torch.get_num_threads(), len(records), torch.is_inference_mode_enabled()))
+            if len(seen) <= 2:
+                both.wait()  # passes only if the other thread is here, too
+            return forward(records)
+
+        monkeypatch.setattr(chosen.model, "forward", watched)
+        for one, other in zip(alone, chosen(pictures, batch_size=6), strict=True):
+            same(one, other)
+        assert len({thread for thread, *_ in seen}) == 2 and [how for _, *how in seen] == [[1, 1, True]] * 6
+        assert torch.get_num_threads() == 2
+
+
+def test_pictures_of_one_scale_and_size_run_together_on_one_thread(spotter, pictures, threads, monkeypatch):
+    threads(1)
     batches = []
     spot = spotter.model.student.spot
     monkeypatch.setattr(spotter.model.student, "spot", lambda images: batches.append(images.tensor.shape) or spot(images))

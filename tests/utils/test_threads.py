@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dld.data.samples import sample_files
-from dld.utils.threads import FEW_WORDS, ThreadsOfProcess, few_words_on_one_thread, in_calling_thread, map_on_single_threads
+from dld.utils.threads import FEW_WORDS, ThreadsOfProcess, few_words_on_one_thread, in_calling_thread, map_side_by_side
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,7 @@ def test_two_items_run_at_once_each_on_one_thread_in_order(two_threads):
         seen.append((threading.get_ident(), torch.get_num_threads()))
         return 10 * item
 
-    assert map_on_single_threads(call, range(7), 2) == [0, 10, 20, 30, 40, 50, 60]
+    assert map_side_by_side(call, range(7), 2) == [0, 10, 20, 30, 40, 50, 60]
     assert len({thread for thread, _ in seen}) == 2 and {threads for _, threads in seen} == {1}
     assert torch.get_num_threads() == 2
     later = []
@@ -85,7 +85,7 @@ def test_items_are_taken_when_there_is_time_for_them(two_threads):
             taken.append(i)
             yield i
 
-    map_on_single_threads(done.append, items(), 2)
+    map_side_by_side(done.append, items(), 2)
     assert sorted(done) == taken == list(range(9))
 
 
@@ -97,15 +97,15 @@ def test_an_error_in_any_thread_ends_the_work(two_threads, threads):
         return item
 
     with pytest.raises(KeyError, match="three"):
-        map_on_single_threads(call, range(100), threads)
+        map_side_by_side(call, range(100), threads)
     assert torch.get_num_threads() == 2
-    assert map_on_single_threads(abs, [-1, -2], threads) == [1, 2]
-    assert map_on_single_threads(abs, [], threads) == []
+    assert map_side_by_side(abs, [-1, -2], threads) == [1, 2]
+    assert map_side_by_side(abs, [], threads) == []
 
 
 def test_who_watches_keeps_the_work_in_its_thread(two_threads):
     with in_calling_thread():
-        threads = map_on_single_threads(lambda _: (threading.get_ident(), torch.get_num_threads()), range(4), 2)
+        threads = map_side_by_side(lambda _: (threading.get_ident(), torch.get_num_threads()), range(4), 2)
     assert set(threads) == {(threading.get_ident(), 2)}
 
 
@@ -113,7 +113,7 @@ def test_many_callers_share_the_threads(two_threads):
     found = {}
 
     def caller(n):
-        found[n] = [sum(map_on_single_threads(lambda i: i * n, range(20), 2)) for _ in range(30)]
+        found[n] = [sum(map_side_by_side(lambda i: i * n, range(20), 2)) for _ in range(30)]
 
     callers = [threading.Thread(target=caller, args=(n,)) for n in range(5)]
     for thread in callers:

@@ -15,7 +15,7 @@ from dld.strips.photo_strips import SideBySide
 from dld.strips.reading import read_words
 from dld.strips.rows_price import RowsPrice
 from dld.strips.rules import ReadingRules
-from dld.utils.threads import map_on_single_threads
+from dld.utils.threads import map_side_by_side
 
 __all__ = ["WordsToRead", "photo_of", "read_strip_words", "side_by_side_on", "size_of"]
 
@@ -77,4 +77,4 @@ def photo_of(record: dict) -> np.ndarray:
 def side_by_side_on(device: torch.device) -> SideBySide | None:
     """Let a CPU read a batch on each of its threads; other devices read one after another."""
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return SideBySide(threads, partial(map_on_single_threads, threads=threads)) if threads > 1 else None
+    return SideBySide(threads, partial(map_side_by_side, at_once=threads)) if threads > 1 else None
