@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dld.inference.predictor import TextSpotter
 
-__all__ = ["MOST_AT_ONCE", "load_spotter", "pictures_at_once"]
-
-# pictures that are in memory at once where nobody said how many
-MOST_AT_ONCE = 4
+__all__ = ["load_spotter", "pictures_at_once"]
 
 
 def load_spotter(args: argparse.Namespace) -> TextSpotter:
@@ -29,9 +26,5 @@ def load_spotter(args: argparse.Namespace) -> TextSpotter:
 
 
 def pictures_at_once(asked: int | None, spotter: TextSpotter) -> int:
-    """Return how many pictures to read at once: those asked for, else on a CPU one for each thread of torch, at most four."""
-    import torch
-
-    if asked is not None:
-        return asked
-    return min(torch.get_num_threads(), MOST_AT_ONCE) if spotter.on_cpu else 1
+    """Return how many pictures to read at once: those asked for, else as many as the spotter reads views of one."""
+    return spotter.views_at_once if asked is None else asked

@@ -7,8 +7,6 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dld.cli.load_spotter import MOST_AT_ONCE
-
 if TYPE_CHECKING:
     from dld.corpus.run import CorpusSummary
     from dld.inference.predictor import TextSpotter
@@ -27,6 +25,7 @@ def run_with_ray(args: argparse.Namespace) -> int:
     """
     from dld.corpus.addresses import check_installed
     from dld.corpus.run import CorpusJob, read_corpus
+    from dld.data.picture_batches import MOST_AT_ONCE
 
     check_installed("ray", "pyarrow.parquet")
     values = {f"--{name.replace('_', '-')}": getattr(args, name) for name in _OTHER}

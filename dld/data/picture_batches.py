@@ -17,13 +17,15 @@ from dld.data.tiles import check_tile, tiles_of
 from dld.structures.scale_options import check_budget, check_scale
 from dld.structures.words import SpottingResult
 
-__all__ = ["ReadBatch", "ReadsPictures", "open_batch", "path_of", "read_in_batches", "with_pixels"]
+__all__ = ["MOST_AT_ONCE", "ReadBatch", "ReadsPictures", "open_batch", "path_of", "read_in_batches", "with_pixels"]
 
 logger = logging.getLogger(__name__)
 
 # (sources, place of the first of them or None, whether pixels stay within reach of the results) -> their results
 ReadBatch = Callable[[Sequence[Any], int | None, bool], list[SpottingResult]]
 
+# pictures in memory at once where nobody said how many
+MOST_AT_ONCE = 4
 # share of the full resolution at which a page is looked at to find out how it lies
 GLANCE = 0.4
 
@@ -194,12 +196,17 @@ class ReadsPictures(ABC):
             fixed = 1.0  # the same words, and their cost is counted
         tiles = partial(tiles_of, tile=tile, short_side=self.input_sides[0], longest_side=self.input_sides[1])
         glance = self._read_as_it_lies(min(GLANCE, fixed or 1.0), None) if turn == "auto" else None
-        reader = ViewReader(self._read_as_it_lies(fixed, budget), tiles, turn, glance)
+        reader = ViewReader(self._read_as_it_lies(fixed, budget), tiles, turn, glance, self.views_at_once)
         return read_in_batches(images, batch_size, partial(_read_sources, reader, channel_order))
 
     def _read_as_it_lies(self, scale: float | None, budget: float | None) -> ReadPixels:
         read = self._reading(scale, budget, "BGR")
         return lambda pictures: read(pictures, None, False)
+
+    @property
+    def views_at_once(self) -> int:
+        """Tiles and turns of a picture that are read at once."""
+        return 1
 
     @property
     @abstractmethod

@@ -58,6 +58,7 @@ class ViewReader:
         tiles: the tiles of a picture of a size (H, W); none where it is read as a whole.
         rotation: degrees by which pages are turned clockwise, or "auto".
         glance: reads a batch at a small scale; needed for "auto".
+        at_once: views that may be read at once, also where fewer pictures are.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class ViewReader:
         tiles: Callable[[tuple[int, int]], list[Tile]],
         rotation: str | int = 0,
         glance: ReadPixels | None = None,
+        at_once: int = 1,
     ) -> None:
-        self.read, self.tiles, self.rotation, self.glance = read, tiles, rotation, glance
+        self.read, self.tiles, self.rotation, self.glance, self.at_once = read, tiles, rotation, glance, at_once
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[SpottingResult]:
         """Return the results of uint8 BGR pictures (H, W, 3), in their order."""
@@ -85,7 +87,9 @@ class ViewReader:
     def _find_turn(self, picture: np.ndarray) -> tuple[int, list[SpottingResult]]:
         """Find the turn with the strongest evidence, 0 where there is none; return it and what was read to find it."""
         assert self.glance is not None
-        trials = [self._read_tiled(self.glance, [turned_upright(picture, turn)])[0] for turn in TURNS]
+        views = [turned_upright(picture, turn) for turn in TURNS]
+        chunks = [views[k : k + self.at_once] for k in range(0, len(views), self.at_once)]
+        trials = [trial for chunk in chunks for trial in self._read_tiled(self.glance, chunk)]
         evidence = [upright_evidence(trial.words) for trial in trials]
         return TURNS[int(np.argmax(evidence))], trials
 
@@ -94,8 +98,7 @@ class ViewReader:
         if not any(tiles):
             return read(pictures)
         views = [view for picture, own in zip(pictures, tiles, strict=True) for view in (picture, *_cut(picture, own))]
-        # no more at once than pictures were asked for
-        size = max(len(pictures), 1)
+        size = max(len(pictures), self.at_once)
         read_views = iter([r for k in range(0, len(views), size) for r in read(views[k : k + size])])
         results = []
         for picture, own in zip(pictures, tiles, strict=True):

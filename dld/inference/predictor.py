@@ -19,7 +19,7 @@ import dld.modeling  # noqa: F401  only registration
 from dld.config import configured_charset, forget_training_pages, read_without_teacher
 from dld.config_files import merge_overrides
 from dld.data.dataset_mapper import TextDatasetMapper
-from dld.data.picture_batches import ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
+from dld.data.picture_batches import MOST_AT_ONCE, ReadBatch, ReadsPictures, open_batch, path_of, with_pixels
 from dld.engine.checkpoint import WholeSpotterCheckpointer
 from dld.inference.scale_choice import at_scale, dynamic, within_budget
 from dld.model_zoo import weights_address
@@ -174,6 +174,11 @@ class TextSpotter(ReadsPictures):
     def on_cpu(self) -> bool:
         """Whether the networks run on a CPU, which reads the pictures of a batch side by side."""
         return torch.device(self.cfg.MODEL.DEVICE).type == "cpu"
+
+    @property
+    def views_at_once(self) -> int:
+        """On a CPU one for each thread of torch, at most four: what a batch of so many pictures takes in memory."""
+        return min(torch.get_num_threads(), MOST_AT_ONCE) if self.on_cpu else 1
 
     def _reading(self, scale: float | None, budget: float | None, channel_order: str) -> ReadBatch:
         return partial(self._read, self._view(scale, budget), channel_order)

@@ -22,7 +22,7 @@ ROTATED = 6  # the camera was held upright: pixels are stored lying, viewers tur
 class Reader:
     """Stands for a spotter: finds the brightest spot, a square, and reads it as "SPOT", as surely as it is told."""
 
-    on_cpu = True
+    views_at_once = 2
 
     def __init__(self, sure: float) -> None:
         self.sure = sure

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dld.data.picture_views import ViewReader, check_rotation, upright_evidence
-from dld.data.tiles import tiles_of
+from dld.data.tiles import Tile, tiles_of
 from dld.structures.words import SpottingResult, Word
 
 WORDS = {40: "EXIT", 80: "stone", 120: "river", 160: "north"}
@@ -68,6 +68,20 @@ def test_a_page_without_words_is_taken_for_upright():
     (result,) = ViewReader(Seer(), no_tiles, "auto", Seer())([picture()])
     assert result.rotation == 0 and result.words == []
     assert ViewReader(Seer(), no_tiles, "auto", Seer())([]) == []
+
+
+@pytest.mark.parametrize(("at_once", "glances", "views"), [(1, [1] * 4, [1, 1, 1]), (2, [2, 2], [2, 1]), (4, [4], [3])])
+def test_turns_and_tiles_are_read_as_many_at_once_as_may_be(at_once, glances, views):
+    glance, read = Seer(), Seer()
+    lying = picture(100, 160, EXIT=(10, 20, 50, 30))
+    (alone,) = ViewReader(Seer(), no_tiles, "auto", Seer())([lying])
+    (result,) = ViewReader(read, no_tiles, "auto", glance, at_once)([lying])
+    assert [len(sizes) for sizes in glance.sizes] == glances and len(read.sizes) == 1
+    assert boxes_of(result) == boxes_of(alone) and (result.cost, result.gflops) == (alone.cost, alone.gflops)
+    halves = lambda size: [Tile(0, 0, 100, 100), Tile(60, 0, 160, 100)] if size == (100, 160) else []  # noqa: E731
+    read.sizes.clear()
+    (tiled,) = ViewReader(read, halves, at_once=at_once)([lying])
+    assert [len(sizes) for sizes in read.sizes] == views and "EXIT" in boxes_of(tiled)
 
 
 def test_a_strip_is_read_in_tiles_and_every_word_once():
