@@ -138,13 +138,13 @@ def map_side_by_side(call: Callable[[T], R], items: Iterable[T], at_once: int) -
 
     each = threads // at_once
     others: list[Future] = [_workers(each).submit(work) for _ in range(at_once - 1)]
-    try:
-        with _with_threads(each):
+    with _with_threads(each):
+        try:
             work()
-    finally:
-        # what did not begin has nothing left to do
-        begun = [other for other in others if not other.cancel()]
-        errors = [other.exception() for other in begun]
+        finally:
+            # what did not begin has nothing left to do
+            begun = [other for other in others if not other.cancel()]
+            errors = [other.exception() for other in begun]
     for error in filter(None, errors):
         raise error
     return [found[i] for i in range(len(found))]
