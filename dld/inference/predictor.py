@@ -28,7 +28,7 @@ from dld.modeling.meta_arch.spotter import Spotter
 from dld.modeling.resolution.rescale import group_by_scale
 from dld.structures.words import SpottingResult, result_from_instances
 from dld.utils.device import present_device
-from dld.utils.free_memory import MemoryReturner
+from dld.utils.free_memory import MemoryReturner, keep_free_memory
 from dld.utils.threads import ThreadsOfProcess, map_side_by_side
 from dld.weights import config_from_checkpoint, load_weights_file
 
@@ -97,6 +97,8 @@ class TextSpotter(ReadsPictures):
             fuse_norms(self.model)
         self.mapper = TextDatasetMapper(cfg, False)
         self.budget_table: list[list[float]] = []
+        if self.on_cpu:
+            keep_free_memory()
         self._memory = MemoryReturner()
         self._threads = ThreadsOfProcess()
         self._views: dict[tuple, nn.Module] = {}  # the model told a scale or a budget; they share its networks

@@ -1,9 +1,11 @@
+import os
+import subprocess
 import sys
 
 import pytest
 
 from dld.utils import free_memory
-from dld.utils.free_memory import MemoryReturner, resident_memory, return_free_memory
+from dld.utils.free_memory import MemoryReturner, keep_free_memory, resident_memory, return_free_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc_trim is what returns memory")
@@ -70,8 +72,42 @@ def test_resident_memory_sees_what_is_touched():
 
 
 def test_where_there_is_no_such_call_nothing_happens(monkeypatch):
-    monkeypatch.setattr(free_memory, "_malloc_trim", lambda: None)
-    assert return_free_memory() is False
+    monkeypatch.setattr(free_memory, "_glibc", lambda name: None)
+    assert return_free_memory() is False and keep_free_memory() is False
     returner = MemoryReturner()
     returner.look()
     returner.look()
+
+
+FAULTS = """
+import ctypes, resource
+from dld.utils.free_memory import keep_free_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        blocks = [libc.malloc(20_000_000) for _ in range(3)]
+        for block in blocks:
+            ctypes.memset(block, 1, 20_000_000)
+        for block in blocks:
+            libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults(), keep_free_memory(), faults() and faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt is what keeps memory")
+@pytest.mark.parametrize(
+    "told", [{}, {"MALLOC_TRIM_THRESHOLD_": "100000"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=100000"}]
+)
+def test_freed_blocks_are_used_again_unless_the_environment_decides(told):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
+    run = subprocess.run([sys.executable, "-c", FAULTS], env={**kept, **told}, capture_output=True, text=True, check=True)
+    before, was_set, after = run.stdout.split()
+    assert was_set == str(not told)
+    # 60 MB are some 14,600 pages
+    assert int(before) > 50_000 and (int(after) > 50_000 if told else int(after) < 1_000)
