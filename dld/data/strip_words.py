@@ -70,7 +70,8 @@ class StripMapper:
         if most_words < 1:
             raise ValueError(f"INPUT.MAX_READ_WORDS must be at least 1, got {most_words}")
         self.is_train, self.charset, self.max_length = is_train, charset, max_length
-        self.rows = checked_rows([*rows, STRIP_ROWS] if is_train else rows)
+        key = f"MODEL.STRIPS.TRAINING.{'ROWS' if is_train else 'TEST_ROWS'}"
+        self.rows = checked_rows([*rows, STRIP_ROWS] if is_train else rows, key)
         self.jitter, self.most_words = jitter, most_words
 
     @classmethod

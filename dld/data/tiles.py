@@ -23,7 +23,8 @@ __all__ = ["Tile", "check_tile", "merge_words", "tiles_of"]
 LONG = 0.7
 # it is huge where its short side is reduced more than HUGE times; its tiles are reduced TILE_REDUCTION times
 HUGE, TILE_REDUCTION = 6.0, 3.0
-# height and width of a tile of a long picture to its short side, and how much of that two neighbours share at least
+# length of a tile of a long picture, to the picture's short side or, where that has fewer pixels than the network sees, to the
+# network's; and how much of that two neighbours share at least: a low picture is a line of words, each longer than it is high
 ALONG, SHARED = 0.75, 0.25
 SMALLEST_TILE = 64
 # pixels from a border that cuts at which a word counts as cut
@@ -78,7 +79,7 @@ def tiles_of(size: tuple[int, int], tile: str | int, short_side: int, longest_si
         side = int(TILE_REDUCTION * short_side)
         return _grid(size, (min(side, height), min(side, width)))
     if got < LONG * wanted:
-        along = max(round(ALONG * short), SMALLEST_TILE)
+        along = max(round(ALONG * max(short, short_side)), SMALLEST_TILE)
         return _grid(size, (along, short) if height > width else (short, along))
     return []
 

@@ -182,7 +182,7 @@ def check_strip_training(cfg: CfgNode) -> None:
     """
     if cfg.INPUT.SIDE_POINTS < 2:
         raise ValueError(f"INPUT.SIDE_POINTS must be at least 2 where strips are read, got {cfg.INPUT.SIDE_POINTS}")
-    checked_rows(cfg.MODEL.STRIPS.TRAINING.ROWS)
+    checked_rows(cfg.MODEL.STRIPS.TRAINING.ROWS, "MODEL.STRIPS.TRAINING.ROWS")
     if distils(cfg) and not cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH:
         raise ValueError("MODEL.STRIPS.TRAINING.DECODER_WIDTH must be positive: distillation needs a decoder")
     if cfg.MODEL.STRIPS.WEIGHTS:

@@ -231,7 +231,7 @@ class SpotterFlops:
     fpn: int
     rpn: int  # or the dense heads of a spotter without proposals
     boxes: int  # all proposals, or the grid of a spotter that has one
-    masks: int  # all words, and the box head's further rounds on them
+    masks: int  # all words, the box head's further rounds on them, and what a learned locator looks at
     stem: int  # convolution of the recogniser on the finest level; 0 without words
     recognition: int  # crops, encoder and attention keys of all words; or one strip of the expected width for each word
     decoding: int  # all words, all steps
@@ -328,7 +328,10 @@ def run_parts(
     run("masks", lambda: heads.mask_head.layers(_pooled(heads, "mask", features, num_words)))
     level = features[heads.recognizer_feature]
     if model.locator is not None:
-        run("locating", lambda: model.locator(level, [_boxes(num_words, level.device)]))
+        # all words are cropped for it, and it is asked about some
+        boxes = _boxes(num_words, level.device)
+        view = run("masks", lambda: model.locator.view(level, [boxes]))
+        run("locating", lambda: model.locator.located(view, boxes))
     if model.reader is not None:
         run("recognition", lambda: run_strips(model.reader, model.expected_strip_width, STRIP_ROWS, num_words))
         return

@@ -69,8 +69,8 @@ class ScaleRule:
             affordable = costs <= budget + 1e-6
             if not affordable.any():
                 logger.warning(
-                    "an image of %d x %d pixels cannot be read for %.2g of the teacher's cost: the cheapest scale, %g, takes "
-                    "%.2g",
+                    "an image of %d x %d pixels cannot be read for %.3g of the teacher's cost: the cheapest scale, %g, takes "
+                    "%.3g",
                     size[1],
                     size[0],
                     budget,

@@ -81,9 +81,14 @@ def allowed_classes(allow: str, characters: Sequence[str]) -> np.ndarray:
         bool (classes,).
 
     Raises:
-        ValueError: a character that is not known.
+        ValueError: a character that is not known, or none but the space.
     """
     unknown = sorted(set(allow) - set(characters))
     if unknown:
-        raise ValueError(f"only known characters can be allowed, not {' '.join(map(repr, unknown))}")
+        raise ValueError(
+            f"only known characters can be allowed (MODEL.STRIPS.ALLOW), not {' '.join(map(repr, unknown))}: another charset "
+            "may know them"
+        )
+    if not set(allow) - {" "}:
+        raise ValueError(f"allow (MODEL.STRIPS.ALLOW) {allow!r} leaves nothing to read: a space is only the gap between words")
     return np.array([True, *(c in allow or c == " " for c in characters)])

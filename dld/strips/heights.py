@@ -7,6 +7,7 @@ them can be compared column by column, and a word's length never decides whether
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -60,14 +61,17 @@ FORMS = {
 }
 
 
-def checked_rows(rows: Sequence[int]) -> tuple[int, ...]:
+def checked_rows(rows: Sequence[int], key: str = "MODEL.STRIPS.ROWS") -> tuple[int, ...]:
     """Return the heights from the largest to the smallest, each once.
+
+    Args:
+        key: of the configuration, that gave them.
 
     Raises:
         ValueError: none, or one that no form has.
     """
-    if not len(rows) or not set(rows) <= set(FORMS):
-        raise ValueError(f"MODEL.STRIPS.ROWS must be of {', '.join(str(r) for r in FORMS)}, got {list(rows)}")
+    if not len(rows) or not all(isinstance(r, Real) and r in FORMS for r in rows):
+        raise ValueError(f"{key} must be of {', '.join(str(r) for r in FORMS)}, got {list(rows)}")
     return tuple(sorted({int(r) for r in rows}, reverse=True))
 
 

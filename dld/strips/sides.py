@@ -101,10 +101,10 @@ def bends(sides: np.ndarray) -> np.ndarray:
 def can_be_cut(sides: np.ndarray, photo_size: Sequence[int]) -> bool:
     """Tell whether a strip of sense lies between two sides (2, n, 2), pixels of a photo of `photo_size` (H, W).
 
-    They must be finite, reach into the photo, and not be twisted: the lower side stays on one hand of the upper one, that of a
-    word that is not mirrored.
+    They must have two points at least, be finite, reach into the photo, and not be twisted: the lower side stays on one hand of
+    the upper one, that of a word that is not mirrored.
     """
-    if not np.isfinite(sides).all():
+    if sides.shape[1] < 2 or not np.isfinite(sides).all():
         return False
     if not ((sides.max((0, 1)) > 0).all() and (sides.min((0, 1)) < np.array(photo_size[:2])[::-1]).all()):
         return False

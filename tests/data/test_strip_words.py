@@ -93,5 +93,5 @@ def test_distortion_keeps_form_and_meaning():
 def test_impossible_settings_are_named(bad, message):
     with pytest.raises(ValueError, match=message):
         mapper(True, **bad)
-    with pytest.raises(ValueError, match="MODEL.STRIPS.ROWS must be of 48, 32, 24, 16"):
+    with pytest.raises(ValueError, match="MODEL.STRIPS.TRAINING.ROWS must be of 48, 32, 24, 16"):
         mapper(True, (20,))

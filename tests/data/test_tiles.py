@@ -45,6 +45,9 @@ def test_a_strip_is_cut_across_and_a_huge_picture_both_ways():
     assert {(t.x0, t.x1, t.y1 - t.y0) for t in strip} == {(0, 640, 480)} and len(strip) == 13
     huge = tiles_of((6000, 8000), "auto", 640, 1600)
     assert {(t.x1 - t.x0, t.y1 - t.y0) for t in huge} == {(1920, 1920)} and len(huge) == 4 * 6
+    # a line of words: a tile shows several of them, and there are as few tiles as in a picture of full height
+    line = tiles_of((40, 30_000), "auto", 640, 1600)
+    assert {(t.x1 - t.x0, t.y1 - t.y0) for t in line} == {(480, 40)} and len(line) == 83
     assert tiles_of((4800, 640), "auto", 0, 0) == [], "nothing is resized, so nothing is lost"
     assert tiles_of((200, 200), 256, 640, 1600) == []
 

@@ -48,6 +48,10 @@ def test_a_strip_fits_between_sides_that_are_finite_in_the_photo_and_not_twisted
     broken[0, 3] = np.nan
     assert can_be_cut(sides, (100, 200)) and can_be_cut(sides[::-1, ::-1], (100, 200))
     assert not any(can_be_cut(x, (100, 200)) for x in (broken, sides[::-1], sides[:, ::-1], sides + 300, sides - 130))
+    # no point, one point, no length, no height
+    level = sides[:1].repeat(2, axis=0)
+    for useless in (sides[:, :0], sides[:, :1], sides[:, :1].repeat(5, axis=1), level):
+        assert not can_be_cut(useless, (100, 200))
 
 
 def test_strips_are_cut_between_given_sides_and_between_others_as_ever(pyramid):
@@ -61,7 +65,7 @@ def test_strips_are_cut_between_given_sides_and_between_others_as_ever(pyramid):
     assert (strips[0].grown, strips[1].grown) == (1.0, 1.1)
     np.testing.assert_array_equal(strips[1].pixels, ever[1].pixels)
     # sides that no strip fits between
-    for useless in (given + 1000, given[::-1]):
+    for useless in (given + 1000, given[::-1], given[:, :1]):
         same, _ = strips_of(0, pyramid, outlines, ReadingRules(), [useless, None])
         np.testing.assert_array_equal(same[0].pixels, ever[0].pixels)
 

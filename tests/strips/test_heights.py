@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dld.strips.heights import FORMS, checked_rows, choose_rows
+from dld.strips.rules import ReadingRules
 
 
 def test_rows_of_text_in_a_strip():
@@ -19,10 +20,17 @@ def test_a_word_is_enlarged_no_more_than_allowed_or_least():
 
 
 def test_heights_are_checked_and_sorted():
-    assert checked_rows([16, 48, 16]) == (48, 16)
-    for wrong in ([], [47], [48, 12]):
+    assert checked_rows([16, 48, 16]) == checked_rows(np.array([16.0, 48.0])) == (48, 16)
+    for wrong in ([], [47], [48, 12], [48.5], ["48"], [[48]], [None]):
         with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.ROWS must be of 48, 32, 24, 16, got"):
             checked_rows(wrong)
+
+
+def test_rules_choose_alike_in_whatever_order_heights_are_given():
+    assert ReadingRules(rows=[16, 48, 24]).rows == (48, 24, 16)
+    for wrong in ([20], []):
+        with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.ROWS must be of 48, 32, 24, 16, got"):
+            ReadingRules(rows=wrong)
 
 
 def test_columns_are_never_none():

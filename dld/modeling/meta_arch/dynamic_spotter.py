@@ -17,7 +17,6 @@ from dld.modeling.meta_arch.spotter import Spotter, build_spotter
 from dld.modeling.resolution.cost import CostTable, stored_cost
 from dld.modeling.resolution.rescale import group_by_scale, rescale_images
 from dld.modeling.resolution.selector import build_selector
-from dld.strips.grouping import StripSize
 from dld.strips.rows_price import RowsPrice, checked_shares, loss_table
 from dld.text.charset import Charset
 
@@ -175,10 +174,11 @@ class DynamicSpotter(nn.Module):
             else:
                 found = [{"instances": r} for r in results]
             for i, read, output in zip(members, results, found, strict=True):
-                outputs[i] = {**output, **self._account(images[i], scale, len(read), output.get("strip_sizes"))}
+                outputs[i] = {**output, **self._account(images[i], scale, len(read), output)}
         return outputs
 
-    def _account(self, image: torch.Tensor, scale: float, words: int, strip_sizes: list[StripSize] | None) -> dict:
+    def _account(self, image: torch.Tensor, scale: float, words: int, output: dict) -> dict:
+        """Return what reading an image cost, of which `output` says what was read; see the class."""
         selecting = self.selector is not None and self.fixed_scale is None
         table = dataclasses.replace(
             self.cost_table,
@@ -186,10 +186,11 @@ class DynamicSpotter(nn.Module):
             selector_per_pixel=self.cost_table.selector_per_pixel if selecting else 0.0,
         )
         size = [tuple(image.shape[-2:])]
-        spent = float(table.flops(size, [words], strip_sizes=strip_sizes))
+        known = {"strip_sizes": output.get("strip_sizes"), "asked": output.get("asked")}
+        spent = float(table.flops(size, [words], **known))
         return {
             "scale": scale,
-            "cost": spent / float(table.teacher_flops(size, [words], strip_sizes=strip_sizes)),
+            "cost": spent / float(table.teacher_flops(size, [words], **known)),
             "gflops": spent / 1e9,
             "paper_gflops": float(table.paper_gflops(size)),
         }

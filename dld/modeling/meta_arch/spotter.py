@@ -257,7 +257,8 @@ class Spotter(nn.Module, ABC):
         Where strips are read they are cut from an input's "photo", uint8 BGR (H, W, 3), as large as it is at hand, or
         without one from its "image", at heights that its "rows_price" (:class:`~dld.strips.rows_price.RowsPrice`) chooses where
         there is one, and the output has, beside "instances", "strip_sizes" (of all strips
-        that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`.
+        that were read) and "unread" (outlines without a strip), see :class:`~dld.strips.reading.StripReading`, and "asked", the
+        number of words that a learned locator was asked about.
         """
         if self.reader is not None:
             return self._read_strips(self.words_to_read(results, batched_inputs))

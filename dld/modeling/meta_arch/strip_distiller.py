@@ -70,7 +70,7 @@ class StripDistiller(nn.Module):
         attention_share: float = 0.0,
     ) -> None:
         super().__init__()
-        checked_rows(rows)
+        checked_rows(rows, "MODEL.STRIPS.TRAINING.ROWS")
         if len(rows_weights) != len(rows) or min(rows_weights) < 0 or not sum(rows_weights) > 0:
             raise ValueError(f"MODEL.STRIPS.TRAINING.ROWS_WEIGHTS must be {len(rows)} numbers >= 0, got {list(rows_weights)}")
         if not temperatures or min(temperatures) <= 0:

@@ -29,6 +29,7 @@ class WordsToRead(NamedTuple):
     outlines: list[np.ndarray]  # (P, 2), pixels of the photo
     sides: list[np.ndarray | None]  # (2, n, 2) in the same pixels, where a learned locator found them
     price: RowsPrice | None = None  # chooses heights of strips for their cost
+    asked: int = 0  # words that a learned locator was asked about
 
 
 def read_strip_words(words_to_read: Sequence[WordsToRead], reader: StripRecognizer, rules: ReadingRules) -> list[dict]:
@@ -45,7 +46,7 @@ def read_strip_words(words_to_read: Sequence[WordsToRead], reader: StripRecogniz
         side_by_side_on(reader.head.weight.device),
     )
     outputs = []
-    for (instances, _, zoom, *_), reading in zip(words_to_read, readings, strict=True):
+    for (instances, _, zoom, *_, asked), reading in zip(words_to_read, readings, strict=True):
         rows = torch.tensor(reading.rows, dtype=torch.int64)
         words = Instances(instances.image_size)
         boxes, polygons = instances.pred_boxes.tensor[rows], [instances.pred_polygons[row] for row in reading.rows]
@@ -57,7 +58,7 @@ def read_strip_words(words_to_read: Sequence[WordsToRead], reader: StripRecogniz
         words.pred_texts, words.pred_char_scores = reading.texts, reading.char_scores
         words.scores = torch.tensor(reading.scores, dtype=torch.float32)
         words.pred_rows = reading.heights
-        outputs.append({"instances": words, "strip_sizes": reading.sizes, "unread": reading.unread})
+        outputs.append({"instances": words, "strip_sizes": reading.sizes, "unread": reading.unread, "asked": asked})
     return outputs
 
 

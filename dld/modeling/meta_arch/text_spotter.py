@@ -463,11 +463,12 @@ class TextSpottingRCNN(GeneralizedRCNN, Spotter):
             zooms.append(np.array([photo.shape[1] / width, photo.shape[0] / height]))
             outlines.append([polygon * zooms[-1] for polygon in found[-1].pred_polygons])
         sides: list[list[np.ndarray | None]] = [[None] * len(shapes) for shapes in outlines]
+        asked = [0] * len(outlines)
         if self.locator is not None and all(x.has(VIEW_FIELDS[0]) for x in found):
             scales = [np.array(p.shape[1::-1]) / r.image_size[::-1] for r, p in zip(results, photos, strict=True)]
-            sides = learned_sides(self.locator, found, outlines, scales, self.least_bend)
+            sides, asked = learned_sides(self.locator, found, outlines, scales, self.least_bend)
         prices = [record.get("rows_price") for record in batched_inputs]
-        return [WordsToRead(*parts) for parts in zip(found, photos, zooms, outlines, sides, prices, strict=True)]
+        return [WordsToRead(*parts) for parts in zip(found, photos, zooms, outlines, sides, prices, asked, strict=True)]
 
     def inference(self, batched_inputs: list[dict], detected_instances=None, do_postprocess: bool = True):
         """Run as GeneralizedRCNN does; post-processing gives polygons and text."""

@@ -64,7 +64,8 @@ class AnnotatedStrips(KeepsLayers, nn.Module):
     ) -> None:
         super().__init__()
         self.max_length, self.ctc_weight, self.loss_weight = max_length, ctc_weight, loss_weight
-        self.attention_share, self.train_rows, self.straightening = attention_share, checked_rows(train_rows), straightening
+        self.attention_share, self.straightening = attention_share, straightening
+        self.train_rows = checked_rows(train_rows, "MODEL.STRIPS.TRAINING.ROWS")
         self.told_rows: int | None = None
         # from the values of the images to those of strips, x / 127.5 - 1
         mean, std = (torch.tensor(list(x), dtype=torch.float32).view(-1, 1, 1) for x in (pixel_mean, pixel_std))

@@ -34,7 +34,7 @@ from dld.modeling.recognition.strip_encoder import (
 )
 from dld.modeling.recognition.strip_network import COLUMN_WIDTH, ColumnMixer, StripBody
 from dld.strips.collapsing import Characters, allowed_classes, attended, collapse
-from dld.strips.heights import LOW_ROWS
+from dld.strips.heights import LOW_ROWS, checked_rows
 from dld.text.charset import Charset, named_charset
 
 __all__ = [
@@ -249,10 +249,8 @@ class StripRecognizer(AnnotatedStrips):
         Raises:
             ValueError: see :func:`allowed_classes`.
         """
-        self.allowed = None
-        if characters:
-            allowed = allowed_classes(characters, self.charset.characters)
-            self.allowed = torch.from_numpy(allowed).to(self.head.weight.device)
+        allowed = torch.from_numpy(allowed_classes(characters, self.charset.characters)) if characters else None
+        self.allowed = None if allowed is None else allowed.to(self.head.weight.device)
 
     @torch.no_grad()
     def beams(self, columns: torch.Tensor, k: int = 3, beam_width: int | None = None) -> BeamSequences:
@@ -381,18 +379,21 @@ def metadata_of(file: str) -> dict[str, str]:
         return weights.metadata() or {}
 
 
-def load_strip_recognizer(path: str) -> StripRecognizer:
+def load_strip_recognizer(path: str, key: str = "WEIGHTS") -> StripRecognizer:
     """Return a recogniser of strips from a .safetensors file, named as :func:`dld.model_zoo.find_weights` takes it.
 
     Its encoder is the one that the file describes, whatever MODEL.STRIPS.ENCODER says.
 
+    Args:
+        key: of MODEL.STRIPS, that names the file.
+
     Raises:
-        FileNotFoundError, ValueError: naming the file.  KeyError: no shipped weights of that name.
+        FileNotFoundError, ValueError: naming the key or the file.  KeyError: no shipped weights of that name.
     """
     try:
         file = find_weights(path, readers=True)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"the reader of strips (MODEL.STRIPS.WEIGHTS): {error}") from error
+    except (FileNotFoundError, KeyError) as error:
+        raise type(error)(f"the reader of strips (MODEL.STRIPS.{key}): {error}") from error
     try:
         state = load_file(file)
         metadata = metadata_of(file)
@@ -456,8 +457,8 @@ def build_strip_recognizer(cfg) -> StripRecognizer | None:
     if name != StripRecognizer.__name__:
         raise ValueError(f"MODEL.RECOGNITION.READER must be {StripRecognizer.__name__} or empty, got {name!r}")
     reader = load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS)
-    if cfg.MODEL.STRIPS.LOW_WEIGHTS and min(cfg.MODEL.STRIPS.ROWS, default=LOW_ROWS + 1) <= LOW_ROWS:
-        reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS)
+    if cfg.MODEL.STRIPS.LOW_WEIGHTS and checked_rows(cfg.MODEL.STRIPS.ROWS)[-1] <= LOW_ROWS:
+        reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS, "LOW_WEIGHTS")
     reader.keep_characters(charset_of_strips(cfg, reader.charset))
     reader.use_head(cfg.MODEL.STRIPS.HEAD)
     reader.allow(cfg.MODEL.STRIPS.ALLOW)

@@ -5,7 +5,7 @@ N images, S candidate scales, c_i the cost of scale s_i.
 A spotter's cost is a sum of linear parts:
   * per padded pixel: backbone, pyramid, RPN and, for an image with words, the recogniser's convolution on the finest level;
   * a constant: boxes, as many proposals as the RPN passes on at test;
-  * per word: mask, crop, encoder; a learned locator of sides, as if it were asked about every word;
+  * per word: mask, crop, encoder; a learned locator of sides, where it is asked about the word (before that is known: always);
   * per word and decoding step;
   * per word and padded pixel, where words are read by maps over the whole image.
 If the spotter reads strips, a strip of W padded columns (at 48 rows) costs a + b W + c W^2 in place of crop, encoder and
@@ -70,6 +70,7 @@ class SpotterCost:
     # of every height at which the reader's encoder pads strips: rows, to what multiple of columns, and what each of them costs
     padded_strips: tuple[tuple[float, float, float], ...] = ()
     per_word_pixel: float = 0.0  # per word and padded pixel
+    per_located: float = 0.0  # the part of `per_word` that only words cost which a learned locator is asked about
 
     @classmethod
     def measure(cls, model: Counted, num_proposals: int | None = None) -> SpotterCost:
@@ -95,6 +96,7 @@ class SpotterCost:
             per_step=counted.decoding / (words * steps),
             divisibility=model.size_divisibility,
             per_word_pixel=counted.attention / (words * height * width),
+            per_located=counted.locating / words,
             **strips,
         )
         check = model.count_parts((3 * unit, 4 * unit), 5, 7, num_proposals)
@@ -115,8 +117,8 @@ class SpotterCost:
         return cost
 
     def numbers(self) -> list[float]:
-        """Return the law as a list, for a configuration; see :func:`stored_cost`."""
-        *numbers, others, padded, per_word_pixel = astuple(self)
+        """Return the law as a list, for a configuration, without `per_located`; see :func:`stored_cost`."""
+        *numbers, others, padded, per_word_pixel, _ = astuple(self)
         # a height below 0 is one of those that are padded
         triples = (*others, *((-rows, *rest) for rows, *rest in padded))
         last = (per_word_pixel,) if per_word_pixel else ()
@@ -143,6 +145,7 @@ class SpotterCost:
         words: torch.Tensor,
         steps: float | torch.Tensor = DECODER_STEPS,
         strips: float | torch.Tensor | None = None,
+        asked: int | None = None,
     ) -> torch.Tensor:
         """Return the FLOPs of everything that runs.
 
@@ -151,6 +154,7 @@ class SpotterCost:
             words: number of words found, each with its mask.
             steps: decoding steps that run, the end symbol included.
             strips: :meth:`reading_flops` of the strips that were read; None: :attr:`expected_reading` per word.
+            asked: of the words, those that a learned locator was asked about; None: all.
 
         Returns:
             float64 of the broadcast shape.
@@ -158,7 +162,8 @@ class SpotterCost:
         pixels, words = pixels.double(), words.double()
         per_pixel = self.per_pixel + self.stem_per_pixel * (words > 0) + self.per_word_pixel * words
         reading = words * self.expected_reading if strips is None else strips
-        return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps) + reading
+        spared = 0.0 if asked is None else self.per_located * (words - asked)
+        return per_pixel * pixels + self.per_image + words * (self.per_word + self.per_step * steps) - spared + reading
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,7 @@ class CostTable:
         words: torch.Tensor | Sequence[int],
         steps: float | torch.Tensor = DECODER_STEPS,
         strip_sizes: Sequence[StripSize] | None = None,
+        asked: int | None = None,
     ) -> torch.Tensor:
         """Return the FLOPs of selector, resize and student at every candidate scale.
 
@@ -225,13 +231,14 @@ class CostTable:
             words: number of words found in each image, (N,).
             steps: decoding steps, one number or (N, 1).
             strip_sizes: of the strips that were read in each image; None: one of the expected width for each word.
+            asked: see :meth:`SpotterCost.flops`.
 
         Returns:
             float64 (N, S) on the CPU.
         """
         words = torch.as_tensor(words, device="cpu").view(-1, 1)
         strips = None if strip_sizes is None else self.student.reading_flops(strip_sizes)
-        spotting = self.student.flops(self.padded_pixels(image_sizes), words, steps, strips)
+        spotting = self.student.flops(self.padded_pixels(image_sizes), words, steps, strips, asked)
         area = torch.tensor([h * w for h, w in image_sizes], dtype=torch.float64).view(-1, 1)
         scales = torch.tensor(self.scales, dtype=torch.float64)
         return spotting + area * (self.selector_per_pixel + _resize_flops_per_pixel(scales))
@@ -242,6 +249,7 @@ class CostTable:
         words: torch.Tensor | Sequence[int],
         steps: float | torch.Tensor = DECODER_STEPS,
         strip_sizes: Sequence[StripSize] | None = None,
+        asked: int | None = None,
     ) -> torch.Tensor:
         """Return the teacher's FLOPs at full size, float64 (N,); arguments as in :meth:`flops`, `steps` a number or (N,).
 
@@ -250,7 +258,7 @@ class CostTable:
         pixels = torch.tensor([_pixels(size, 1.0, self.teacher.divisibility) for size in image_sizes])
         full = None if strip_sizes is None else [StripSize(STRIP_ROWS, size.width) for size in strip_sizes]
         strips = None if full is None else self.teacher.reading_flops(full)
-        return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps, strips)
+        return self.teacher.flops(pixels, torch.as_tensor(words, device="cpu"), steps, strips, asked)
 
     def costs(self, image_sizes: Sequence[tuple[int, int]], words: torch.Tensor | Sequence[int]) -> torch.Tensor:
         """Return c_i: :meth:`flops` divided by :meth:`teacher_flops`, float32 (N, S) on the CPU."""
@@ -295,7 +303,7 @@ def stored_cost(numbers: Sequence[float]) -> SpotterCost | None:
     """
     if not len(numbers):
         return None
-    *names, others, padded, last = (f.name for f in fields(SpotterCost))
+    *names, others, padded, last, _ = (f.name for f in fields(SpotterCost))
     more = len(numbers) - len(names)
     if more < 0 or more % 3 == 2:
         raise ValueError(

@@ -236,6 +236,29 @@ def test_a_head_that_is_not_there_is_named(tmp_path):
         build_strip_recognizer(cfg)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "error", "message"),
+    [
+        ("WEIGHTS", "nobodys", KeyError, r"\(MODEL\.STRIPS\.WEIGHTS\): no shipped weights are called 'nobodys'"),
+        ("LOW_WEIGHTS", "nobodys", KeyError, r"\(MODEL\.STRIPS\.LOW_WEIGHTS\): no shipped weights are called 'nobodys'"),
+        ("LOW_WEIGHTS", "no/such.safetensors", FileNotFoundError, r"\(MODEL\.STRIPS\.LOW_WEIGHTS\): .*no/such\.safetensors"),
+        ("ROWS", ["48"], ValueError, r"MODEL\.STRIPS\.ROWS must be of 48, 32, 24, 16, got \['48'\]"),
+        ("ROWS", [], ValueError, r"MODEL\.STRIPS\.ROWS must be of 48, 32, 24, 16, got \[\]"),
+        ("ALLOW", "ß", ValueError, r"MODEL\.STRIPS\.ALLOW\), not 'ß'"),
+        ("ALLOW", " ", ValueError, r"MODEL\.STRIPS\.ALLOW\) ' ' leaves nothing to read"),
+    ],
+)
+def test_what_a_reader_cannot_be_built_from_is_named(tmp_path, key, value, error, message):
+    cfg = get_dld_cfg()
+    cfg.MODEL.RECOGNITION.READER, cfg.MODEL.RECOGNITION.CHARACTERS = "StripRecognizer", CHARACTERS
+    cfg.MODEL.STRIPS.WEIGHTS = cfg.MODEL.STRIPS.LOW_WEIGHTS = saved(new_reader(), tmp_path / "both.safetensors")
+    cfg.MODEL.STRIPS.ROWS = [48, 24]
+    assert build_strip_recognizer(cfg).low is not None
+    cfg.MODEL.STRIPS[key] = value
+    with pytest.raises(error, match=message):
+        build_strip_recognizer(cfg)
+
+
 @pytest.mark.parametrize("kind", [AttentionDecoder, ColumnDecoder])
 def test_kept_characters_score_as_before(kind):
     reader, low = new_reader(kind=kind), new_reader(seed=4, kind=kind)

@@ -188,5 +188,7 @@ def test_only_allowed_characters_are_read_with_probabilities_among_them():
     torch.testing.assert_close(probabilities, kept)
     for same in (reader(x, torch.ones(10, dtype=torch.bool)), (reader.allow(""), reader(x))[1]):
         torch.testing.assert_close(same[0], free)
+    reader.allow("ab")
     with pytest.raises(ValueError, match="not 'é'"):
         reader.allow("é")
+    assert reader.allowed_characters == "ab ", "what cannot be allowed changes nothing"

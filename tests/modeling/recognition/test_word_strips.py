@@ -138,6 +138,16 @@ def test_one_word_is_cut_the_same_alone_and_among_others():
         np.testing.assert_allclose(alone[0], both[i], atol=1e-4)
 
 
+def test_words_of_an_image_and_a_level_are_sampled_in_one_call(monkeypatch):
+    calls, sample = [], torch.nn.functional.grid_sample
+    monkeypatch.setattr(torch.nn.functional, "grid_sample", lambda *args, **kwargs: calls.append(1) or sample(*args, **kwargs))
+    tensor, sizes = batch(photo(), photo(131, 250, seed=1))
+    alike = np.stack([level_sides((10 + k, 20 + k, 90 + k, 40 + k), 5) for k in range(40)])
+    cut(tensor, sizes, alike[:2], [0, 1], 48)
+    cut(tensor, sizes, alike, [k % 2 for k in range(40)], 48)
+    assert len(calls) == 2 + 2
+
+
 def test_another_way_to_straighten_is_refused():
     with pytest.raises(ValueError, match="strips are straightened by blend.*, got 'bend'"):
         WordStrips(*batch(photo()), how="bend")

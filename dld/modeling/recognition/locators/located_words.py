@@ -98,7 +98,7 @@ def learned_sides(
     outlines: Sequence[Sequence[np.ndarray]],
     zooms: Sequence[np.ndarray],
     least_bend: float,
-) -> list[list[np.ndarray | None]]:
+) -> tuple[list[list[np.ndarray | None]], list[int]]:
     """Ask a locator about the words that are not plainly straight.
 
     Args:
@@ -108,13 +108,14 @@ def learned_sides(
         least_bend: words whose outlines are bent less (:func:`~dld.strips.sides.bends`) are not asked about.
 
     Returns:
-        of each word its sides (2, n, 2) in pixels of the photo; None where the locator was not asked or found none.
+        of each word its sides (2, n, 2) in pixels of the photo; None where the locator was not asked or found none. And of each
+        image the number of words that it was asked about.
     """
     sides: list[list[np.ndarray | None]] = [[None] * len(shapes) for shapes in outlines]
     asked = [np.flatnonzero(bends(sides_of_outlines(shapes).points) >= least_bend) for shapes in outlines]
     owners = [(n, row) for n, rows in enumerate(asked) for row in rows.tolist()]
     if not owners:
-        return sides
+        return sides, [0] * len(sides)
     views, boxes = (
         torch.cat([x.get(name)[torch.from_numpy(rows).to(x.get(name).device)] for x, rows in zip(found, asked, strict=True)])
         for name in ("pred_views", "pred_view_boxes")
@@ -124,4 +125,4 @@ def learned_sides(
     for (n, row), word, fell_back in zip(owners, points, failed, strict=True):
         if not fell_back:
             sides[n][row] = word * zooms[n]
-    return sides
+    return sides, [len(rows) for rows in asked]

@@ -184,8 +184,15 @@ def build_locator(cfg, input_shape: ShapeSpec) -> Locator:
 
 
 def view_settings(cfg, input_shape: ShapeSpec) -> dict:
-    """Read what every learned locator takes: its points, its pooler, how far a view reaches, channels in."""
+    """Read what every learned locator takes: its points, its pooler, how far a view reaches, channels in.
+
+    Raises:
+        ValueError: a view without cells, or convolutions without channels.
+    """
     node = cfg.MODEL.STRIPS.LOCATOR
+    for key in ("VIEW", "WIDTH"):
+        if node[key] < 1:
+            raise ValueError(f"MODEL.STRIPS.LOCATOR.{key} must be at least 1, got {node[key]}")
     pooler = ChannelsLastRoIAlign((node.VIEW, node.VIEW), 1.0 / input_shape.stride, 2, aligned=True)
     return {"points": node.POINTS, "pooler": pooler, "enlarge": node.ENLARGE, "channels": input_shape.channels}
 

@@ -10,10 +10,11 @@ from distilling import DETECTION, SCENES, WORDS, as_distiller
 import dld.modeling  # noqa: F401  only registration
 from dld.data.dataset_mapper import TextDatasetMapper
 from dld.modeling.flops import count_flops
+from dld.modeling.meta_arch.dynamic_spotter import DynamicSpotter
 from dld.modeling.postprocess import VIEW_FIELDS
 from dld.modeling.recognition.locators.locator import LOCATOR_REGISTRY, box_sides, square_views, to_view
 from dld.modeling.recognition.locators.point_locator import PointLocator
-from dld.modeling.resolution.cost import SpotterCost
+from dld.modeling.resolution.cost import CostTable, SpotterCost
 
 LOSSES = {
     "points": {"loss_points"},
@@ -222,6 +223,8 @@ def test_a_locator_of_ones_own_is_built_by_its_name(tiny_cfg, monkeypatch):
         ),
         ("points", ["MODEL.RECOGNITION.READER", ""], "LOCATOR.NAME must be mask where no strips are read"),
         ("points", ["MODEL.STRIPS.LOCATOR.LEAST_BEND", -0.1], "LEAST_BEND must be at least 0, got -0.1"),
+        ("stn", ["MODEL.STRIPS.LOCATOR.VIEW", 0], "MODEL.STRIPS.LOCATOR.VIEW must be at least 1, got 0"),
+        ("scrn", ["MODEL.STRIPS.LOCATOR.WIDTH", 0], "MODEL.STRIPS.LOCATOR.WIDTH must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_said(tiny_cfg, name, opts, message):
@@ -253,6 +256,32 @@ def test_the_cost_of_a_word_counts_the_locator(tiny_cfg, name):
     pooled = 2 * 4 * 4 * 16 * 16 * 16
     assert with_it.per_word - without.per_word == pytest.approx(network + pooled, rel=0.01)
     assert with_it.per_pixel == without.per_pixel and with_it.per_image == without.per_image
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_straight_word_costs_no_locator(tiny_cfg, one_bent_one_straight, monkeypatch, name):
+    """What ran is counted, and it is what the law charges beside the other parts; what is left is to crop all words."""
+    model = build(tiny_cfg, name).eval()
+    law, record = SpotterCost.measure(model), {"image": torch.zeros(3, 96, 128), "height": 96, "width": 128}
+    pixels, words = torch.tensor(96 * 128), torch.tensor(2)
+    for least_bend, asked in ((1.0, 0), (0.1, 1), (0.0, 2)):
+        model.least_bend = least_bend
+        found, given = found_boxes(model, BOXES, one_bent_one_straight), []
+        counted = count_flops(lambda to=given, x=found: to.extend(model.words_to_read([x], [record]))).by_op
+        # masks are enlarged to find their outlines
+        located = sum(flops for op, flops in counted.items() if "upsample" not in op)
+        assert given[0].asked == asked and (located > 0) == (asked > 0)
+        charged = law.flops(pixels, words, asked=asked) - law.flops(pixels, words, asked=0)
+        assert float(charged) == pytest.approx(located, rel=0.01)
+    assert law.flops(pixels, words) == law.flops(pixels, words, asked=2)
+    spotter = DynamicSpotter(
+        student=model, selector=None, scales=(1.0,), cost_table=CostTable.measure(model, None, None, (1.0,)), fixed_scale=1.0
+    )
+    model.least_bend = 0.1
+    monkeypatch.setattr(model, "spot", lambda images: [found_boxes(model, BOXES, one_bent_one_straight)])
+    output = spotter([record])[0]
+    every = spotter.cost_table.flops([(96, 128)], [2], strip_sizes=output["strip_sizes"]).item()
+    assert output["asked"] == 1 and output["gflops"] * 1e9 == pytest.approx(every - law.per_located)
 
 
 def test_in_distillation_the_students_locator_learns_and_the_teacher_has_none(tiny_cfg, make_batch, storage):
