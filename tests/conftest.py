@@ -5,7 +5,10 @@ import os
 # before torch is loaded: threads that spin while they wait slow each other down on shared cores
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -69,15 +72,55 @@ def annotation(polygon, text, ignore=False) -> dict:
     }
 
 
-@pytest.fixture
-def tiny_cfg(tmp_path):
-    """configs/teacher_tiny.yaml shrunk until a training step takes a few hundredths of a second."""
+@pytest.fixture(scope="session")
+def shrunk_cfg():
+    """configs/teacher_tiny.yaml shrunk until a training step takes a few hundredths of a second; to be cloned."""
     cfg = get_dld_cfg()
     cfg.merge_from_file(str(ROOT / "configs" / "teacher_tiny.yaml"))
     cfg.merge_from_list(TINY)
+    return cfg
+
+
+@pytest.fixture
+def tiny_cfg(shrunk_cfg, tmp_path):
+    """`shrunk_cfg` of this test, with an output folder."""
+    cfg = shrunk_cfg.clone()
     cfg.OUTPUT_DIR = str(tmp_path / "output")
     os.makedirs(cfg.OUTPUT_DIR)
     return cfg
+
+
+@pytest.fixture(autouse=True, scope="session")
+def costs_counted_once():
+    """Build the spotters of one configuration with one count of their cost, which takes longer than building; gives what is
+    known by now.
+
+    What is counted follows from the configuration, unless that names a file of a reader: the next may lie at the same path.
+    """
+    from dld.modeling.meta_arch import dynamic_spotter
+
+    cls, tables = dynamic_spotter.DynamicSpotter, {}
+    from_config, measure = cls.from_config.__func__, dynamic_spotter.CostTable.measure
+
+    def with_known_table(cls, cfg) -> dict:
+        model = cfg.MODEL.clone()
+        model.defrost()
+        model.WEIGHTS, model.SELECTOR.MU, model.DISTILLATION = "", 0.0, model.DISTILLATION.TEACHER_COST
+        files = (model.STRIPS.WEIGHTS, model.STRIPS.LOW_WEIGHTS, model.STRIPS.ENCODER.WEIGHTS, model.RECOGNITION.CHARSET_FILE)
+        key = f"{model}\n{cfg.INPUT}"
+
+        def measure_once(*networks) -> dynamic_spotter.CostTable:
+            if not all(name.startswith("dld://") for name in files if name):
+                return measure(*networks)
+            if key not in tables:
+                tables[key] = measure(*networks)
+            return tables[key]
+
+        with patch.object(dynamic_spotter, "CostTable", SimpleNamespace(measure=measure_once)):
+            return from_config(cls, cfg)
+
+    with patch.object(cls, "from_config", classmethod(with_known_table)):
+        yield tables
 
 
 @pytest.fixture(autouse=True)
@@ -132,37 +175,53 @@ def small_set(register_records, make_record):
     return register_records("drawn_words", [draw_record(words, image_id=f"drawn_{i}", seed=i) for i, words in enumerate(pairs)])
 
 
-@pytest.fixture
-def tiny_weights(tiny_cfg):
-    """Checkpoints of untrained spotters that find something in every picture, as files: "teacher", a plain one, and
-    "student", one of three scales whose selector prefers different ones for different pictures."""
+def few_words_of_large_pictures(cfg) -> None:
+    """Set how the spotters of `tiny_weights` read, in place."""
+    cfg.INPUT.MIN_SIZE_TEST = 192
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.TEST.DETECTIONS_PER_IMAGE = 4
+    cfg.MODEL.SELECTOR.SCALES = [0.4, 0.6, 0.8]
+    cfg.MODEL.SELECTOR.RESOLUTION.CHANNELS = [8, 16]
+
+
+@pytest.fixture(scope="session")
+def untrained_checkpoints(shrunk_cfg, tmp_path_factory) -> tuple[Path, torch.Tensor]:
+    """The folder of the files of `tiny_weights`, made once; no test writes there. And torch's random state afterwards."""
     from detectron2.modeling import build_model
 
     import dld.modeling  # noqa: F401  only registration
     from dld.data.dataset_mapper import TextDatasetMapper
     from dld.engine.checkpoint import SpotterCheckpointer
 
-    tiny_cfg.INPUT.MIN_SIZE_TEST = 192
-    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    tiny_cfg.TEST.DETECTIONS_PER_IMAGE = 4
-    tiny_cfg.MODEL.SELECTOR.SCALES = [0.4, 0.6, 0.8]
-    tiny_cfg.MODEL.SELECTOR.RESOLUTION.CHANNELS = [8, 16]
-    paths = {}
-    for name, architecture in (("teacher", "TextSpottingRCNN"), ("student", "DynamicSpotter")):
-        tiny_cfg.MODEL.META_ARCHITECTURE = architecture
-        torch.manual_seed(len(paths))
-        model = build_model(tiny_cfg)
+    cfg = shrunk_cfg.clone()
+    cfg.OUTPUT_DIR = str(tmp_path_factory.mktemp("untrained"))
+    few_words_of_large_pictures(cfg)
+    for seed, (name, architecture) in enumerate((("teacher", "TextSpottingRCNN"), ("student", "DynamicSpotter"))):
+        cfg.MODEL.META_ARCHITECTURE = architecture
+        torch.manual_seed(seed)
+        model = build_model(cfg)
         recognizer = getattr(model, "student", model).roi_heads.recognizer
         recognizer.decoder.output.bias.data[recognizer.charset.end] -= 1000  # no empty words
         if name == "student":
             torch.nn.init.normal_(model.selector.head.weight)
-            mapper = TextDatasetMapper(tiny_cfg, False)
+            mapper = TextDatasetMapper(cfg, False)
             with torch.no_grad():
                 # scores are centred on a few pictures, and spread: else one scale would win everywhere
                 pictures = model.normalize([mapper(draw_record(seed=seed)) for seed in range(6)])
                 model.selector.head.bias -= model.score_scales(pictures).mean(0)
                 for parameter in model.selector.head.parameters():
                     parameter *= 30
-        SpotterCheckpointer(model, tiny_cfg.OUTPUT_DIR, extra={"config": tiny_cfg.dump()}).save(name)
-        paths[name] = os.path.join(tiny_cfg.OUTPUT_DIR, f"{name}.pth")
-    return paths
+        SpotterCheckpointer(model, cfg.OUTPUT_DIR, extra={"config": cfg.dump()}).save(name)
+    return Path(cfg.OUTPUT_DIR), torch.get_rng_state()
+
+
+@pytest.fixture
+def tiny_weights(tiny_cfg, untrained_checkpoints):
+    """Checkpoints of untrained spotters that find something in every picture, as files: "teacher", a plain one, and
+    "student", one of three scales whose selector prefers different ones for different pictures."""
+    few_words_of_large_pictures(tiny_cfg)
+    tiny_cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
+    folder, random_state = untrained_checkpoints
+    torch.set_rng_state(random_state)  # whether they were made for this test or an earlier one
+    shutil.copytree(folder, tiny_cfg.OUTPUT_DIR, dirs_exist_ok=True)
+    return {name: os.path.join(tiny_cfg.OUTPUT_DIR, f"{name}.pth") for name in ("teacher", "student")}

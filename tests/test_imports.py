@@ -1,9 +1,11 @@
 """The layers of the package, read from the source, lazy imports included: nothing imports what stands beside or above it."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -30,7 +32,8 @@ SOURCES = sorted((ROOT / "dld").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "projects").rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Absolute names of everything a file imports, at any depth of its code; `from a import b` counts as `a.b`."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
@@ -39,7 +42,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import; write the whole name"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def module_of(path: Path) -> str:
@@ -105,23 +108,44 @@ def test_no_part_of_detectron2_that_some_builds_lack(path):
     assert not bad, f"{path} imports {bad}: not in the pinned build"
 
 
-def test_every_module_is_imported_on_a_machine_without_gpu():
+IMPORTING = """
+import importlib, json, sys
+seen = {}
+def look(name, watched):
+    seen[name] = sorted(watched & set(sys.modules))
+
+import dld, dld.cli.main
+look("package", {"torch", "detectron2", "numpy", "cv2"})
+import dld.cli.spot, dld.cli.spot_ray, dld.corpus.run, dld.corpus.ray_pool, dld.inference.predictor
+look("spot", {"ray", "pyarrow"})
+seen["failed"] = []
+for name in sys.argv[1:]:
+    try: importlib.import_module(name)
+    except Exception as error: seen["failed"].append(f"{name}: {error!r}")
+# where detectron2 is compiled its own layers load detectron2._C
+seen["lacking"] = [name for name in sys.modules if name.startswith("detectron2.model_zoo")]
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What a process on a machine without GPU has loaded after the package, after `dld spot`, and after every module."""
     modules = [name for name in map(module_of, SOURCES) if not name.endswith("__main__")]
-    code = (
-        "import importlib, sys\n"
-        f"for name in {modules!r}:\n"
-        "    try: importlib.import_module(name)\n"
-        "    except Exception as error: print(f'{name}: {error!r}')\n"
-        # where detectron2 is compiled its own layers load detectron2._C
-        "bad = [name for name in sys.modules if name.startswith('detectron2.model_zoo')]\n"
-        "print(*bad, end='')"
-    )
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr[-2000:]
+    command = [sys.executable, "-c", IMPORTING, *modules]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    return json.loads(done.stdout)
 
 
-def test_importing_the_package_imports_neither_torch_nor_detectron2():
-    code = "import sys, dld, dld.cli.main; print({'torch', 'detectron2', 'numpy', 'cv2'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+def test_every_module_is_imported_on_a_machine_without_gpu(seen):
+    assert not seen["failed"] and not seen["lacking"]
+
+
+def test_importing_the_package_imports_neither_torch_nor_detectron2(seen):
+    assert not seen["package"]
+
+
+def test_nothing_of_ray_is_imported_without_need(seen):
+    assert not seen["spot"]

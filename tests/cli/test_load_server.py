@@ -15,8 +15,8 @@ def test_figures_of_both_ways(tiny_weights, tmp_path, make_record, capsys):
         cv2.imwrite(str(tmp_path / "photos" / f"{seed}.png"), make_record(seed=seed)["image"])
     output = tmp_path / "load.json"
     code = load_server.main(
-        ["--weights", tiny_weights["student"], "--images", str(tmp_path / "photos"), "--clients", "3", "--seconds", "3",
-         "--broken", "0.3", "--output", str(output), "--serve", "--batch-size", "2"]
+        ["--weights", tiny_weights["student"], "--images", str(tmp_path / "photos"), "--clients", "3", "--seconds", "1.5",
+         "--broken", "0.4", "--output", str(output), "--serve", "--batch-size", "2"]
     )  # fmt: skip
     printed = capsys.readouterr().out
     report = json.loads(output.read_text())

@@ -5,7 +5,21 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-__all__ = ["LOCAL", "ONE", "ONE_GPU", "Run", "SMALL", "SMALL_WORDS", "STEP", "TEACHER_WEIGHTS", "TOOLS", "TRAIN", "TWO", "make"]
+__all__ = [
+    "LOCAL",
+    "ONE",
+    "ONE_GPU",
+    "Run",
+    "SMALL",
+    "SMALL_SPOTTER",
+    "SMALL_WORDS",
+    "STEP",
+    "TEACHER_WEIGHTS",
+    "TOOLS",
+    "TRAIN",
+    "TWO",
+    "make",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ STEP = (
 ONE = f"{STEP} SOLVER.IMS_PER_BATCH 1"
 TWO = f"{STEP} SOLVER.IMS_PER_BATCH 2"
 SMALL = "INPUT.MIN_SIZE_TEST 96 MODEL.DEVICE cpu"
+SMALL_SPOTTER = ('("teacher_tiny")', '("teacher_tiny", opts=["INPUT.MIN_SIZE_TEST", 96])')
 SMALL_WORDS = f"{SMALL} DATASETS.SYNTHWORDS.SIZE [96,128]"
 TRAIN = "python projects/DLD/train_net.py --config-file configs"
 TOOLS = "python projects/DLD/tools"

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from run_settings import LOCAL, ONE, ONE_GPU, SMALL, SMALL_WORDS, STEP, TEACHER_WEIGHTS, TOOLS, TRAIN, TWO, Run, make
+from run_settings import (
+    LOCAL,
+    ONE,
+    ONE_GPU,
+    SMALL,
+    SMALL_SPOTTER,
+    SMALL_WORDS,
+    STEP,
+    TEACHER_WEIGHTS,
+    TOOLS,
+    TRAIN,
+    TWO,
+    Run,
+    make,
+)
 
 __all__ = ["PROJECT"]
 
@@ -268,12 +282,12 @@ PROJECT = {
     "dld benchmark ...": Run(change=((" ...", " --help"),), says="--only"),
     f"{TOOLS}/benchmark.py ...": Run(change=((" ...", " --help"),), says="--only"),
     EXPORT: Run(needs="onnxruntime", append=f"--opts {SMALL}", leaves=("exported/dld_tiny/parity.json",), slow=True),
-    PYTHON_LINES: Run(),
-    PYTHON_PAGES: Run(says="\n2 "),
+    PYTHON_LINES: Run(change=(SMALL_SPOTTER,)),
+    PYTHON_PAGES: Run(change=(SMALL_SPOTTER,), says="\n2 "),
     "dld spot --input scans/ --output output/read --pretrained teacher_tiny --pages": Run(
         append=f"--opts {SMALL}", says="2 images", leaves=("output/read/report_1.jpg",),
     ),
-    PYTHON_DOCUMENT: Run(leaves=("photo.hocr",)),
+    PYTHON_DOCUMENT: Run(change=(SMALL_SPOTTER,), leaves=("photo.hocr",)),
     "dld spot --input photos/ --output output/read --pretrained teacher_tiny --output-format txt csv hocr alto": Run(
         append=f"--opts {SMALL}",
         leaves=("output/read/e.txt", "output/read/words.csv", "output/read/e.hocr", "output/read/e.alto.xml"),

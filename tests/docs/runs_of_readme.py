@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from run_settings import ONE, ONE_GPU, SMALL, TEACHER_WEIGHTS, TOOLS, TRAIN, Run, make
+from run_settings import ONE, ONE_GPU, SMALL, SMALL_SPOTTER, TEACHER_WEIGHTS, TOOLS, TRAIN, Run, make
 
 __all__ = ["README"]
 
@@ -57,7 +57,7 @@ README = {
         append=f"--opts {SMALL}", leaves=("out/results.json", "out/coffee.jpg"),
     ),
     PYTHON_SAMPLES: Run(says="coffee.jpg", slow=True),
-    PYTHON_SPOT: Run(leaves=("drawn.jpg", "result.json")),
+    PYTHON_SPOT: Run(change=(SMALL_SPOTTER,), leaves=("drawn.jpg", "result.json")),
     "dld train --config-file configs/teacher_tiny.yaml": Run(
         append=ONE, leaves=("output/teacher_tiny/config.yaml",), slow=True,
     ),

@@ -185,7 +185,8 @@ def test_a_command_that_it_cannot_run_ends_with_one_line(folder, command, messag
     assert message in line
 
 
-def test_a_spotter_whose_parts_are_not_named_has_no_cost(folder, monkeypatch):
+def test_a_spotter_whose_parts_are_not_named_has_no_cost(folder, costs_counted_once, monkeypatch):
+    costs_counted_once.clear()
     monkeypatch.delattr(META_ARCH_REGISTRY.get("CellSpotter"), "run_parts")
     with pytest.raises(ValueError, match="CellSpotter does not say how its parts are run: its cost cannot be counted"):
         build_model(configured(folder, "cell_student"))

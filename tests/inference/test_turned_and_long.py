@@ -17,14 +17,22 @@ def spotter():
 
 
 @pytest.fixture(scope="module")
+def upright():
+    return read_picture(next(path for path in sample_files() if path.stem == "slow_down"))
+
+
+@pytest.fixture(scope="module")
+def expected(spotter, upright):
+    return spotter(upright)
+
+
+@pytest.fixture(scope="module")
 def samples():
     return [np.array(Image.open(path).convert("RGB").resize((640, 480)))[:, :, ::-1].copy() for path in sample_files()]
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_a_turned_page_gives_the_words_of_the_upright_one(spotter, turn):
-    upright = read_picture(next(path for path in sample_files() if path.stem == "slow_down"))
-    expected = spotter(upright)
+def test_a_turned_page_gives_the_words_of_the_upright_one(spotter, upright, expected, turn):
     page = np.ascontiguousarray(np.rot90(upright, -turn // 90))
     result = spotter(page, rotation="auto")
     assert result.rotation == turn and result.text == expected.text and (result.height, result.width) == page.shape[:2]

@@ -130,7 +130,7 @@ import torch
 from dld import TextSpotter
 
 torch.set_num_threads(2)
-spotter = TextSpotter.from_pretrained("dld_tiny", device="cpu")
+spotter = TextSpotter.from_pretrained("teacher_tiny", device="cpu", opts=["INPUT.MIN_SIZE_TEST", 320])
 read = lambda: [(word.text, word.polygon.tolist()) for word in spotter(sys.argv[1]).words]
 before = read()  # which starts the threads
 context = multiprocessing.get_context("fork")

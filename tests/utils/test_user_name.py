@@ -33,7 +33,7 @@ def test_a_user_without_name_and_home_reads_trains_and_loads_graphs(tmp_path):
     tmp_path.chmod(0o555)
     code = """
 from dld.cli import main
-assert main.main(["spot", "--input", sys.argv[1], "--pretrained", "dld_tiny"]) == 0
+assert main.main(["spot", "--input", sys.argv[1], "--pretrained", "dld_tiny", "--opts", "INPUT.MIN_SIZE_TEST", "320"]) == 0
 assert main.main(["train", "--config-file", "configs/no_such.yaml"]) == 2
 from dld import TextSpotter
 TextSpotter.from_onnx("no_such_folder")

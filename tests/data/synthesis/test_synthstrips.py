@@ -59,9 +59,9 @@ def test_lengths_and_indices():
 def test_worker_processes_give_the_same_words_whatever_they_drew_before():
     data = SynthStripsDataset("train", 8, SMALL)
     loader = torch.utils.data.DataLoader(
-        data, sampler=[5, 1, 3], batch_size=None, num_workers=1, collate_fn=as_list, multiprocessing_context="spawn"
+        data, sampler=[5, 1], batch_size=None, num_workers=1, collate_fn=as_list, multiprocessing_context="spawn"
     )
-    for record, index in zip(loader, (5, 1, 3), strict=True):
+    for record, index in zip(loader, (5, 1), strict=True):
         same(record["strips"], data[index]["strips"])
 
 

@@ -164,6 +164,7 @@ def test_mu_weighs_cost_against_the_scores(spotter, monkeypatch):
 def test_the_full_size_may_be_a_candidate(tiny_cfg, make_record):
     tiny_cfg.MODEL.META_ARCHITECTURE = "DynamicSpotter"
     tiny_cfg.MODEL.SELECTOR.SCALES = [0.5, 1.0]
+    torch.manual_seed(0)
     model = build_model(tiny_cfg).eval()
     model.selector.head.bias.data.copy_(torch.tensor([0.0, 9.0]))
     output = read(model, [TextDatasetMapper(tiny_cfg, False)(make_record())])[0]

@@ -150,14 +150,14 @@ def test_bfloat16_at_test_finds_the_same_words_but_for_its_rounding():
     from dld.inference.predictor import TextSpotter
 
     config = SynthWordsConfig(size=(320, 448), min_height=24, max_words=6)
-    pictures = [SynthWordsDataset("val", config=config)[i]["image"] for i in range(10)]
+    pictures = [SynthWordsDataset("val", config=config)[i]["image"] for i in range(4)]
     read = {}
     for dtype in ("float32", "bfloat16"):
         options = ["MODEL.INFERENCE_DTYPE", dtype, "INPUT.MIN_SIZE_TEST", "320", "MODEL.DEVICE", "cpu"]
         spotter = TextSpotter.from_pretrained("teacher_tiny", opts=options)
         assert spotter.model.inference_dtype == (None if dtype == "float32" else torch.bfloat16)
         read[dtype] = [(i, word) for i, picture in enumerate(pictures) for word in spotter(picture).words]
-    assert len(read["float32"]) >= 20
+    assert len(read["float32"]) >= 10
 
     # the middle of the box, with pictures far apart: the mean of the corners moves with how many there are
     centres = {

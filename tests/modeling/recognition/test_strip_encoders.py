@@ -344,7 +344,7 @@ def test_the_cost_of_strips_is_what_counting_says(encoder):
     assert bool(law.padded_strips) == (encoder == "pyramid")
     assert stored_cost(law.numbers()) == law
     for rows in FORMS:
-        for width in (*PADDED_WIDTHS, 120, 200):
+        for width in (PADDED_WIDTHS[0], 120, 200, PADDED_WIDTHS[-1]):
             counted = strip_flops(reader, width, rows)
             assert law.reading_flops([StripSize(rows, width)]) == pytest.approx(counted, rel=0.01)
             assert _strip_flops(vars(law), 1, [StripSize(rows, width)]) == pytest.approx(counted, rel=0.01)
