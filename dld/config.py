@@ -18,6 +18,7 @@ __all__ = [
     "forget_training_pages",
     "get_dld_cfg",
     "read_without_teacher",
+    "spotter_name",
     "trains_reader",
 ]
 
@@ -65,6 +66,11 @@ def trains_reader(cfg: CN) -> bool:
 def chooses_scale(cfg: CN) -> bool:
     """Tell whether the model chooses the scale of a spotter, which MODEL.SPOTTER names; else it is the spotter itself."""
     return cfg.MODEL.META_ARCHITECTURE in (CHOOSER, DISTILLER)
+
+
+def spotter_name(cfg: CN) -> str:
+    """Return the name of the spotter that a configuration trains or reads with."""
+    return cfg.MODEL.SPOTTER if chooses_scale(cfg) else cfg.MODEL.META_ARCHITECTURE
 
 
 def read_without_teacher(cfg: CN) -> None:

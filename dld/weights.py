@@ -15,7 +15,12 @@ from dld.config_files import merge_overrides, merge_stored
 from dld.model_zoo import find_weights, variant_options
 from dld.utils.atomic_write import atomic_write
 
-__all__ = ["config_from_checkpoint", "load_weights_file", "save_safetensors", "stored_config"]
+__all__ = ["OF_A_SEARCH", "config_from_checkpoint", "load_weights_file", "save_safetensors", "stored_config"]
+
+OF_A_SEARCH = (
+    "is of a search of widths and lacks the gates of its channels: the search writes what it found to model_cut.pth; --resume "
+    "with MODEL.COMPRESSION.ENABLED True goes on with it"
+)
 
 
 def load_weights_file(path: str, trust_pickle: bool = False) -> dict[str, Any]:
@@ -120,10 +125,7 @@ def config_from_checkpoint(path: str | os.PathLike) -> CfgNode:
     if cfg is None:
         raise ValueError(f"{os.fspath(path)} holds no configuration: give one with --config-file")
     if cfg.MODEL.COMPRESSION.ENABLED:
-        raise ValueError(
-            f"{os.fspath(path)} is of a search of widths and lacks the gates of its channels: the search writes what it found "
-            "to model_cut.pth"
-        )
+        raise ValueError(f"{os.fspath(path)} {OF_A_SEARCH}")
     cfg.MODEL.WEIGHTS = os.fspath(path)
     forget_training_pages(cfg)
     return cfg

@@ -62,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--thin",
         type=float,
-        default=0.0,
         metavar="SHARE",
         help="leave out the channels with the weakest weights, the same share of all layers that allow it, until the spotter's "
         "own layers cost this share: the baseline of a search of widths",
@@ -100,7 +99,7 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError("--checkpoint says what is packed; --register-only leaves the output as it is")
     if not args.name and (args.about or args.scores or args.register_only):
         raise ValueError("--about, --scores and --register-only are about an entry of the index: give its --name")
-    if args.thin and (args.register_only or not 0 < args.thin < 1):
+    if args.thin is not None and (args.register_only or not 0 < args.thin < 1):
         raise ValueError(f"--thin must be between 0 and 1, and does not go with --register-only, got {args.thin:g}")
     if args.opts and args.register_only:
         raise ValueError("--opts change what is written into the file, --register-only leaves it as it is")
@@ -109,7 +108,7 @@ def check_options(args: argparse.Namespace) -> None:
 def _check_variant(args: argparse.Namespace) -> None:
     if not args.name or args.name == args.of:
         raise ValueError(f"--of {args.of}: give the variant a --name of its own")
-    if args.checkpoint or args.register_only or args.thin:
+    if args.checkpoint or args.register_only or args.thin is not None:
         raise ValueError("a variant has no file: --of takes neither --checkpoint nor --register-only nor --thin")
     if args.output and Path(args.output).name != "index.json":
         raise ValueError(f"--output with --of is the index.json that the variant is entered into, got {args.output}")
@@ -154,15 +153,16 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.output}: {size:.1f} MB, iteration {iteration}")
 
 
-def packed(checkpoint: str, opts: Sequence[str] = (), thin: float = 0.0) -> tuple[dict, dict[str, str], Any]:
+def packed(checkpoint: str, opts: Sequence[str] = (), thin: float | None = None) -> tuple[dict, dict[str, str], Any]:
     """Return weights in half precision, what is stored beside them, and the iteration if the checkpoint knows it.
 
     Args:
         opts: changes of its configuration, KEY VALUE KEY VALUE ...
-        thin: thin it uniformly to this share of its cost; 0: all channels stay.
+        thin: thin it uniformly to this share of its cost; None: all channels stay.
 
     Raises:
-        KeyError: an unknown key.  ValueError: a key without value, or a file that is no checkpoint of ours.
+        KeyError: an unknown key.  ValueError: a key without value, a file that is no checkpoint of ours, or a spotter that
+            cannot be thinned so far.
     """
     from dld.config_files import merge_overrides
     from dld.inference.predictor import portable_config
@@ -171,7 +171,7 @@ def packed(checkpoint: str, opts: Sequence[str] = (), thin: float = 0.0) -> tupl
     cfg = config_from_checkpoint(checkpoint)
     merge_overrides(cfg, opts)
     loaded = load_weights_file(checkpoint)
-    if thin:
+    if thin is not None:
         # what a packed file left out before stays out
         loaded["model"], cfg = _thinned(cfg, loaded["model"], thin)
     # single numbers stay as they are: mu was calibrated more finely than half precision allows
@@ -184,7 +184,10 @@ def packed(checkpoint: str, opts: Sequence[str] = (), thin: float = 0.0) -> tupl
 def _thinned(cfg: CfgNode, given: dict[str, torch.Tensor], share: float) -> tuple[dict[str, torch.Tensor], CfgNode]:
     from dld.engine.uniform_cut import thinned
 
-    state, narrow, found = thinned(cfg, share)
+    try:
+        state, narrow, found = thinned(cfg, share)
+    except ValueError as error:
+        raise ValueError(f"--thin {share:g}: {error}") from error
     print(f"{len(narrow.MODEL.PRUNED_WIDTHS)} layers with fewer channels, the spotter's own layers cost {found:.3f} of all")
     return {name: value for name, value in state.items() if name in given}, narrow
 

@@ -13,7 +13,7 @@ from torch import nn
 from dld.model_zoo import find_weights
 from dld.text.charset import Charset
 from dld.utils.atomic_write import atomic_write
-from dld.weights import load_weights_file
+from dld.weights import OF_A_SEARCH, load_weights_file
 
 __all__ = [
     "SpotterCheckpointer",
@@ -107,14 +107,16 @@ class SpotterCheckpointer(DetectionCheckpointer):
         charset_transfer: keep the rows of the characters both charsets have instead of refusing.
         trust_pickle: see :func:`load_weights_file`.
         extra: plain values saved into every checkpoint (the configuration as text, for one).
+        searches: checkpoints are of a search of widths, which only goes on from its own; else those are refused.
     """
 
     takes_student = True  # a plain spotter trains on from the student of weights that choose scales
 
     def __init__(
-        self, model, save_dir="", *, charset_transfer=False, trust_pickle=False, extra=None, **checkpointables
+        self, model, save_dir="", *, charset_transfer=False, trust_pickle=False, extra=None, searches=False, **checkpointables
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
+        self.searches, self._resumes = searches, False
         self.charset_transfer, self.trust_pickle, self.extra = charset_transfer, trust_pickle, extra or {}
 
     def save(self, name: str, *, is_last: bool = True, **kwargs) -> None:
@@ -149,6 +151,8 @@ class SpotterCheckpointer(DetectionCheckpointer):
         """Load as in detectron2, also by names of shipped weights; a path that does not exist raises an error that names it."""
         if path and "://" not in path:
             path = find_weights(path)
+        # detectron2 names what is to be loaded beside the weights where a run starts, and takes all where it goes on
+        self._resumes = self.searches and not args and kwargs.get("checkpointables") is None
         try:
             return super().load(path, *args, **kwargs)
         finally:
@@ -157,12 +161,23 @@ class SpotterCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict:
         loaded = load_weights_file(filename, self.trust_pickle)
+        self._compare_searches(loaded, filename)
         if "layer1.0.conv1.weight" in loaded["model"]:
             logger.info("%s holds a torchvision ResNet: its names are mapped onto the backbone", filename)
             loaded["model"] = rename_torchvision_resnet(loaded["model"], "backbone.bottom_up.")
         loaded["model"] = names_of_own(self.model, self._of_student(loaded["model"], filename))
         self._compare_charsets(loaded["model"], filename)
         return loaded
+
+    def _compare_searches(self, loaded: dict, filename: str) -> None:
+        gated = "SearchWidths" in (loaded.get("trainer") or {}).get("hooks", {})
+        if gated and not self._resumes:
+            raise ValueError(f"{filename} {OF_A_SEARCH}")
+        if self._resumes and not gated:
+            raise ValueError(
+                f"{filename} is of a training without a search of widths: MODEL.COMPRESSION.ENABLED must be False to go on "
+                "with it; a search starts from MODEL.WEIGHTS in an OUTPUT_DIR of its own"
+            )
 
     def _of_student(self, state: dict[str, torch.Tensor], filename: str) -> dict[str, torch.Tensor]:
         """Return the weights of the student alone where a plain spotter loads what chooses scales."""

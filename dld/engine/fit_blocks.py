@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from dld.modeling.layers.parsimonious import ParsimoniousConv
+from dld.modeling.meta_arch.spotter import lacks
 
 __all__ = ["FitBlocks", "FittedBlock", "block_pairs", "fit_blocks", "run_teacher"]
 
@@ -210,11 +211,17 @@ def _average(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def run_teacher(model: nn.Module, data: list[dict]) -> None:
-    """Run all convolutions of the teacher of a `DistillMetaArch` on a training batch at full resolution."""
+    """Run all convolutions of the teacher of a `DistillMetaArch` on a training batch at full resolution.
+
+    A teacher without proposals spots.
+    """
     batch, teacher = model.annotate(data), model.teacher
     images = batch.padded(teacher.size_divisibility)
     with torch.no_grad():
-        teacher.finding_targets(images, *model.finding)
+        if lacks(type(teacher), "finding_targets"):
+            teacher.spot(images)
+        else:
+            teacher.finding_targets(images, *model.finding)
         if not teacher.reads_photos:
             teacher.recognize(images, batch.words)
 

@@ -58,6 +58,8 @@ class BestSpotter(HookBase):
             logger.warning("the evaluation gave no %s: no best checkpoint is kept", self.metric)
             return
         score, iteration = latest
+        # what is scored at the end counts as of an iteration that does not take place
+        iteration = min(iteration, self.trainer.max_iter - 1)
         if not math.isfinite(score) or (self.best_metric is not None and score <= self.best_metric):
             return
         # before saving: the checkpoint itself must know that it is the best

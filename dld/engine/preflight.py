@@ -15,7 +15,7 @@ from detectron2.modeling import (
 )
 
 import dld.modeling  # noqa: F401  the names that can be chosen
-from dld.config import chooses_scale, configured_charset, distils, trains_reader
+from dld.config import chooses_scale, configured_charset, distils, spotter_name, trains_reader
 from dld.data.datasets.builtin import BUILTIN, check_files, check_prepared
 from dld.data.synthesis.synthstrips import holds_strips
 from dld.engine.gradient_shares import configured_balance
@@ -245,11 +245,6 @@ def check_anchor_training(cfg: CfgNode) -> None:
             f"INPUT.CHARACTERS must be at least MODEL.RECOGNITION.MAX_LENGTH, {node.MAX_LENGTH}, to train an AnchorRecognizer, "
             f"got {cfg.INPUT.CHARACTERS}"
         )
-
-
-def spotter_name(cfg: CfgNode) -> str:
-    """Return the name of the spotter that a configuration trains."""
-    return cfg.MODEL.SPOTTER if chooses_scale(cfg) else cfg.MODEL.META_ARCHITECTURE
 
 
 def teacher_weights(cfg: CfgNode) -> str:

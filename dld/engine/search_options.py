@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
 
-from dld.config import chooses_scale, trains_reader
+from dld.config import spotter_name, trains_reader
 from dld.modeling.compression.prunable import PLACES
 from dld.modeling.meta_arch.spotter import NO_WIDTHS, Spotter, spotter_class
 
@@ -73,7 +73,7 @@ class SearchOptions(NamedTuple):
 def _check_training(cfg: CfgNode) -> None:
     if trains_reader(cfg):
         raise ValueError(f"a reader of strips {NO_WIDTHS}")
-    spotter = spotter_class(cfg.MODEL.SPOTTER if chooses_scale(cfg) else cfg.MODEL.META_ARCHITECTURE)
+    spotter = spotter_class(spotter_name(cfg))
     if spotter.prunable_channels is Spotter.prunable_channels:
         raise ValueError(f"{spotter.__name__} {NO_WIDTHS}")
     if cfg.SOLVER.MAX_MINUTES:

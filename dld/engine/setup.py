@@ -14,7 +14,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dld.config import get_dld_cfg, trains_reader
+from dld.config import get_dld_cfg, spotter_name, trains_reader
 from dld.config_files import merge_file, merge_overrides
 from dld.data.datasets.builtin import register_all
 from dld.data.datasets.text_json import register_text_dataset
@@ -22,6 +22,7 @@ from dld.data.synthesis.synthstrips import register_synthstrips
 from dld.data.synthesis.synthwords import register_synthwords
 from dld.model_zoo import PREFIX
 from dld.modeling.compression.widths import configured_widths
+from dld.modeling.meta_arch.spotter import lacks, spotter_class
 from dld.utils.device import present_device
 from dld.weights import stored_config
 
@@ -74,7 +75,7 @@ def adopt_widths(cfg: CfgNode, resume: bool = False) -> None:
     """Take MODEL.PRUNED_WIDTHS from the weights that a run starts or goes on from, in place.
 
     Raises:
-        ValueError: the configuration names other widths than the weights have.
+        ValueError: the configuration names other widths than the weights have, or a spotter that cannot have any.
     """
     path = (last_checkpoint(cfg.OUTPUT_DIR) if resume else "") or cfg.MODEL.WEIGHTS
     elsewhere = "://" in path and not path.startswith(PREFIX)
@@ -86,6 +87,11 @@ def adopt_widths(cfg: CfgNode, resume: bool = False) -> None:
         return
     if widths:
         raise ValueError(f"MODEL.PRUNED_WIDTHS names other widths than {path} has: leave it out, and those are taken")
+    if lacks(spotter_class(spotter_name(cfg)), "prunable_channels"):
+        raise ValueError(
+            f"{path} has searched widths (MODEL.PRUNED_WIDTHS), with which a {spotter_name(cfg)} cannot be built: start from "
+            "weights that have all their channels"
+        )
     cfg.MODEL.PRUNED_WIDTHS = stored.MODEL.PRUNED_WIDTHS
     logger.info("%s has searched widths, of %d layers: the spotter is built with them", path, len(cfg.MODEL.PRUNED_WIDTHS))
 

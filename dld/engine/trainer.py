@@ -103,6 +103,7 @@ class SpotterTrainer(DefaultTrainer):
             charset_transfer=cfg.MODEL.CHARSET_TRANSFER,
             trust_pickle=cfg.MODEL.TRUST_PICKLE,
             extra={"config": cfg.dump()},
+            searches=cfg.MODEL.COMPRESSION.ENABLED,
             trainer=weakref.proxy(self),
         )
         self.register_hooks(self.build_hooks())

@@ -90,13 +90,30 @@ class SearchWidths(HookBase):
         self.batches: Iterator[list[dict]] = iter(())
         self.done = 0.0  # share of the search
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of channels of each layer that is searched."""
+        return {name: kind.channels for name, kind in self.channels.items()}
+
     def state_dict(self) -> dict:
-        return {"alpha": self.indicators.alpha.detach().clone(), "optimizer": self.optimizer.state_dict()}
+        alpha = self.indicators.alpha.detach().clone()
+        return {"alpha": alpha, "channels": self.counts, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
+        """Go on with a search of the same channels; the rate of alpha is that of the configuration.
+
+        Raises:
+            ValueError: it searched other channels.
+        """
+        if state["channels"] != self.counts:
+            raise ValueError(
+                f"{KEY}.WHERE must stay as it was to go on with a search: it searched {len(state['channels'])} layers, this "
+                f"one searches {len(self.channels)}"
+            )
         with torch.no_grad():
             self.indicators.alpha.copy_(state["alpha"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.param_groups[0]["lr"] = self.options.rate
 
     def before_train(self) -> None:
         trainer = self.trainer
@@ -104,7 +121,7 @@ class SearchWidths(HookBase):
         loader = trainer.build_train_loader(validation_config(self.cfg))
         loader.batch_sampler.start_iteration = FAR_AWAY + max(trainer.start_iter - self.options.first, 0)
         self.batches = iter(loader)
-        total = sum(kind.channels for kind in self.channels.values())
+        total = sum(self.counts.values())
         logger.info(
             "searching the widths of %d layers, %d channels, for %.2f of %.2f GFLOPs; indicators learn from iteration %d on, "
             "at a rate of %.2g",

@@ -118,6 +118,8 @@ def test_thinned_weights_are_smaller_cost_what_is_wanted_and_read(tiny_weights, 
     ("share", "more", "message"),
     [
         ("1.5", [], "--thin must be between 0 and 1"),
+        ("0", [], "--thin must be between 0 and 1"),
+        ("nan", [], "--thin must be between 0 and 1"),
         ("0.5", ["--name", "x", "--register-only"], "does not go with --register-only"),
         ("0.1", [], "the fewest channels that this spotter may have cost 0.9"),
     ],

@@ -106,6 +106,30 @@ def test_a_distillation_fits_first_takes_its_steps_and_goes_on_without(cfg, capl
     assert again.start_iter == 2 and again.iter == 3 and "fitting" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "opts", "blocks"),
+    [
+        ("TextPerceptron", [], ["recognizer.stem.0", *(f"recognizer.encoder.convs.{i}.0" for i in range(4))]),
+        ("Mango", ["MODEL.MANGO.GROUPS", 8, "MODEL.RECOGNITION.CTC_WEIGHT", 0.0, "INPUT.CHARACTERS", 10], []),
+    ],
+)
+def test_a_teacher_without_proposals_runs_what_it_has(cfg, tmp_path, name, opts, blocks):
+    """Levels that it never computes stay as they are."""
+    where = ["fpn", "stem", "encoder"] if blocks else ["fpn"]
+    cfg.merge_from_list(["MODEL.SPOTTER", name, "INPUT.SIDE_POINTS", 7, "MODEL.PARSIMONIOUS.WHERE", where, *opts])
+    plain = cfg.clone()
+    plain.MODEL.META_ARCHITECTURE, plain.MODEL.PARSIMONIOUS.WHERE = name, []
+    SpotterCheckpointer(build_model(plain), str(tmp_path), extra={"config": plain.dump()}).save("teacher")
+    trainer = trainer_of(cfg)
+    model = trainer.unwrapped_model
+    pairs = block_pairs(model.student, model.teacher)
+    errors = fit_blocks(pairs, iter(trainer.build_train_loader(cfg)), lambda data: run_teacher(model, data), 12)
+    fitted = ["backbone.fpn_output2", *blocks]
+    assert sorted(errors) == sorted([*fitted, *(f"backbone.fpn_output{i}" for i in (3, 4, 5))])
+    assert all(errors[block][1] < errors[block][0] for block in fitted)
+    assert all(errors[f"backbone.fpn_output{i}"] == (0.0, 0.0) for i in (3, 4, 5))
+
+
 def test_weights_that_hold_the_blocks_are_not_fitted_and_others_are(cfg, tmp_path, caplog):
     trainer = trainer_of(cfg)
     SpotterCheckpointer(trainer.unwrapped_model, str(tmp_path)).save("student")

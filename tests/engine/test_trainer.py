@@ -236,6 +236,15 @@ def test_the_best_is_the_highest_score_and_survives_a_restart():
     assert not evaluated(again, 39, 35.0) and evaluated(again, 49, 41.0)
 
 
+def test_the_score_at_the_end_is_of_the_last_iteration():
+    hook = BestSpotter(10, Checkpoints())
+    with EventStorage(100) as storage:
+        storage.put_scalar("e2e/hmean", 30.0, smoothing_hint=False)
+        hook.trainer = Loop(storage, 100)
+        hook.after_train()
+    assert hook.state_dict() == {"best_metric": 30.0, "best_iter": 99}
+
+
 def test_a_single_process_needs_no_wrapper():
     model = torch.nn.Linear(1, 1)
     assert distribute(model) is model

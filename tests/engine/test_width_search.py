@@ -132,6 +132,48 @@ def test_a_resumed_search_goes_on_as_the_unbroken_one(cfg):
     assert all(torch.equal(value, wanted["model"][name]) for name, value in found["model"].items())
 
 
+def test_a_search_goes_on_with_its_own_channels_at_the_rate_of_the_configuration(cfg):
+    cfg.SOLVER.CHECKPOINT_PERIOD = 2
+    trainer_of(cfg).train()
+    cfg.SOLVER.MAX_ITER, cfg.MODEL.COMPRESSION.ALPHA_LR = 6, 0.25
+    again = search_of(trainer_of(cfg, resume=True))
+    assert again.optimizer.param_groups[0]["lr"] == 0.25 and again.optimizer.state[again.indicators.alpha]
+    cfg.MODEL.COMPRESSION.WHERE, cfg.MODEL.COMPRESSION.RHO = ["box"], 0.999
+    with pytest.raises(ValueError, match="MODEL.COMPRESSION.WHERE must stay .* it searched 12 layers, this one searches 2"):
+        trainer_of(cfg, resume=True)
+
+
+def test_what_is_left_of_a_search_is_read_and_trained_on_by_no_one_else(cfg, tmp_path, capsys, small_set):
+    """Its checkpoints go on with --resume alone; without their gates they are other spotters."""
+    trainer_of(cfg).train()
+    (tmp_path / "search.yaml").write_text(cfg.dump())
+    command = ["--config-file", str(tmp_path / "search.yaml"), "DATASETS.TEST", f"('{small_set}',)"]
+    weights = ["MODEL.WEIGHTS", os.path.join(cfg.OUTPUT_DIR, "model_final.pth")]
+    elsewhere = ["OUTPUT_DIR", str(tmp_path / "on")]
+    plain = ["MODEL.COMPRESSION.ENABLED", "False"]
+    for arguments in (
+        ["--eval-only", *weights, *elsewhere],
+        ["--eval-only", "--resume"],
+        [*weights, *elsewhere],
+        [*weights, *elsewhere, *plain],
+        ["--resume", "SOLVER.MAX_ITER", "5", *plain],
+    ):
+        flags = [x for x in arguments if x.startswith("--")]
+        assert main([*flags, *command, *(x for x in arguments if x not in flags)]) == 2
+        said = capsys.readouterr().err
+        assert "model_final.pth is of a search of widths and lacks the gates" in said and "Traceback" not in said
+
+
+def test_a_plain_training_does_not_go_on_as_a_search(cfg):
+    cfg.MODEL.COMPRESSION.ENABLED = False
+    trainer_of(cfg).train()
+    cfg.MODEL.COMPRESSION.ENABLED, cfg.SOLVER.MAX_ITER = True, 6
+    with pytest.raises(ValueError, match=r"model_final.pth is of a training without a search of widths: MODEL.COMPRESSION"):
+        trainer_of(cfg, resume=True)
+    cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+    assert trainer_of(cfg).start_iter == 0
+
+
 def test_a_student_is_searched_in_a_distillation_and_distilled_on(cfg, tmp_path):
     plain = cfg.clone()
     plain.MODEL.COMPRESSION.ENABLED = False
@@ -181,6 +223,10 @@ def test_runs_take_widths_from_their_weights(cfg, tmp_path, capsys, small_set):
     capsys.readouterr()
     assert main([*command, *weights, "MODEL.PRUNED_WIDTHS", "[['roi_heads.box_head.fc1', 24]]"]) == 2
     assert "MODEL.PRUNED_WIDTHS names other widths than" in capsys.readouterr().err
+    for name in ("TextPerceptron", "Mango"):
+        other = ["MODEL.META_ARCHITECTURE", name, "INPUT.SIDE_POINTS", "7", "INPUT.CHARACTERS", "9"]
+        assert main([*command, *weights, *other]) == 2
+        assert f"model_cut.pth has searched widths (MODEL.PRUNED_WIDTHS), with which a {name} cannot" in capsys.readouterr().err
 
 
 def test_a_plain_spotter_starts_from_a_student(tiny_weights):

@@ -166,13 +166,13 @@ def check_places(cfg: CfgNode, modules: Mapping[str, nn.Module | None]) -> None:
     """Check that blocks stand wherever they are asked for.
 
     Args:
-        modules: those in which each of `PLACES` is.
+        modules: those in which each of `PLACES` is; a place that the spotter does not have is left out, or None.
 
     Raises:
         ValueError: one of MODEL.PARSIMONIOUS.WHERE has none.
     """
     for place in Parsimony.of(cfg).where:
-        module = modules[place]
+        module = modules.get(place)
         if module is None or not any(isinstance(part, ParsimoniousConv) for part in module.modules()):
             raise ValueError(f"MODEL.PARSIMONIOUS.WHERE {place}: this spotter has no 3x3 convolution there to replace")
 

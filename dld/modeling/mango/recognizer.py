@@ -35,7 +35,7 @@ class PositionRecognizer(nn.Module):
             images, are alike; "sum": it is not, as published.
 
     Raises:
-        ValueError: an unknown fusion.
+        ValueError: an unknown fusion, or a classifier without width.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class PositionRecognizer(nn.Module):
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"MODEL.MANGO.FUSION must be one of {', '.join(FUSIONS)}, got {fusion!r}")
+        if hidden_dim < 1:
+            raise ValueError(f"MODEL.MANGO.FC_DIM must be at least 1, got {hidden_dim}")
         self.tower = tower(channels, channels, convs, groups)
         self.sequence = nn.Sequential(BidirectionalLSTM(channels, width, width), BidirectionalLSTM(width, width, width))
         self.decoder = PositionDecoder(width, hidden_dim, charset.num_outputs, charset.start, charset.end, max_length + 1)

@@ -215,8 +215,7 @@ def draw_characters(
 
     Args:
         words: readable ones of each image, with `gt_text` and `gt_characters` (PaddedPolygons (R_i, 4 T, 2): T quadrangles in
-        the
-            order of reading, in pixels; NaN where there is none).
+            the order of reading, in pixels; NaN where there is none).
         sizes: (H, W) of each image without padding.
         positions: L.
         pad: id of the padding in `gt_text`.

@@ -17,6 +17,7 @@ from torch import nn
 from dld.config import configured_charset, distils
 from dld.modeling.flops import empty_image, run_decoding
 from dld.modeling.graph_part import GraphPart
+from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.position_maps import category_loss, character_loss, position_loss
 from dld.modeling.losses.text_maps import dice_losses
 from dld.modeling.mango.grid import GridPooling
@@ -127,16 +128,18 @@ class Mango(Spotter):
         for key, value, known in (("STAGE", stage, STAGES), ("RECTANGLES", rectangles, RECTANGLES)):
             if value not in known:
                 raise ValueError(f"MODEL.MANGO.{key} must be one of {', '.join(known)}, got {value!r}")
-        for key, value, least in (("LEAST_CELLS", least_cells, 0), ("CELLS_PER_WORD", cells_per_word, 1)):
-            if value < least:
-                raise ValueError(f"MODEL.MANGO.{key} must be at least {least}, got {value}")
+        self.weights = {"segmentation": 1.0, "category": 1.0, "character": 3.0, **(weights or {})}
+        at_least = {f"{name.upper()}_WEIGHT": (value, 0) for name, value in self.weights.items()}
+        at_least |= {"LEAST_CELLS": (least_cells, 0), "CELLS_PER_WORD": (cells_per_word, 1)}
+        for key, (number, least) in at_least.items():
+            if number < least:
+                raise ValueError(f"MODEL.MANGO.{key} must be at least {least}, got {number:g}")
         for key, value in {"MANGO": least_score, "RECOGNITION": min_text_score}.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"MODEL.{key}.SCORE_THRESH_TEST must be in [0, 1], got {value}")
         self.backbone, self.pooling, self.finder = backbone, pooling, finder
         self.attention, self.recognizer = attention, recognizer
         self.stage, self.loss_weight = stage, loss_weight
-        self.weights = {"segmentation": 1.0, "category": 1.0, "character": 3.0, **(weights or {})}
         if stage == "attention" and not self.weights["character"] > 0:
             raise ValueError("MODEL.MANGO.CHARACTER_WEIGHT must be positive where MODEL.MANGO.STAGE is attention")
         self.thresholds, self.least_cells, self.rectangles = tuple(thresholds), least_cells, rectangles
@@ -169,6 +172,7 @@ class Mango(Spotter):
         backbone = build_backbone(cfg)
         if not hasattr(backbone, "finest"):
             raise ValueError(f"MODEL.BACKBONE.NAME must be a pyramid that can stop at P2, not {cfg.MODEL.BACKBONE.NAME}")
+        check_places(cfg, {"fpn": backbone})
         level: ShapeSpec = backbone.output_shape()["p2"]
         positions, tower = reading.MAX_LENGTH + 1, {"convs": node.CONVS, "groups": node.GROUPS}
         return {

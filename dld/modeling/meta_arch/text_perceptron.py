@@ -17,6 +17,7 @@ from torch import nn
 
 from dld.modeling.flops import empty_image, run_decoding, run_strips
 from dld.modeling.graph_part import GraphPart
+from dld.modeling.layers.parsimonious import check_places
 from dld.modeling.losses.text_maps import dice_losses, offset_losses
 from dld.modeling.meta_arch.found_words import held_by_outlines, words_between
 from dld.modeling.meta_arch.spotter import FOUND_IOU, NO_WIDTHS, Spotter, SpotterLosses, WordsToRead
@@ -115,6 +116,9 @@ class TextPerceptron(Spotter):
         self.backbone, self.heads, self.recognizer = backbone, heads, recognizer
         self.points, self.samples, self.regressed = points, samples, regressed
         self.weights = {"segmentation": 1.0, "corner": 0.1, "outline": 0.01, **(weights or {})}
+        for name, weight in self.weights.items():
+            if weight < 0:
+                raise ValueError(f"MODEL.TEXT_PERCEPTRON.{name.upper()}_WEIGHT must be at least 0, got {weight:g}")
         self.thresholds, self.contact_share, self.least_score = tuple(thresholds), contact_share, least_score
         self.most_words, self.words_per_chunk = most_words, words_per_chunk
         self.recognition_only, self.channels_last, self.inference_dtype = recognition_only, channels_last, inference_dtype
@@ -147,10 +151,12 @@ class TextPerceptron(Spotter):
         level: ShapeSpec = backbone.output_shape()["p2"]
         if reading.IN_FEATURE != "p2":
             raise ValueError(f"MODEL.RECOGNITION.IN_FEATURE must be p2 in a TextPerceptron, got {reading.IN_FEATURE!r}")
+        recognizer = SplineRecognizer(cfg, level)
+        check_places(cfg, {"fpn": backbone, "stem": recognizer.stem, "encoder": recognizer.encoder})
         return {
             "backbone": backbone,
             "heads": MapHeads(level.channels, node.GROUPS),
-            "recognizer": SplineRecognizer(cfg, level),
+            "recognizer": recognizer,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "points": node.POINTS,

@@ -271,6 +271,8 @@ def test_given_words_are_read_whatever_the_maps_show(make_record):
         (["MODEL.TEXT_PERCEPTRON.READ_POINTS", "own"], "MODEL.TEXT_PERCEPTRON.READ_POINTS must be one of annotated, regressed"),
         (["MODEL.TEXT_PERCEPTRON.THRESHOLDS", [0.5]], "MODEL.TEXT_PERCEPTRON.THRESHOLDS must be four numbers"),
         (["MODEL.TEXT_PERCEPTRON.CONTACT_SHARE", 2.0], r"MODEL.TEXT_PERCEPTRON.CONTACT_SHARE must be in \[0, 1\], got 2.0"),
+        (["MODEL.TEXT_PERCEPTRON.OUTLINE_WEIGHT", -0.5], "MODEL.TEXT_PERCEPTRON.OUTLINE_WEIGHT must be at least 0, got -0.5"),
+        (["MODEL.PARSIMONIOUS.WHERE", ["rpn"]], "MODEL.PARSIMONIOUS.WHERE rpn: this spotter has no 3x3 convolution there"),
         (["MODEL.TEXT_PERCEPTRON.POINTS", 1], "MODEL.TEXT_PERCEPTRON.POINTS must be at least 2, got 1"),
         (["MODEL.RECOGNITION.IN_FEATURE", "p3"], "MODEL.RECOGNITION.IN_FEATURE must be p2 in a TextPerceptron, got 'p3'"),
     ],
