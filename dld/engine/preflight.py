@@ -98,6 +98,7 @@ def check_run(args: argparse.Namespace) -> None:
             look(check_locator_training, cfg, charset, None if trains_reader(cfg) else reader)
             look(check_maps_training, cfg)
             look(check_anchor_training, cfg)
+        look(check_reading, cfg)
         look(check_protocol, cfg)
         names = look(registered_sets, cfg, args.eval_only) or []
         if not trains_reader(cfg):
@@ -217,6 +218,14 @@ def check_locator_training(cfg: CfgNode, charset: Charset | None = None, reader:
     known = stored_charset(reader) if reader is not None and locator.learns_by_reading else None
     if known is not None and charset is not None and (read := charset_of_strips(cfg, known)) != charset:
         raise ValueError(other_characters(read))
+
+
+def check_reading(cfg: CfgNode) -> None:
+    """Raise ValueError where a number of MODEL.RECOGNITION would let no word be read, or its loss be made larger."""
+    node = cfg.MODEL.RECOGNITION
+    for name, least in (("MAX_LENGTH", 1), ("WORDS_PER_CHUNK", 1), ("LOSS_WEIGHT", 0)):
+        if node[name] < least:
+            raise ValueError(f"MODEL.RECOGNITION.{name} must be at least {least}, got {node[name]}")
 
 
 def check_protocol(cfg: CfgNode) -> None:

@@ -11,10 +11,13 @@ import torch.nn.functional as F
 __all__ = ["character_kl", "context_feature_loss", "image_kl", "roi_feature_loss"]
 
 
-def mean_squared_difference(student: torch.Tensor, teacher: torch.Tensor, what: str) -> torch.Tensor:
+def mean_squared_difference(student: torch.Tensor, teacher: torch.Tensor, what: str, weight: str) -> torch.Tensor:
     if student.shape != teacher.shape:
         # broadcasting would hide a word that only one of the two has seen
-        raise ValueError(f"{what} of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in shape")
+        raise ValueError(
+            f"{what} of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in shape: "
+            f"MODEL.DISTILLATION.{weight} 0 leaves them out"
+        )
     if not student.numel():
         return student.float().sum() * 0
     return F.mse_loss(student.float(), teacher.detach().float())
@@ -33,12 +36,12 @@ def roi_feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tens
     Raises:
         ValueError: the shapes differ.
     """
-    return mean_squared_difference(student, teacher, "RoI features")
+    return mean_squared_difference(student, teacher, "RoI features", "ROI_WEIGHT")
 
 
 def context_feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Compute L_context: :func:`roi_feature_loss` on context features (R, L, C)."""
-    return mean_squared_difference(student, teacher, "context features")
+    return mean_squared_difference(student, teacher, "context features", "CONTEXT_WEIGHT")
 
 
 def character_kl(student_logits: torch.Tensor, teacher_logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

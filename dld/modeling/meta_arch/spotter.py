@@ -278,7 +278,7 @@ class Spotter(nn.Module, ABC):
 
     def words_to_read(self, results: list[Instances], batched_inputs: list[dict]) -> list[WordsToRead]:
         """Return, for each image, what strips are cut of the results of :meth:`spot`; arguments as of :meth:`postprocess`."""
-        raise ValueError(f"this {type(self).__name__} reads no strips: words have no sides")
+        raise ValueError(f"this {type(self).__name__} reads no strips (MODEL.RECOGNITION.READER): words have no sides")
 
     def count_parts(self, image_size: tuple[int, int], words: int, steps: int, proposals: int | None = None) -> SpotterFlops:
         """Count FLOPs by part on an empty image; see :func:`~dld.modeling.flops.spotter_flops`. What is not in
