@@ -150,12 +150,8 @@ def run(args: argparse.Namespace) -> int:
     passed_over: Counter[str] = Counter()
     inputs = find_inputs(args.input, args.output, passed_over)
     spotter = load_spotter(args)
-    options = {
-        "batch_size": pictures_at_once(args.batch_size, spotter),
-        "scale": args.scale,
-        "budget": args.budget,
-    }
-    options |= {"rotation": args.rotation, "tile": args.tile}
+    options = {"scale": args.scale, "budget": args.budget, "rotation": args.rotation, "tile": args.tile}
+    options["batch_size"] = pictures_at_once(args.batch_size, spotter)
     spotter([], **options)  # raises now if something is wrong with the options
     with ExitStack() as stack:
         log = names = documents = None

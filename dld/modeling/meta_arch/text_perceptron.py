@@ -32,7 +32,7 @@ from dld.modeling.recognition.annotated_strips import annotated_sides
 from dld.modeling.recognition.locators.locator import box_sides
 from dld.modeling.recognition.recognizer import Photos, RecognitionFeatures, readable_words
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, build_strip_recognizer
-from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS, checked_rows
+from dld.strips.heights import MOST_ENLARGED, STRIP_ROWS
 from dld.strips.rules import ReadingRules
 from dld.text.charset import Charset
 from dld.utils.number_format import inference_dtype
@@ -177,7 +177,7 @@ class TextPerceptron(Spotter):
                 min_score=strips.SCORE_THRESH,
                 split=strips.SPLIT_AT_SPACES,
                 join=strips.JOIN_PIECES,
-                rows=checked_rows(strips.ROWS),
+                rows=strips.ROWS,
                 enlarge=strips.MOST_ENLARGED,
                 turn_below=strips.TURN_BELOW,
             ),
