@@ -103,8 +103,10 @@ class SearchWidths(HookBase):
         """Go on with a search of the same channels; the rate of alpha is that of the configuration.
 
         Raises:
-            ValueError: it searched other channels.
+            ValueError: it searched other channels, or is of an earlier version, which did not say which.
         """
+        if "channels" not in state:
+            raise ValueError(f"the checkpoint is of a search of an earlier version, which cannot go on: begin it anew ({KEY})")
         if state["channels"] != self.counts:
             raise ValueError(
                 f"{KEY}.WHERE must stay as it was to go on with a search: it searched {len(state['channels'])} layers, this "

@@ -141,6 +141,8 @@ def test_a_search_goes_on_with_its_own_channels_at_the_rate_of_the_configuration
     cfg.MODEL.COMPRESSION.WHERE, cfg.MODEL.COMPRESSION.RHO = ["box"], 0.999
     with pytest.raises(ValueError, match="MODEL.COMPRESSION.WHERE must stay .* it searched 12 layers, this one searches 2"):
         trainer_of(cfg, resume=True)
+    with pytest.raises(ValueError, match=r"a search of an earlier version, .* begin it anew \(MODEL.COMPRESSION\)"):
+        again.load_state_dict({"alpha": again.indicators.alpha.detach()})
 
 
 def test_what_is_left_of_a_search_is_read_and_trained_on_by_no_one_else(cfg, tmp_path, capsys, small_set):

@@ -3,6 +3,7 @@ character position, and what lies under the maps is read."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList, Instances
+from detectron2.utils.logger import log_first_n
 from torch import nn
 
 from dld.config import configured_charset, distils
@@ -46,6 +48,7 @@ FOUND_IOU = 0.1
 STAGES = ("attention", "end_to_end")
 # numbers in the maps of the cells that are read at once at test
 CHUNK = 1 << 24
+NOT_READ = "MODEL.MANGO.STAGE is attention: words are found and not read"
 NOT_EXPORTED = "a Mango cannot be exported: words are made of its maps by connected components, which no graph holds"
 
 
@@ -393,6 +396,8 @@ class Mango(Spotter):
     def _read_found(self, level: torch.Tensor, kernel_features: torch.Tensor, found: _Found, sizes) -> list[Instances]:
         """Add `pred_ids` (R, L) and `pred_id_scores` (R, L); words are empty in the stage without reading."""
         words, cells = found
+        if not self.reads:
+            log_first_n(logging.WARNING, NOT_READ, name=__name__, key="message")
         counts = [len(x) for x in words]
         R, L = sum(counts), self.attention.positions
         ids = torch.full((R, L), self.charset.end, dtype=torch.int64, device=level.device)

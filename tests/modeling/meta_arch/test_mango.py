@@ -80,7 +80,7 @@ def test_losses_reach_every_weight_that_is_trained(batch):
     assert model.finder.segmentation.weight.grad is None
 
 
-def test_the_first_stage_learns_attention_alone_and_reads_nothing(batch, make_record, monkeypatch):
+def test_the_first_stage_learns_attention_alone_and_reads_nothing(batch, make_record, monkeypatch, caplog):
     model = built("MODEL.MANGO.STAGE", "attention").train()
     assert set(check_losses_and_gradients(model, batch)) == FINDING | ATTENTION
     assert not any(p.requires_grad for p in model.recognizer.parameters())
@@ -89,6 +89,7 @@ def test_the_first_stage_learns_attention_alone_and_reads_nothing(batch, make_re
     with torch.no_grad():
         words = model(batch_of([record], train=False))[0]["instances"]
     assert words.pred_texts == ["", ""] and words.pred_char_scores == [[], []]
+    assert caplog.messages == ["MODEL.MANGO.STAGE is attention: words are found and not read"]
     with pytest.raises(ValueError, match="MODEL.MANGO.STAGE attention reads nothing"):
         model.recognize(model.preprocess_image(batch), [x["instances"] for x in batch])
     with pytest.raises(ValueError, match="has no part that only reads"):
