@@ -356,8 +356,11 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.ENCODER.NAME = "ppocr"
     # Weights of a spotter with this backbone, from which the copy starts; empty: random. The rest starts from STRIPS.WEIGHTS.
     cfg.MODEL.STRIPS.ENCODER.WEIGHTS = "dld://teacher_tiny"
-    # What reads the columns of a strip: "ctc", or "attention", a decoder, which the weights must hold. ONNX folders have "ctc".
+    # What reads the columns of a strip: "ctc"; "attention", a decoder, which the weights must hold; or "joint": CTC proposes
+    # five readings, and both choose among them. ONNX folders have "ctc".
     cfg.MODEL.STRIPS.HEAD = "ctc"
+    # Share of the decoder in a joint reading: 0 is CTC's choice, 1 the decoder's.
+    cfg.MODEL.STRIPS.DECODER_WEIGHT = 0.2
     # Characters that strips are read with: "" those of MODEL.RECOGNITION; "ascii"; "latin", with letters with accents, currency
     # and quotes; "all" that the weights know.
     cfg.MODEL.STRIPS.CHARSET = ""

@@ -36,6 +36,7 @@ from dld.modeling.recognition.strip_recognizer import (
     HEADS,
     charset_of_strips,
     holds_decoder,
+    needs_decoder,
     no_decoder,
     other_characters,
     stored_charset,
@@ -292,8 +293,8 @@ def check_head(head: str, key: str, file: str | None) -> None:
     """Raise ValueError for a head of the reader of strips that is unknown, or not in its file (None: there is none)."""
     if head not in HEADS:
         raise ValueError(f"MODEL.STRIPS.HEAD must be one of {', '.join(HEADS)}, got {head!r}")
-    if head == "attention" and file is not None and not holds_decoder(file):
-        raise ValueError(no_decoder(key))
+    if needs_decoder(head, key) and file is not None and not holds_decoder(file):
+        raise ValueError(no_decoder(key, head))
 
 
 def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:

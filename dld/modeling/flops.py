@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from dld.modeling.poolers.channels_last_roi_align import float_levels
+from dld.modeling.recognition.joint_reading import CANDIDATES
 from dld.strips.heights import FORMS, STRIP_ROWS
 from dld.utils.threads import in_calling_thread
 
@@ -344,7 +345,8 @@ def run_parts(
 def strip_flops(reader: nn.Module, width: int, rows: int) -> int:
     """Count the FLOPs of reading one strip of `width` padded columns (at 48 rows) at `rows` rows with a `StripRecognizer`.
 
-    An attention head is charged `DECODER_STEPS` steps: of width 160 each takes less than 0.1 % of a strip of 48 rows.
+    An attention head is charged `DECODER_STEPS` steps: of width 160 each takes less than 0.1 % of a strip of 48 rows. A joint
+    reading is charged those of each candidate, and the CTC head.
     """
     return count_flops(lambda: run_strips(reader, width, rows, 1)).total_flops
 
@@ -353,11 +355,15 @@ def run_strips(reader: nn.Module, width: int, rows: int, count: int) -> torch.Te
     """Read `count` empty strips; arguments as of :func:`strip_flops`."""
     weight = reader.head.weight
     strips = torch.zeros(count, 3, rows, int(FORMS[rows].columns(width)), device=weight.device, dtype=weight.dtype)
-    if reader.head_name == "ctc":
-        return reader.logits(strips)
     network = reader.at_rows(rows)
+    if reader.head_name == "ctc" or (reader.head_name == "joint" and network.decoder is None):
+        return reader.logits(strips)
+    columns = network.columns(strips)
     ids = torch.zeros(count, DECODER_STEPS, dtype=torch.int64, device=weight.device)
-    return network.decoder(network.columns(strips), ids)
+    if reader.head_name == "attention":
+        return network.decoder(columns, ids)
+    network.head(columns)
+    return network.decoder(columns, ids.unsqueeze(1).expand(-1, CANDIDATES, -1))
 
 
 def empty_image(model: nn.Module, size: tuple[int, int]) -> torch.Tensor:

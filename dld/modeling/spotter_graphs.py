@@ -246,7 +246,9 @@ def _refuse_what_has_no_graph(model: nn.Module) -> None:
 def _strip_part(reader: StripRecognizer, rows: int, words: int, width: int, noise: torch.Generator) -> GraphPart:
     """Make the part of the reader of strips, on noise (words, 3, rows, columns of `width`). Its rows are fixed."""
     if reader.head_name != "ctc":
-        raise ValueError("MODEL.STRIPS.HEAD attention cannot be exported, its steps depend on the word: export with HEAD ctc")
+        raise ValueError(
+            f"MODEL.STRIPS.HEAD {reader.head_name} cannot be exported, its steps depend on the word: export with HEAD ctc"
+        )
     strips = torch.rand(words, 3, rows, int(FORMS[rows].columns(width)), generator=noise) * 2 - 1
     reader = copy.deepcopy(reader).to("cpu", torch.float32)
     allowed = torch.ones(reader.charset.num_outputs, dtype=torch.bool)

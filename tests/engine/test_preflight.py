@@ -173,7 +173,7 @@ def test_layers_that_a_spotter_does_not_keep_cannot_be_aggregated(run, launched,
         (
             ["MODEL.RECOGNITION.READER", "StripRecognizer", "MODEL.STRIPS.HEAD", "both"],
             "teacher_tiny",
-            "MODEL.STRIPS.HEAD must be one of ctc, attention, got 'both'",
+            "MODEL.STRIPS.HEAD must be one of ctc, attention, joint, got 'both'",
         ),
     ],
 )

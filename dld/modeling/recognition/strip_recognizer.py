@@ -22,6 +22,7 @@ from dld.modeling.recognition.beam_search import BeamSequences, beam_search
 from dld.modeling.recognition.column_decoder import ColumnDecoder
 from dld.modeling.recognition.ctc_beam_search import ctc_beam_search
 from dld.modeling.recognition.decoder import AttentionDecoder
+from dld.modeling.recognition.joint_reading import joint_beams, read_jointly
 from dld.modeling.recognition.recognizer import RECOGNIZER_REGISTRY
 from dld.modeling.recognition.strip_encoder import (
     DEFAULT_ENCODER,
@@ -44,13 +45,16 @@ __all__ = [
     "charset_of_strips",
     "holds_decoder",
     "load_strip_recognizer",
+    "needs_decoder",
     "new_student",
     "no_decoder",
 ]
 
 logger = logging.getLogger(__name__)
 
-HEADS = ("ctc", "attention")
+HEADS = ("ctc", "attention", "joint")
+# the decoder's say in a joint reading, chosen on photos of Total-Text and ICDAR 2015 (study.md, Heads)
+DECODER_WEIGHT = 0.2
 
 
 @RECOGNIZER_REGISTRY.register()
@@ -73,6 +77,7 @@ class StripRecognizer(AnnotatedStrips):
 
     Attributes:
         head_name: which head :meth:`read` uses, one of `HEADS`; see :meth:`use_head`.
+        decoder_weight: share of the decoder in a joint reading, see :func:`joint_beams`.
         low: the same network with weights that were distilled to read strips of at most `LOW_ROWS` rows; None: there are none,
             one network reads all heights.
     """
@@ -92,7 +97,7 @@ class StripRecognizer(AnnotatedStrips):
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(**(training or {}))
-        self.low, self.head_name = None, HEADS[0]
+        self.low, self.head_name, self.decoder_weight = None, HEADS[0], DECODER_WEIGHT
         self.body, self.mixer = StripBody() if encoder is None else encoder, ColumnMixer()
         self.encoder_metadata = dict(encoder_metadata or {})
         self.head = nn.Linear(COLUMN_WIDTH, charset.num_outputs)
@@ -197,18 +202,22 @@ class StripRecognizer(AnnotatedStrips):
         if isinstance(self.decoder, ColumnDecoder):
             self.decoder.read_as(self.head)
 
-    def use_head(self, name: str) -> None:
-        """Read strips of all heights with this head from now on.
+    def use_head(self, name: str, decoder_weight: float = DECODER_WEIGHT) -> None:
+        """Read strips of all heights with this head, or with both ("joint"), from now on.
+
+        Of a joint reading, strips that a :attr:`low` without a decoder reads are read by its CTC head.
 
         Raises:
-            ValueError: an unknown name, or a decoder that is not there.
+            ValueError: an unknown name, a weight outside [0, 1], or a decoder that is not there.
         """
         if name not in HEADS:
             raise ValueError(f"MODEL.STRIPS.HEAD must be one of {', '.join(HEADS)}, got {name!r}")
+        if not 0 <= decoder_weight <= 1:
+            raise ValueError(f"MODEL.STRIPS.DECODER_WEIGHT must be in [0, 1], got {decoder_weight}")
         for network, key in ((self, "WEIGHTS"), (self.low, "LOW_WEIGHTS")):
-            if name == "attention" and network is not None and network.decoder is None:
-                raise ValueError(no_decoder(key))
-        self.head_name = name
+            if needs_decoder(name, key) and network is not None and network.decoder is None:
+                raise ValueError(no_decoder(key, name))
+        self.head_name, self.decoder_weight = name, decoder_weight
 
     def compute_in(self, dtype: torch.dtype | None) -> StripRecognizer:
         """Convert all weights but the decoder's, whose recurrences add up errors, to a number format; None: leave them."""
@@ -257,14 +266,19 @@ class StripRecognizer(AnnotatedStrips):
         """Return the k most probable readings of columns (R, L, 120) by the head that reads.
 
         Only what :meth:`allow` allows; log-probabilities are of whole readings, not divided by their length, largest first; of
-        all possible readings the probabilities add up to 1. (The decoder's include readings cut after L + 1 characters.)
+        all possible readings the probabilities add up to 1, of both heads together to less. (The decoder's include readings cut
+        after L + 1 characters.)
 
         Args:
             columns: of this network's :meth:`columns`; for low strips ask :attr:`low`.
-            beam_width: see :func:`ctc_beam_search` and :func:`beam_search`.
+            beam_width: see :func:`ctc_beam_search` and :func:`beam_search`; of both heads the number of candidates.
         """
         options = {"num_sequences": k, "beam_width": beam_width, "allowed": self.allowed}
-        if self.head_name == "ctc":
+        if self.head_name == "joint" and self.decoder is not None:
+            options = {"num_sequences": k, "candidates": beam_width, "allowed": self.allowed}
+            logits = self.head(columns).float()
+            return joint_beams(logits, self._decoder(), columns, decoder_weight=self.decoder_weight, **options)
+        if self.head_name != "attention":
             return ctc_beam_search(self.head(columns).float(), **options)
         return beam_search(self._decoder(), columns, max_length=columns.shape[1], **options)
 
@@ -275,10 +289,13 @@ class StripRecognizer(AnnotatedStrips):
     @torch.inference_mode()
     def read(self, pixels: np.ndarray) -> list[Characters]:
         """Read pixels float32 (N, H, W, 3) as `strip_batches` makes them with the chosen head."""
-        if self.head_name == "ctc":
-            return collapse(*self.read_batch(pixels))
         network = self.at_rows(pixels.shape[1])
+        if self.head_name == "ctc" or (self.head_name == "joint" and network.decoder is None):
+            return collapse(*self.read_batch(pixels))
         columns = network.columns(self.strips_of(pixels))
+        if self.head_name == "joint":
+            logits = network.head(columns).float()
+            return read_jointly(logits, network._decoder(), columns, self.decoder_weight, self.allowed)
         # a character has a column of its own, so there are no more than columns
         steps = network._decoder().greedy_with_columns(columns, columns.shape[1], allowed=self.allowed)
         return attended(*(x.cpu().numpy() for x in steps), length=columns.shape[1])
@@ -345,9 +362,14 @@ def _cut_decoder(decoder: AttentionDecoder, charset: Charset, rows: list[int]) -
     return cut.requires_grad_(False).eval()
 
 
-def no_decoder(key: str) -> str:
+def needs_decoder(head: str, key: str) -> bool:
+    """Tell whether MODEL.STRIPS.HEAD needs a decoder in the weights MODEL.STRIPS.`key`: a joint reading only in WEIGHTS."""
+    return head == "attention" or (head == "joint" and key == "WEIGHTS")
+
+
+def no_decoder(key: str, head: str = "attention") -> str:
     """Return what to say where MODEL.STRIPS.HEAD asks for a decoder that the weights of MODEL.STRIPS.`key` do not hold."""
-    return f"MODEL.STRIPS.HEAD attention: MODEL.STRIPS.{key} hold no attention decoder, only ctc can read"
+    return f"MODEL.STRIPS.HEAD {head}: MODEL.STRIPS.{key} hold no attention decoder, only ctc can read"
 
 
 def holds_decoder(file: str) -> bool:
@@ -460,6 +482,6 @@ def build_strip_recognizer(cfg) -> StripRecognizer | None:
     if cfg.MODEL.STRIPS.LOW_WEIGHTS and checked_rows(cfg.MODEL.STRIPS.ROWS)[-1] <= LOW_ROWS:
         reader.low = load_strip_recognizer(cfg.MODEL.STRIPS.LOW_WEIGHTS, "LOW_WEIGHTS")
     reader.keep_characters(charset_of_strips(cfg, reader.charset))
-    reader.use_head(cfg.MODEL.STRIPS.HEAD)
+    reader.use_head(cfg.MODEL.STRIPS.HEAD, cfg.MODEL.STRIPS.DECODER_WEIGHT)
     reader.allow(cfg.MODEL.STRIPS.ALLOW)
     return reader

@@ -118,7 +118,7 @@ def test_probabilities_are_those_of_the_steps_that_were_chosen(toy):
         assert reading_score(read.certainty) == pytest.approx(math.exp(chosen.log().mean()), rel=1e-4)
 
 
-@pytest.mark.parametrize("head", ["ctc", "attention"])
+@pytest.mark.parametrize("head", ["ctc", "attention", "joint"])
 def test_only_allowed_characters_are_read(toy, head):
     texts = ["abcd", "ddca", "b"]
     free = [text_of(r) for r in toy(texts, head)]
@@ -132,7 +132,7 @@ def test_only_allowed_characters_are_read(toy, head):
     assert [text_of(r) for r in toy(texts, head)] == texts
 
 
-@pytest.mark.parametrize("head", ["ctc", "attention"])
+@pytest.mark.parametrize("head", ["ctc", "attention", "joint"])
 def test_the_best_beam_is_the_text_and_the_others_follow(toy, head):
     texts = ["abcd", "ac", "d"]
     toy.reader.use_head(head)
@@ -141,6 +141,15 @@ def test_the_best_beam_is_the_text_and_the_others_follow(toy, head):
     p = beams.log_probabilities
     assert p.shape == (3, 3) and (p[:, 1:] <= p[:, :-1]).all() and beams.valid.all()
     assert (p.exp().sum(1) <= 1 + 1e-5).all()
+
+
+def test_both_heads_read_what_each_of_them_does(toy):
+    """Where they agree, a character's probability is p_ctc^.8 p_attention^.2."""
+    texts = ["abcd", "ddca", "b"]
+    said = {head: toy(texts, head) for head in ("ctc", "attention", "joint")}
+    for ctc, decoder, both in zip(*said.values(), strict=True):
+        assert both.ids.tolist() == ctc.ids.tolist() and both.columns.tolist() == ctc.columns.tolist()
+        np.testing.assert_allclose(both.certainty, ctc.certainty**0.8 * decoder.certainty**0.2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("head", ["ctc", "attention"])
@@ -231,8 +240,18 @@ def test_a_head_that_is_not_there_is_named(tmp_path):
     cfg.MODEL.STRIPS.ROWS, cfg.MODEL.STRIPS.WEIGHTS = [48], ctc_only
     with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.WEIGHTS hold no attention decoder, only ctc can read"):
         build_strip_recognizer(cfg)
+    cfg.MODEL.STRIPS.HEAD = "joint"
+    with pytest.raises(ValueError, match=r"HEAD joint: MODEL\.STRIPS\.WEIGHTS hold no attention decoder, only ctc can read"):
+        build_strip_recognizer(cfg)
+    cfg.MODEL.STRIPS.WEIGHTS, cfg.MODEL.STRIPS.ROWS = str(tmp_path / "both.safetensors"), [48, 24]
+    reader = build_strip_recognizer(cfg)
+    low = np.zeros((2, 24, 96, 3), np.float32)  # read by the head that there is
+    assert reader.low.decoder is None and len(reader.read(low)) == len(reader.read(np.zeros((2, 48, 96, 3), np.float32))) == 2
+    cfg.MODEL.STRIPS.DECODER_WEIGHT = 1.5
+    with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.DECODER_WEIGHT must be in \[0, 1\], got 1.5"):
+        build_strip_recognizer(cfg)
     cfg.MODEL.STRIPS.HEAD = "best"
-    with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.HEAD must be one of ctc, attention, got 'best'"):
+    with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.HEAD must be one of ctc, attention, joint, got 'best'"):
         build_strip_recognizer(cfg)
 
 

@@ -127,6 +127,21 @@ def test_a_law_by_words_and_pixels_is_stored_and_one_without_as_before():
         stored_cost(numbers[:12])
 
 
+def test_a_joint_reading_is_charged_both_heads_and_every_candidate():
+    spotter = tiny_teacher("StripRecognizer")
+    reader = spotter.reader
+    reader.add_decoder(160)
+    costs = {}
+    for head in ("ctc", "attention", "joint"):
+        reader.use_head(head)
+        costs[head] = [strip_flops(reader, width, 48) for width in (96, 160, 256)]
+    law = SpotterCost.measure(spotter)
+    for width, counted in zip((96, 160, 256), costs["joint"], strict=True):
+        assert law.reading_flops([StripSize(48, width)]) == pytest.approx(counted, rel=0.01)
+    for ctc, decoder, both in zip(*costs.values(), strict=True):
+        assert decoder < ctc * 1.02 < both < ctc * 1.1
+
+
 @pytest.mark.parametrize("rows", [48, 16])
 def test_the_attention_head_is_charged_its_steps(rows, monkeypatch):
     """The closed form against counting what runs where every strip takes as many steps as are charged."""
