@@ -441,6 +441,9 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.STRIPS.TRAINING.DECODER_WIDTH = 0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT = 1.0
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.0
+    # Steps for each batch that is read, where the decoder is trained alone: columns of up to 50,000 words are kept, and steps
+    # of 96 words are drawn from them. Reading is what costs.
+    cfg.MODEL.STRIPS.TRAINING.COLUMN_REUSE = 1
     # Factor of the learning rate of a reader that is trained with the spotter, its decoder left out: it comes trained.
     cfg.MODEL.STRIPS.TRAINING.LR_FACTOR = 0.1
     cfg.MODEL.STRIPS.TRAINING.CHARACTERS_WEIGHT = 1.0

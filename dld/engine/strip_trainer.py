@@ -62,6 +62,22 @@ class ReaderFile(HookBase):
         save_safetensors(self.path, student.state_dict(), metadata)
 
 
+class EmptyBatchesBetween:
+    """A loader whose batches are each followed by empty ones, in which nothing new is read."""
+
+    def __init__(self, loader, count: int) -> None:
+        self.loader, self.count = loader, count
+
+    def __getattr__(self, name: str):
+        return getattr(self.loader, name)
+
+    def __iter__(self):
+        for batch in self.loader:
+            yield batch
+            for _ in range(self.count):
+                yield []
+
+
 class StripTrainer(SpotterTrainer):
     """SpotterTrainer for :class:`~dld.modeling.meta_arch.strip_distiller.StripDistiller`.
 
@@ -72,10 +88,15 @@ class StripTrainer(SpotterTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        """Build the endless loader over the words of DATASETS.TRAIN."""
+        """Build the endless loader over the words of DATASETS.TRAIN.
+
+        With MODEL.STRIPS.TRAINING.COLUMN_REUSE n, n - 1 empty batches follow on each.
+        """
         charset = charset_of_strips(cfg, load_strip_recognizer(cfg.MODEL.STRIPS.WEIGHTS).charset)
         mapper = StripMapper.from_config(cfg, charset)
-        return build_train_loader(cfg, comm.get_rank(), comm.get_world_size(), mapper)
+        loader = build_train_loader(cfg, comm.get_rank(), comm.get_world_size(), mapper)
+        reuse = cfg.MODEL.STRIPS.TRAINING.COLUMN_REUSE
+        return EmptyBatchesBetween(loader, reuse - 1) if reuse > 1 else loader
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint, or start from MODEL.WEIGHTS: a checkpoint of such a training or a reader's file."""

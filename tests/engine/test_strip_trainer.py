@@ -13,6 +13,7 @@ from dld.data.strip_words import StripMapper
 from dld.engine.setup import register_datasets
 from dld.engine.strip_trainer import READER_FILE, StripTrainer, holds_reader, read_set
 from dld.evaluation.strip_accuracy import strip_accuracy
+from dld.modeling.meta_arch.kept_columns import KeptColumns
 from dld.modeling.meta_arch.strip_distiller import StripDistiller, column_distillation_losses
 from dld.modeling.recognition.strip_recognizer import StripRecognizer, load_strip_recognizer
 from dld.text.charset import Charset
@@ -229,6 +230,64 @@ def test_an_attention_decoder_is_taught_without_harm_to_the_columns(cfg):
     cfg.MODEL.STRIPS.TRAINING.ATTENTION_WEIGHT, cfg.MODEL.STRIPS.TRAINING.ATTENTION_SHARE = 0.0, 0.0
     with pytest.raises(ValueError, match=r"MODEL\.STRIPS\.TRAINING have weight 0"):
         StripDistiller(cfg)
+
+
+def decoder_alone(cfg, reuse):
+    node = cfg.MODEL.STRIPS.TRAINING
+    node.DECODER_WIDTH, node.COLUMN_REUSE = 16, reuse
+    node.CTC_WEIGHT = node.CHARACTERS_WEIGHT = node.COLUMNS_WEIGHT = 0.0
+
+
+def test_words_that_are_read_once_train_the_decoder_several_times(cfg, monkeypatch):
+    decoder_alone(cfg, 3)
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD = 6, 6
+    read, before = [], StripDistiller(cfg).student.state_dict()
+    columns = StripRecognizer.columns
+    monkeypatch.setattr(StripRecognizer, "columns", lambda self, x: read.append(len(x)) or columns(self, x))
+    trainer = StripTrainer(cfg)
+    trainer.resume_or_load(False)
+    steps = []
+    run = trainer._trainer.run_step
+    kept = trainer.unwrapped_model.kept
+    decoder = trainer.unwrapped_model.student.decoder
+    trainer._trainer.run_step = lambda: run() or steps.append((len(kept), sum(read), decoder.output.weight.sum().item()))
+    trainer.train()
+    # of the first batch in three steps, of both in three more
+    sizes = [size for size, *_ in steps]
+    assert 0 < sizes[0] == sizes[2] < sizes[3] == sizes[5] and sizes == [count for _, count, _ in steps]
+    assert len({weight for *_, weight in steps}) == 6, "every step changes the decoder"
+    after = trainer.unwrapped_model.student.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if not name.startswith("decoder."))
+
+
+def test_losses_of_kept_words_are_those_of_the_words(cfg):
+    decoder_alone(cfg, 2)
+    cfg.MODEL.STRIPS.TRAINING.ROWS = [48]
+    model, batch = StripDistiller(cfg), next(iter(StripTrainer.build_train_loader(cfg)))
+    wanted = model.losses([word for record in batch for word in record["words"]], 48)
+    found = model(batch)
+    assert found.keys() == wanted.keys() == {"loss_attention"}
+    # half precision of the columns
+    torch.testing.assert_close(found["loss_attention"], wanted["loss_attention"], rtol=1e-2, atol=1e-2)
+    empty = StripDistiller(cfg)([])
+    sum(empty.values()).backward()
+    assert float(empty["loss_attention"].detach()) == 0
+
+
+def test_a_full_store_of_columns_stays_full_and_gives_words_of_like_lengths():
+    torch.manual_seed(0)
+    kept = KeptColumns(most=600)
+    for n in range(900):
+        kept.add(torch.full((10 + n % 50, 3), float(n)), torch.tensor([n % 7] * (1 + n % 4)))
+    assert len(kept) == 600
+    groups = kept.draw(99)
+    lengths = [columns.shape[1] for columns, _ in groups]
+    assert sum(len(ids) for _, ids in groups) == 96 and max(lengths) - min(lengths) < 20
+    for columns, ids in groups:
+        for word, own in zip(columns, ids, strict=True):
+            n = int(word[0, 0])
+            assert len(word) == 10 + n % 50 and own[own != 99].tolist() == [n % 7] * (1 + n % 4)
+    assert KeptColumns().draw(99) == []
 
 
 def test_a_reader_with_or_without_a_decoder_is_started_from(cfg):

@@ -15,6 +15,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from dld.data.strip_words import StripWord
+from dld.modeling.meta_arch.kept_columns import KeptColumns
 from dld.modeling.meta_arch.step_losses import StepLosses
 from dld.modeling.recognition.strip_recognizer import (
     StripRecognizer,
@@ -54,6 +55,8 @@ class StripDistiller(nn.Module):
         rows_weights: how often each is drawn.
         temperatures: of the softened characters; the losses of several add up.
         weights: of the losses "ctc", "attention" (of a student with a decoder), "characters" and "columns".
+        column_reuse: steps for each batch that is read, where the decoder is trained alone: the batches between are empty, and
+            words are drawn from :class:`KeptColumns`. 1: each word is read whenever it is trained on.
         attention_share: of the decoder's gradient that reaches the columns.
     """
 
@@ -68,6 +71,7 @@ class StripDistiller(nn.Module):
         temperatures: Sequence[float] = (1.0, 2.0),
         weights: dict[str, float] | None = None,
         attention_share: float = 0.0,
+        column_reuse: int = 1,
     ) -> None:
         super().__init__()
         checked_rows(rows, "MODEL.STRIPS.TRAINING.ROWS")
@@ -90,6 +94,12 @@ class StripDistiller(nn.Module):
                 raise ValueError("all losses of MODEL.STRIPS.TRAINING have weight 0, or there is no decoder to train")
             # no loss reaches the rest, and weight decay must not either
             student.requires_grad_(False).decoder.requires_grad_(True)
+        if column_reuse < 1 or (column_reuse > 1 and not self.trains_decoder_alone):
+            raise ValueError(
+                "MODEL.STRIPS.TRAINING.COLUMN_REUSE must be at least 1, and 1 where more than the decoder is trained, got "
+                f"{column_reuse}"
+            )
+        self.kept = KeptColumns() if column_reuse > 1 else None
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -114,6 +124,7 @@ class StripDistiller(nn.Module):
                 "columns": training.COLUMNS_WEIGHT,
             },
             "attention_share": training.ATTENTION_SHARE,
+            "column_reuse": training.COLUMN_REUSE,
         }
 
     @property
@@ -141,10 +152,29 @@ class StripDistiller(nn.Module):
         self.student.start_from(reader)
 
     def forward(self, batch: list[dict]) -> StepLosses:
-        """Return the losses of the words of a batch, at a height that is drawn."""
+        """Return the losses of the words of a batch, at a height that is drawn; of words that are kept where they are."""
         words = [word for record in batch for word in record["words"]]
-        drawn = torch.multinomial(torch.tensor(self.rows_weights), 1).item()
-        return self.losses(words, self.rows[int(drawn)])
+        rows = self.rows[int(torch.multinomial(torch.tensor(self.rows_weights), 1).item())]
+        if self.kept is None:
+            return self.losses(words, rows)
+        self._keep(self.kept, words, rows)
+        return self._losses_of_kept(self.kept)
+
+    @torch.no_grad()
+    def _keep(self, kept: KeptColumns, words: list[StripWord], rows: int) -> None:
+        for at, pixels in _batches(words, rows):
+            for i, columns in zip(at, self.student.columns(self.student.strips_of(pixels)), strict=True):
+                kept.add(columns, torch.tensor(self._ids(words[i].text), device=self.device))
+
+    def _losses_of_kept(self, kept: KeptColumns) -> StepLosses:
+        groups = kept.draw(self.student.charset.pad)
+        count = sum(len(ids) for _, ids in groups)
+        # every weight has a part in it, see losses()
+        total = torch.stack([parameter.sum() for parameter in self.student.decoder.parameters()]).sum() * 0
+        for columns, ids in groups:
+            found = self.student.column_losses(columns, ids)["loss_attention"]
+            total = total + len(ids) / count * found
+        return StepLosses({"loss_attention": self.weights["attention"] * total}, UNITS, {"word": float(count)})
 
     def losses(self, words: list[StripWord], rows: int) -> StepLosses:
         """Return the weighted losses of words read at a height; 0, with a graph, where there is no word."""

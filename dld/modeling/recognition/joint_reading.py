@@ -75,8 +75,8 @@ def read_jointly(
     """Read R words by both heads; arguments as of :func:`joint_beams`.
 
     Returns:
-        the best of the candidates of each word. A character's probability is p_ctc^(1 - w) p_attention^w, of CTC that of its
-        surest column; columns are those of CTC.
+        the best of the candidates of each word. Probabilities and columns of its characters are those of CTC, which rules of
+        scores are fitted to: of a reading that is not CTC's own those of its most probable path, see :func:`aligned`.
     """
     if not len(logits):
         return []
@@ -91,11 +91,8 @@ def read_jointly(
     greedy = collapse(best.indices.cpu().numpy(), best.values.exp().cpu().numpy())
     found = []
     for r, (word, seen) in enumerate(zip(ids, greedy, strict=True)):
-        n = int(counts[r]) - 1
-        if not np.array_equal(word[:n], seen.ids):
-            seen = aligned(log_p[r].cpu().numpy(), word[:n])
-        certainty = seen.certainty ** (1 - decoder_weight) * np.exp(said[r, :n]) ** decoder_weight
-        found.append(seen._replace(certainty=certainty))
+        reading = word[: int(counts[r]) - 1]
+        found.append(seen if np.array_equal(reading, seen.ids) else aligned(log_p[r].cpu().numpy(), reading))
     return found
 
 
