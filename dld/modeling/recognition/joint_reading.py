@@ -71,8 +71,13 @@ def read_jointly(
     columns: torch.Tensor,
     decoder_weight: float,
     allowed: torch.Tensor | None = None,
+    gap: int | None = None,
 ) -> list[Characters]:
     """Read R words by both heads; arguments as of :func:`joint_beams`.
+
+    Args:
+        gap: class that stands between words. Decoders learn from single words, so where CTC sees a gap its reading stays, and
+            no other reading gets one. None: no class does.
 
     Returns:
         the best of the candidates of each word. Probabilities and columns of its characters are those of CTC, which rules of
@@ -81,7 +86,10 @@ def read_jointly(
     if not len(logits):
         return []
     beams, steps = _candidates(logits, decoder, columns, CANDIDATES, allowed)
-    chosen = _total(beams, steps, decoder_weight).max(1).indices
+    total = _total(beams, steps, decoder_weight)
+    if gap is not None:
+        total = total.masked_fill((beams.ids == gap).any(2), -torch.inf)
+    chosen = total.max(1).indices
     words = torch.arange(len(chosen), device=chosen.device)
     ids, counts, said = (
         x.cpu().numpy() for x in (beams.ids[words, chosen], beams.lengths[words, chosen], steps[words, chosen])
@@ -92,7 +100,8 @@ def read_jointly(
     found = []
     for r, (word, seen) in enumerate(zip(ids, greedy, strict=True)):
         reading = word[: int(counts[r]) - 1]
-        found.append(seen if np.array_equal(reading, seen.ids) else aligned(log_p[r].cpu().numpy(), reading))
+        stays = gap is not None and (gap in seen.ids or gap in reading)
+        found.append(seen if stays or np.array_equal(reading, seen.ids) else aligned(log_p[r].cpu().numpy(), reading))
     return found
 
 

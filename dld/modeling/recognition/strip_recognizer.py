@@ -295,7 +295,8 @@ class StripRecognizer(AnnotatedStrips):
         columns = network.columns(self.strips_of(pixels))
         if self.head_name == "joint":
             logits = network.head(columns).float()
-            return read_jointly(logits, network._decoder(), columns, self.decoder_weight, self.allowed)
+            gap = self.charset.characters.index(" ") + 1 if " " in self.charset.characters else None
+            return read_jointly(logits, network._decoder(), columns, self.decoder_weight, self.allowed, gap)
         # a character has a column of its own, so there are no more than columns
         steps = network._decoder().greedy_with_columns(columns, columns.shape[1], allowed=self.allowed)
         return attended(*(x.cpu().numpy() for x in steps), length=columns.shape[1])

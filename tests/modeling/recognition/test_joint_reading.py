@@ -76,6 +76,22 @@ def test_the_decoder_decides_between_what_ctc_proposes(case):
     np.testing.assert_allclose([alone.certainty[0], both.certainty[0]], [p[1], p[2]], rtol=1e-5)
 
 
+def test_gaps_between_words_are_those_of_ctc(case):
+    """Where CTC sees a gap nothing changes; elsewhere no reading with one is chosen, whatever the decoder says."""
+    logits, columns, decoder = case
+    logits = torch.full((2, 4, V), 0.0)
+    logits[:, :, 0] = 6
+    logits[0, 1] = torch.tensor([0.0, 6.1, 6.0, 0.0])
+    logits[1, 1] = torch.tensor([0.0, 6.0, 6.1, 0.0])
+    with torch.no_grad():
+        decoder.output.bias.copy_(torch.tensor([0.0, 0.0, 6.0, 0.0]))
+    for gap, wanted in ((None, [2, 2]), (2, [1, 2]), (1, [1, 2])):
+        found = read_jointly(logits, decoder, columns[:2], 0.5, gap=gap)
+        assert [x.ids.tolist() for x in found] == [[i] for i in wanted]
+        p = [float(logits[r, 1].softmax(-1)[i]) for r, i in enumerate(wanted)]
+        np.testing.assert_allclose([float(x.certainty[0]) for x in found], p, rtol=1e-5)
+
+
 def test_only_allowed_classes_are_read(case):
     logits, columns, decoder = case
     allowed = torch.tensor([True, False, True, True])
